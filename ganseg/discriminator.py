@@ -1,0 +1,45 @@
+"""The discriminator (section 3.4)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganseg.config import DiscriminatorConfig
+
+
+class DownBlock(nn.Module):
+    """Residual block that halves the resolution: 3x3, 3x3 stride 2, and a 1x1 stride-2 shortcut; (x + res) / sqrt 2."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / 2), ceil(W / 2))."""
+        h = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
+        return (h + self.shortcut(x)) / math.sqrt(2)
+
+
+class Discriminator(nn.Module):
+    r"""$\mathcal D(\mathbf x)$: residual blocks and two linear layers to one logit, high for real images.
+
+    `config.widths`: channels of the blocks; `config.hidden`: width of the first linear layer; `size`: H = W of the images.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, size: int) -> None:
+        super().__init__()
+        widths = (3, *config.widths)
+        self.blocks = nn.Sequential(*(DownBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        side = math.ceil(size / 2 ** len(config.widths))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * side * side, config.hidden),
+                                  nn.LeakyReLU(0.2), nn.Linear(config.hidden, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`image` (B, 3, H, W) in [-1, 1] -> logits (B,)."""
+        return self.head(self.blocks(image.contiguous(memory_format=torch.channels_last))).squeeze(1).float()

@@ -1,0 +1,98 @@
+"""Level 3: mask-conditioned foreground, independent background, and their composition (section 3.3, Eq. 7-11)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganseg.config import GeneratorConfig
+from ganseg.layers import AdaInConvBlock, RelativeEncoding, SpadeResBlock, crop, mlp
+from ganseg.masks import Pyramid, embedding_map
+from ganseg.points import Parts
+
+
+class ForegroundGenerator(nn.Module):
+    r"""Foreground features (Eq. 7, 8): $\mathbf W_{fg}(\mathbf p) = \sum_k \mathbf M_k(\mathbf p)\,\mathbf w_k$,
+    $\mathbf F^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf F^{(i-1)}, \mathbf W_{fg})$, with $\mathbf F^{(0)}$ from Eq. 5 on the part locations.
+
+    `config.block_widths`: channels entering each of the T_fg blocks; the last gives D_emb.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.pyramid = Pyramid(config.block_sizes, config.margin, config.grid)
+        self.start = RelativeEncoding(config.parts, config.block_widths[0])
+        widths = [*config.block_widths, config.embedding_dim]
+        self.blocks = nn.ModuleList(
+            SpadeResBlock(a, b, config.embedding_dim, config.spade_hidden) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, masks: Tensor, parts: Parts) -> Tensor:
+        """`masks` (B, K + 1, H, W), background first -> F with its margin, (B, D_emb, H + 2m, W + 2m)."""
+        pyramid = self.pyramid
+        maps = {s: embedding_map(self._with_margin(masks[:, 1:], s), parts.embeddings) for s in set(pyramid.sizes)}
+        x = self.start(pyramid.grid(pyramid.sizes[0]), parts.centres)
+        for i, (size, block) in enumerate(zip(pyramid.sizes, self.blocks, strict=True)):
+            x = pyramid.climb(block(x, maps[size]), i)
+        return x
+
+    def _with_margin(self, masks: Tensor, size: int) -> Tensor:
+        """Masks at `size`, continued into the margin by their border pixels."""
+        m = self.pyramid.margin
+        if masks.shape[-1] != size:
+            masks = F.interpolate(masks, size=(size, size), mode="bilinear", align_corners=False)
+        return F.pad(masks, (m, m, m, m), mode="replicate") if m else masks
+
+
+class BackgroundGenerator(nn.Module):
+    r"""Background features (Eq. 9, 10): $\mathbf w_{bg} = \mathrm{MLP}_{bg\_app}(\mathbf z_{bg\_app})$,
+    $\mathbf B^{(i)} = \mathrm{AdaIN\ ConvBlock}(\mathbf B^{(i-1)}, \mathbf w_{bg})$, with $\mathbf B^{(0)}$ from Eq. 5 on the one point
+    $\mathbf u_{bg\_pos}$."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.pyramid = Pyramid(config.block_sizes, config.margin, config.grid)
+        self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
+        self.start = RelativeEncoding(1, config.block_widths[0])
+        widths = [*config.block_widths, config.embedding_dim]
+        self.blocks = nn.ModuleList(
+            AdaInConvBlock(a, b, config.embedding_dim, config.spade_hidden, config.adain_norm)
+            for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
+        """`z_app` (B, D_noise), `position` u_bg_pos (B, 2) -> B with its margin, (B, D_emb, H + 2m, W + 2m)."""
+        style = self.appearance(z_app)
+        x = self.start(self.pyramid.grid(self.pyramid.sizes[0]), position[:, None])
+        for i, block in enumerate(self.blocks):
+            x = self.pyramid.climb(block(x, style), i)
+        return x
+
+
+class Composition(nn.Module):
+    r"""The image (Eq. 11): $\mathbf I = \mathrm{Conv}((1 - \mathbf M_{bg}) \otimes \mathbf F + \mathbf M_{bg} \otimes \mathbf B)$.
+
+    `config.rgb_crop`: "after" keeps the margin until the convolutions are done, so that no border shows in I.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, kernel = config.embedding_dim, 1 if config.rgb_layers == 1 else config.rgb_kernel
+        hidden = [m for _ in range(config.rgb_layers - 1)
+                  for m in (nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2))]
+        self.convs = nn.Sequential(*hidden, nn.Conv2d(width, 3, kernel, padding=kernel // 2))
+
+    def forward(self, masks: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+        """`masks` (B, K + 1, H, W); F and B with their margin (B, D_emb, H + 2m, ...) -> I (B, 3, H, W)."""
+        m, early = self.config.margin, self.config.rgb_crop == "before"
+        bg = masks[:, :1]
+        if early:
+            foreground, background = crop(foreground, m), crop(background, m)
+        elif m:
+            bg = F.pad(bg, (m, m, m, m), mode="replicate")
+        x = torch.lerp(foreground, background, bg.to(foreground.dtype))
+        if self.config.rgb_activation:
+            x = torch.tanh(self.convs(F.leaky_relu(x, 0.2)))
+        else:
+            x = self.convs(x)
+        return (x if early else crop(x, m)).float()
