@@ -1,0 +1,260 @@
+"""The paper's printed numbers, and the tables that set ours beside them."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import FrozenInstanceError, dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ganseg import reported, tables
+from ganseg.errors import UserError
+
+
+@dataclass
+class FakeRun:
+    metrics: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def run(seed: int, iou: float, **provenance: Any) -> FakeRun:
+    base = {"scale": "tiny", "data": "flowers", "seed": seed, "device": "cpu", "commit": "0123456789abcdef"}
+    return FakeRun({"iou": iou, "broken": None}, base | {"dirty": False, "key": f"k{seed}"} | provenance)
+
+
+RUNS = [run(0, 0.5), run(1, 0.7), run(2, 0.9)]
+
+
+# Reported
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "number"),
+    [
+        ("Table 1", "aligned_k10", 3.98),
+        ("Table 1", "wild_k4", 12.26),
+        ("Table 1", "wild_k8", 6.18),
+        ("Table 2", "cub", 0.629),
+        ("Table 2", "flowers", 0.739),
+        ("Table 3", "mae", 417.17),
+        ("Table 3", "iou", 0.8538),
+        ("Section 4.4", "cub", 3.23),
+    ],
+)
+def test_the_papers_own_numbers(table, column, number):
+    assert reported.TABLES[table].value(column) == number
+
+
+def test_every_printed_cell_is_in_the_papers_text(shared):
+    """The paper's table rows, cell by cell; a blank cell stands for a dash."""
+    text = (shared / "reference" / "paper.txt").read_text()
+    lines = [line.split("\t") for line in text.splitlines() if "\t" in line]
+    for table in (reported.TABLE_1, reported.TABLE_2, reported.TABLE_3):
+        kinds = {row.type for row in table.rows}
+        printed = [line for line in lines if len(line) == 2 + len(table.columns) and line[1] in kinds]
+        assert len(printed) == len(table.rows)
+        for row, (_, kind, *cells) in zip(table.rows, printed, strict=True):
+            assert row.type == kind
+            for column, cell in zip(table.columns, cells, strict=True):
+                number, mark = row.values.get(column.key), row.marks.get(column.key, "")
+                ours = "-" if number is None else f"{number:.{column.digits}f}{column.unit} {mark}".strip()
+                assert ours == cell.strip(), (row.method, column.key)
+
+
+def test_every_row_has_a_source_and_every_mark_a_meaning():
+    for table in reported.TABLES.values():
+        keys = {column.key for column in table.columns}
+        for row in (*table.rows, *table.later):
+            assert row.source and row.type and set(row.values) <= keys
+            assert set(row.marks.values()) <= set(table.marks)
+
+
+def test_later_work_is_there_and_apart_from_the_papers_rows():
+    best = min(row.values["wild_k8"] for row in reported.TABLE_1.later)
+    assert best == 4.35
+    assert not {row.method for row in reported.TABLE_2.rows} & {row.method for row in reported.TABLE_2.later}
+
+
+def test_reported_rows_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        reported.TABLE_2.rows[0].method = "another"
+
+
+def test_an_unknown_cell_is_refused():
+    with pytest.raises(UserError, match="it has cub, flowers"):
+        reported.TABLE_2.value("celeba")
+    with pytest.raises(UserError, match="no number"):
+        reported.TABLE_2.value("flowers", "PerturbGAN [2]")
+
+
+# Summaries
+
+
+def test_summary_by_hand():
+    summary = tables.summarise(RUNS, "iou")
+    assert summary["mean"] == pytest.approx(0.7) and summary["median"] == 0.7
+    assert summary["std"] == pytest.approx(0.2)
+    assert (summary["n"], summary["values"]) == (3, [0.5, 0.7, 0.9])
+
+
+def test_one_run_has_no_deviation():
+    assert math.isnan(tables.summarise(RUNS[:1], "iou")["std"])
+
+
+@pytest.mark.parametrize("metric", ["broken", "absent"])
+def test_a_metric_that_no_run_has_is_refused(metric):
+    with pytest.raises(UserError, match=metric):
+        tables.summarise(RUNS, metric)
+
+
+def test_our_row_takes_scale_data_and_seeds_from_the_runs():
+    row = tables.our_row(RUNS, "iou", factor=100, method="Ours, paper variant")
+    assert row["mean"] == pytest.approx(70) and row["std"] == pytest.approx(20)
+    assert (row["scale"], row["data"], row["seeds"], row["n"]) == ("tiny", "flowers", [0, 1, 2], 3)
+
+
+def test_runs_of_several_scales_do_not_share_a_row():
+    with pytest.raises(UserError, match="laptop, tiny"):
+        tables.our_row([RUNS[0], run(1, 0.5, scale="laptop")], "iou")
+
+
+# Tables
+
+
+def test_table_2_sets_ours_beside_the_paper():
+    frame = tables.table2([tables.our_row(RUNS, "iou")]).set_index("Method")
+    assert list(frame.columns) == ["Type", "CUB ↑", "Flowers ↑", "Scale", "Source"]
+    assert list(frame.loc["Ours"]) == [
+        "Part Segmentation", "0.629", "0.739", "as printed", "Table 2, row 'Ours'"
+    ]  # fmt: skip
+    assert frame.loc["PerturbGAN [2]", "Flowers ↑"] == "–"
+    assert frame.loc["SCOPS [17] w/ GT BG by us", "CUB ↑"] == "0.329 †"
+    ours = frame.loc["This reproduction"]
+    assert (ours["CUB ↑"], ours["Flowers ↑"]) == ("–", "0.700 ± 0.200 (n = 3)")
+    assert (ours["Scale"], ours["Source"]) == ("tiny", "flowers, seeds 0, 1, 2")
+
+
+def test_a_data_set_that_the_paper_does_not_use_gets_its_own_column():
+    rows = [tables.our_row([run(0, 0.5, data="synthetic-bird")], "iou"), tables.our_row(RUNS, "iou")]
+    frame = tables.table2(rows).set_index("Method")
+    assert frame.loc["This reproduction", "synthetic-bird ↑"] == "0.500 (n = 1)"
+    assert frame.loc["This reproduction", "Flowers ↑"].startswith("0.700")
+    assert frame.loc["Ours", "synthetic-bird ↑"] == "–"
+
+
+def test_scales_and_methods_have_rows_of_their_own():
+    rows = [
+        {"mean": 0.5, "scale": "tiny", "data": "cub"},
+        {"mean": 0.6, "scale": "gpu", "data": "cub"},
+        {"mean": 0.4, "scale": "tiny", "data": "cub", "method": "Best constant mask", "type": "baseline"},
+    ]
+    frame = tables.table2(rows).tail(3)
+    assert list(frame["CUB ↑"]) == ["0.500", "0.600", "0.400"]
+    assert list(frame["Scale"]) == ["tiny", "gpu", "tiny"]
+
+
+def test_two_numbers_for_one_cell_are_refused():
+    row = {"mean": 0.5, "scale": "tiny", "data": "cub"}
+    with pytest.raises(UserError, match="two numbers"):
+        tables.table2([row, row])
+
+
+def test_a_row_without_a_scale_is_refused():
+    with pytest.raises(UserError, match="lacks scale"):
+        tables.table2([{"mean": 0.5, "data": "cub"}])
+
+
+def test_table_1_is_in_per_cent_and_later_work_comes_on_request():
+    assert "Wild (K=8), % ↓" in tables.table1().columns
+    assert not (tables.table1()["Scale"] == "later work").any()
+    later = tables.table1(later=True).set_index("Method")
+    assert later.loc["AutoLink", "Wild (K=4), % ↓"] == "6.11"
+    assert later.loc["Thewlis et al. [52]", "Wild (K=8), % ↓"] == "31.30 *"
+
+
+def test_table_3_has_two_metrics_of_one_data_set():
+    rows = [
+        {"mean": 500.126, "scale": "gpu", "data": "taichi", "column": "mae", "seeds": [0]},
+        {"mean": 0.75, "scale": "gpu", "data": "taichi", "column": "iou", "seeds": [0]},
+    ]
+    ours = tables.table3(rows).iloc[-1]
+    assert (ours["MAE ↓"], ours["IoU ↑"], ours["Source"]) == ("500.13", "0.7500", "taichi, seed 0")
+
+
+def test_the_data_behind_a_table_is_unrounded_numbers(tmp_path):
+    frame = tables.tidy(reported.TABLE_2, [tables.our_row(RUNS, "iou")])
+    path = tables.to_csv(frame, tmp_path / "table2.csv")
+    read = pd.read_csv(path)
+    ours = read[read["method"] == "This reproduction"].iloc[0]
+    assert (ours["mean"], ours["n"], ours["seeds"]) == (pytest.approx(0.7), 3, "0, 1, 2")
+    assert len(read) == 11 + 1  # the paper's Table 2 has twelve cells, one of them blank
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# HTML
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.seen, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_html_is_well_formed_and_headers_have_scopes():
+    frame = tables.table2([tables.our_row(RUNS, "iou")])
+    tags = Tags(tables.to_html(frame, "Table 2 & ours", tables.notes(reported.TABLE_2)))
+    assert not tags.open
+    scopes = [attributes.get("scope") for tag, attributes in tags.seen if tag == "th"]
+    assert scopes == ["col"] * len(frame.columns) + ["row"] * len(frame)
+    assert [attributes for tag, attributes in tags.seen if tag == "tr"].count({"class": "ours"}) == 1
+    assert sum(tag == "caption" for tag, _ in tags.seen) == 1
+
+
+def test_html_escapes_text_and_shows_the_scale_as_a_badge():
+    row = {"mean": 0.5, "scale": "tiny", "data": "cub", "method": "<b>mine</b>"}
+    text = tables.to_html(tables.table2([row]), "A < B")
+    assert "<b>" not in text and "&lt;b&gt;mine" in text and "<caption>A &lt; B" in text
+    assert len(re.findall(r'class="ganseg-badge ganseg-tiny"', text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((0.7126, 0.0104, 3), "0.713 ± 0.010 (n = 3)"),
+        ((0.5, math.nan, 1), "0.500 (n = 1)"),
+        ((math.nan,), "–"),
+    ],
+)
+def test_mean_and_deviation_as_text(arguments, text):
+    assert tables.mean_std(*arguments) == text
+
+
+# Provenance
+
+
+def test_provenance_names_scale_data_seeds_device_commit_and_runs():
+    assert tables.provenance_line(RUNS) == (
+        "Scale tiny; data flowers; seeds 0, 1, 2; device cpu; commit 0123456789; runs k0, k1, k2."
+    )
+
+
+def test_provenance_shows_uncommitted_changes_and_every_commit():
+    line = tables.provenance_line([RUNS[0], run(1, 0.5, commit="f" * 40, dirty=True)])
+    assert "commits 0123456789, ffffffffff with uncommitted changes" in line
+
+
+def test_provenance_without_runs_or_fields_says_so():
+    assert tables.provenance_line([]) == "No run yet."
+    assert tables.provenance_line([FakeRun({}, {"scale": "tiny", "commit": None})]) == "Scale tiny."
