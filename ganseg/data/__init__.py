@@ -1,0 +1,10 @@
+"""Data sets: `load(name, split, size)` gives a `Split`, `Batches` makes training batches of it."""
+
+from ganseg.data.batches import AUGMENTATIONS, Batches
+from ganseg.data.cache import default_cache_dir
+from ganseg.data.registry import DATASETS, DatasetSpec, describe, load
+from ganseg.data.split import Split
+
+__all__ = [
+    "AUGMENTATIONS", "DATASETS", "Batches", "DatasetSpec", "Split", "default_cache_dir", "describe", "load",
+]  # fmt: skip

@@ -1,0 +1,77 @@
+"""Training batches as a pure function of (seed, step), so that a resumed run needs no state of its data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ganseg.data.draws import Draws
+from ganseg.data.split import Split
+from ganseg.errors import UserError
+
+AUGMENTATIONS = ("none", "flip", "crop_flip")
+
+
+class Batches:
+    """An endless sequence of batches: permutations of the split, laid end to end and cut into batches.
+
+    `augment`: "none"; "flip", mirrored left-right with probability 1/2; "crop_flip", before that a crop of
+    90-100 % of the area with an aspect ratio of 0.9-1.1 (sides clipped to the image's), resized bilinearly.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int, augment: str = "flip") -> None:
+        if augment not in AUGMENTATIONS:
+            raise UserError(f"unknown augmentation {augment!r}; known are {', '.join(AUGMENTATIONS)}.")
+        if batch_size < 1 or not len(split):
+            raise UserError(f"cannot make batches of {batch_size} from {len(split)} images.")
+        self.split, self.batch_size, self.seed, self.augment = split, batch_size, seed, augment
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """Batches an epoch, the last, shared one left out (at least 1)."""
+        return max(1, len(self.split) // self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(N,) the permutation of an epoch."""
+        if epoch not in self._orders:
+            keys = Draws(f"epoch {epoch}", self.seed, np.arange(len(self.split))).bits(1)[:, 0]
+            recent = {e: o for e, o in self._orders.items() if abs(e - epoch) <= 1}
+            self._orders = {**recent, epoch: np.argsort(keys, kind="stable")}
+        return self._orders[epoch]
+
+    def indices(self, step: int) -> np.ndarray:
+        """(B,) which images the batch of a step holds."""
+        places = step * self.batch_size + np.arange(self.batch_size)
+        epochs = places // len(self.split)
+        parts = [self.order(int(e))[places[epochs == e] % len(self.split)] for e in np.unique(epochs)]
+        return np.concatenate(parts)
+
+    def batch(self, step: int) -> torch.Tensor:
+        """(B, 3, S, S) uint8 in channels_last memory."""
+        images = np.asarray(self.split.images[self.indices(step)])  # (B, S, S, 3)
+        draws = Draws(f"augment {step}", self.seed, np.arange(self.batch_size))
+        mirrored = draws.chance(0.5)
+        if self.augment == "flip":
+            images[mirrored] = images[mirrored, :, ::-1]
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
+        return batch if self.augment != "crop_flip" else crop(batch, *crop_boxes(draws), mirrored)
+
+
+def crop_boxes(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes and centres (N, 2) of random crops, as (x, y) in units of the image's side."""
+    area, log_ratio = draws.uniform(0.9, 1.0), draws.uniform(np.log(0.9), np.log(1.1))
+    sides = np.sqrt(np.stack([area * np.exp(log_ratio), area * np.exp(-log_ratio)], axis=1)).clip(max=1.0)
+    return sides, 0.5 + (1.0 - sides) * draws.uniform(-0.5, 0.5, 2)
+
+
+def crop(images: torch.Tensor, sides: np.ndarray, centres: np.ndarray, mirrored: np.ndarray) -> torch.Tensor:
+    """Cut boxes out of (B, 3, S, S) uint8, resize them to S x S bilinearly, mirror some of them."""
+    x = np.where(mirrored, -sides[:, 0], sides[:, 0])
+    zero = np.zeros_like(x)
+    shift = 2.0 * centres - 1.0
+    rows = [[x, zero, shift[:, 0]], [zero, sides[:, 1], shift[:, 1]]]
+    theta = torch.from_numpy(np.array(rows, np.float32).transpose(2, 0, 1).copy())  # (2, 3, B) -> (B, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    sampled = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return sampled.round_().clamp_(0, 255).to(torch.uint8).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,140 @@
+"""Flowers-102 in the publisher's layout: a fixture in the genuine format, and the real photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from ganseg.data import load
+from ganseg.data.flowers import read_segmim, read_trimap
+from ganseg.errors import UserError
+
+IDS = {"tstid": [7, 3, 1], "trnid": [2, 5], "valid": [6, 4]}
+BLUE = (0, 0, 254)
+
+
+def photograph(number: int) -> np.ndarray:
+    """(30, 50, 3): grey that tells the number, the left fifth white."""
+    array = np.full((30, 50, 3), 20 * number, np.uint8)
+    array[:, :10] = 255
+    return array
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    root = tmp_path / "flowers"
+    (root / "jpg").mkdir(parents=True)
+    tables = {key: np.array([ids], np.uint16) for key, ids in IDS.items()}
+    scipy.io.savemat(root / "setid.mat", tables)
+    for number in range(1, 8):
+        Image.fromarray(photograph(number)).save(root / "jpg" / f"image_{number:05d}.jpg", quality=100)
+    return root
+
+
+def add_segmim(root, numbers) -> None:
+    """Paint everything but the upper left quarter blue."""
+    (root / "segmim").mkdir()
+    for number in numbers:
+        array = np.full((32, 48, 3), BLUE, np.uint8)
+        array[:16, :24] = (200, 90, 60)
+        Image.fromarray(array).save(root / "segmim" / f"segmim_{number:05d}.jpg", quality=100, subsampling=0)
+
+
+def add_trimaps(root, numbers) -> None:
+    """Upper half flower, a band of 255, the rest background."""
+    (root / "trimaps").mkdir()
+    for number in numbers:
+        array = np.zeros((32, 32), np.uint8)
+        array[:12], array[12:16] = 1, 255
+        Image.fromarray(array).save(root / "trimaps" / f"image_{number:05d}.png")
+
+
+def test_splits_hold_the_publishers_images_in_its_order(flowers, tmp_path):
+    expected = {"train": [7, 3, 1], "test": [2, 5], "val": [6, 4], "test+val": [2, 5, 6, 4]}
+    for split, ids in expected.items():
+        data = load("flowers", split, 16, data_dir=flowers, cache_dir=tmp_path)
+        assert data.names == tuple(f"image_{i:05d}.jpg" for i in ids)
+        np.testing.assert_allclose(data.images[:, 8, 12, 0], [20 * i for i in ids], atol=3)
+        assert (data.images[:, 8, 0] > 250).all() and data.foreground is None
+
+
+def test_segmim_is_binarised_before_it_is_resized(flowers, tmp_path):
+    add_segmim(flowers, range(1, 8))
+    data = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+    expected = np.zeros((16, 16), np.uint8)
+    expected[:8, :8] = 1
+    assert data.foreground.shape == (2, 16, 16)
+    for mask in data.foreground:
+        assert (mask != expected).mean() < 0.02
+
+
+def test_each_background_rule_of_segmim_counts(tmp_path):
+    array = np.full((16, 16, 3), (200, 90, 60), np.uint8)
+    array[:4, :, 0], array[4:8, :, 1], array[8:12, :, 2] = 0, 0, 254
+    Image.fromarray(array).save(tmp_path / "segmim_00001.png")  # without loss
+    mask = read_segmim(tmp_path / "segmim_00001.png", 16)
+    assert not mask[:12].any() and mask[12:].all()
+
+
+def test_trimaps_keep_255_and_images_without_one_are_ignored(flowers, tmp_path):
+    add_trimaps(flowers, [5])
+    data = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+    assert (data.foreground[0] == 255).all()  # image 2
+    upper, band, lower = data.foreground[1, :6], data.foreground[1, 6:8], data.foreground[1, 8:]
+    assert (upper == 1).all() and (band == 255).all() and (lower == 0).all()
+
+
+def test_a_resized_trimap_takes_the_commonest_value(tmp_path):
+    trimap = np.array([[1, 1, 0, 0], [1, 255, 255, 0], [255, 255, 1, 1], [255, 0, 1, 1]], np.uint8)
+    Image.fromarray(trimap).save(tmp_path / "t.png")
+    np.testing.assert_array_equal(read_trimap(tmp_path / "t.png", 2), [[1, 0], [255, 1]])
+    np.testing.assert_array_equal(read_trimap(tmp_path / "t.png", 4), trimap)
+
+
+def test_the_publishers_segmentation_is_preferred(flowers, tmp_path):
+    add_segmim(flowers, [2])
+    add_trimaps(flowers, [2, 5])
+    data = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+    assert not (data.foreground[0] == 255).any() and (data.foreground[1] == 255).any()
+
+
+def test_new_segmentations_are_noticed(flowers, tmp_path):
+    assert load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).foreground is None
+    add_trimaps(flowers, [5])
+    assert load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).foreground is not None
+
+
+def test_what_is_missing_is_named(flowers, tmp_path):
+    (flowers / "jpg" / "image_00003.jpg").unlink()
+    with pytest.raises(UserError, match=r"1 of the 3 train images are missing: image_00003.jpg"):
+        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
+    (flowers / "setid.mat").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="setid.mat cannot be read"):
+        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
+    (flowers / "setid.mat").unlink()
+    with pytest.raises(UserError, match="setid.mat is missing"):
+        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
+
+
+def test_a_broken_photograph_is_named_not_skipped(flowers, tmp_path):
+    (flowers / "jpg" / "image_00005.jpg").write_bytes(b"broken")
+    with pytest.raises(UserError, match="image_00005.jpg"):
+        load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+
+
+def test_the_real_flowers_have_the_papers_counts(shared, tmp_path):
+    root = shared / "data" / "flowers-102"
+    if not root.is_dir():
+        pytest.skip(f"no photographs at {root}")
+    splits = {s: load("flowers", s, 16, data_dir=root, cache_dir=tmp_path) for s in ("train", "test", "val")}
+    assert {s: len(d) for s, d in splits.items()} == {"train": 6149, "test": 1020, "val": 1020}
+    both = load("flowers", "test+val", 16, data_dir=root, cache_dir=tmp_path)
+    labelled = (both.foreground != 255).any((1, 2))
+    assert labelled.sum() == 142
+    known = both.foreground[labelled]
+    share = (known == 1).sum() / (known != 255).sum()
+    assert 0.2 < share < 0.7
+    front, back = (both.images[labelled][known == v].mean(0) for v in (1, 0))
+    assert np.abs(front - back).max() > 20  # the masks lie on the flowers
