@@ -41,6 +41,7 @@ class GeneratorConfig:
 
     point_layers: int = 3  # linear layers of MLP_point (Eq. 1)
     appearance_layers: int = 3  # of MLP_app and MLP_bg_app (Eq. 2, 9)
+    point_spread: float = 1 / 3  # standard deviation of the MLP's points before training; the paper does not say
     point_squash: Literal["none", "tanh"] = "none"  # x = MLP(z), or x = tanh(MLP(z) / point_divisor)
     point_divisor: float = 1.0
     part_scale: Literal["std", "mean_abs", "distance_variance"] = "std"  # sigma_k of Eq. 1, or the released code's two
@@ -76,7 +77,7 @@ class DiscriminatorConfig:
 class LossConfig:
     """The objective (section 3.4)."""
 
-    lambda_gp: float = 10.0  # Eq. 18
+    lambda_gp: float = 5.0  # Eq. 18; gamma / 2 with the gamma = 10 of the work that Eq. 15 cites
     lambda_con: float = 10.0  # Eq. 19
     lambda_area: float = 1.0  # Eq. 19
     gradient_penalty: Literal["r1", "unit_norm"] = "r1"  # E ||grad D||^2 (the work Eq. 15 cites), or E (||grad D|| - 1)^2

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganseg.config import DiscriminatorConfig
+from ganseg.layers import initialise
 
 
 class DownBlock(nn.Module):
@@ -39,6 +40,7 @@ class Discriminator(nn.Module):
         side = math.ceil(size / 2 ** len(config.widths))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * side * side, config.hidden),
                                   nn.LeakyReLU(0.2), nn.Linear(config.hidden, 1))
+        initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """`image` (B, 3, H, W) in [-1, 1] -> logits (B,)."""

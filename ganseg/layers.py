@@ -10,12 +10,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def initialise(module: nn.Module) -> nn.Module:
+    """He initialisation for LeakyReLU(0.2) of every convolution and linear layer within `module`, zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+            nn.init.zeros_(layer.bias)
+    return module
+
+
 def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers of width `inputs` with LeakyReLU(0.2) between them, ending in `outputs`."""
+    """`layers` linear layers of width `inputs` with LeakyReLU(0.2) between them; outputs of variance 1 for N(0, I) at the start."""
     modules: list[nn.Module] = []
     for _ in range(layers - 1):
         modules += [nn.Linear(inputs, inputs), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*modules, nn.Linear(inputs, outputs))
+    return initialise(nn.Sequential(*modules, nn.Linear(inputs, outputs)))
 
 
 def pixel_grid(size: int, margin: int, kind: Literal["cells", "endpoints"] = "cells") -> Tensor:

@@ -60,6 +60,8 @@ class PointGenerator(nn.Module):
         super().__init__()
         self.config = config
         self.points = mlp(config.noise_dim, config.parts * config.points_per_part * 2, config.point_layers)
+        with torch.no_grad():
+            self.points[-1].weight *= config.point_spread
         self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
         self.constant = nn.Parameter(torch.randn(config.parts, config.embedding_dim))
 

@@ -1,0 +1,5 @@
+"""`python -m ganseg.cli` is the command `ganseg`."""
+
+from ganseg.cli import main
+
+main()

@@ -1,0 +1,172 @@
+"""An experiment runs once and is then read from its run directory."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ganseg.config import Config
+from ganseg.errors import UserError
+from ganseg.files import read_json
+from ganseg.paths import results_dir
+from ganseg.provenance import code_hash
+from ganseg.scales import resolve
+
+METRICS, CONFIG, PROVENANCE, HISTORY = "metrics.json", "config.json", "provenance.json", "history.csv"
+GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """(data set, variant, K, seed, scale), and settings on top; see `ganseg.scales` for what they resolve to.
+
+    `parts` None is the data set's usual K. `data_dir` says where the data lies and is not part of the experiment's identity.
+    """
+
+    data: str = "synthetic-bird"
+    variant: str = "paper"
+    parts: int | None = None
+    seed: int = 0
+    scale: str = "tiny"
+    data_dir: str | Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Resolve aliases and refuse unknown names at once."""
+        from ganseg.data import DATASETS
+
+        if self.data not in DATASETS:
+            raise UserError(f"unknown data set {self.data!r}; known are {', '.join(DATASETS)}")
+        object.__setattr__(self, "data", DATASETS[self.data].name)
+        object.__setattr__(self, "data_dir", self.data_dir or None)
+        object.__setattr__(self, "parts", self.config.generator.parts)
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return resolve(self.data, self.variant, self.scale, self.parts, self.seed, dict(self.overrides))
+
+    @property
+    def key(self) -> str:
+        """Hash of the configuration and of the code that can change its numbers."""
+        text = json.dumps(self.config.to_dict(), sort_keys=True) + code_hash(self.data)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """What is the same when only the code or single settings differ."""
+        return f"{self.data}-{self.variant}-k{self.parts}-s{self.seed}"
+
+    def directory(self, results: str | Path | None = None) -> Path:
+        """The run directory."""
+        return results_dir(results) / self.scale / "runs" / f"{self.name}-{self.key}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished experiment, read from its directory."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """UserError when `directory` is not a run, or not a finished one."""
+        directory = Path(directory)
+        if not (directory / CONFIG).exists():
+            raise UserError(f"{directory} is not a run: it has no {CONFIG}")
+        if not (directory / METRICS).exists():
+            raise UserError(f"{directory} is not finished: it has no {METRICS}; the `ganseg train` command that began it goes on with it")
+        return cls(directory)
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return Config.from_dict(read_json(self.directory / CONFIG)["config"])
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """All measured numbers."""
+        return read_json(self.directory / METRICS)
+
+    @functools.cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Data, variant, parts, seed, scale, key, commit, device, versions, wall time."""
+        return read_json(self.directory / PROVENANCE)
+
+    @functools.cached_property
+    def history(self) -> Any:
+        """Losses as a pandas DataFrame: stage, step, seconds, one column a loss."""
+        import pandas as pd
+
+        return pd.read_csv(self.directory / HISTORY)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether both networks are there; published runs come without."""
+        return all((self.directory / name).exists() for name in (GENERATOR, SEGMENTER))
+
+    def generator(self) -> Any:
+        """The trained generator (the averaged one where there is one), in eval mode."""
+        from ganseg.checkpoints import load_weights
+        from ganseg.generator import Generator
+
+        return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
+
+    def segmenter(self) -> Any:
+        """The trained segmentation network, in eval mode."""
+        from ganseg.checkpoints import load_weights
+        from ganseg.segmenter import Segmenter
+
+        return load_weights(self.directory / SEGMENTER, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
+
+
+def find_runs(results: str | Path | None = None, scale: str = "*", **wanted: Any) -> list[Run]:
+    """Finished runs under `results` whose provenance has the `wanted` values (data, variant, parts, seed); the newest of each name."""
+    newest: dict[tuple[str, str], Run] = {}
+    for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
+        run = Run(path.parent)
+        if all(run.provenance.get(k) == v for k, v in wanted.items()):
+            slot = (run.provenance["scale"], run.directory.name.rpartition("-")[0])
+            if slot not in newest or run.provenance["finished"] >= newest[slot].provenance["finished"]:
+                newest[slot] = run
+    return list(newest.values())
+
+
+def run(experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
+        time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
+        precision: str = "auto", progress: bool = True) -> Run:
+    """Train `experiment`, resume it, or read it if it is there.
+
+    `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised when they are
+    over and the same call goes on later. Two processes that want the same experiment wait for each other.
+    """
+    from ganseg.devices import make_fabric
+    from ganseg.pipeline import train
+
+    directory = experiment.directory(results)
+    if not _finished(directory, need):
+        with _lock(directory):
+            if not _finished(directory, need):
+                train(experiment, directory, make_fabric(device, devices, num_nodes, precision), time_limit, progress)
+    return Run.open(directory)
+
+
+def _finished(directory: Path, need: str) -> bool:
+    return (directory / METRICS).exists() and (need == "metrics" or Run(directory).has_weights)
+
+
+def _lock(directory: Path) -> Any:
+    """One trainer at a time; the further processes of a multi-device run belong to the one that holds the lock."""
+    from filelock import FileLock
+
+    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0))):
+        return nullcontext()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(directory.parent / f".{directory.name}.lock")

@@ -1,0 +1,107 @@
+"""From images to a finished run: train the generator, train the segmentation network on its pairs, evaluate."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ganseg import pictures, provenance
+from ganseg.checkpoints import save_weights
+from ganseg.config import Config
+from ganseg.data import DATASETS, Batches, Split, load
+from ganseg.devices import Fabric
+from ganseg.evaluation import evaluate, held_out, predict
+from ganseg.experiments import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER
+from ganseg.files import write_json
+from ganseg.generator import Generator
+from ganseg.loop import Clock, fit
+from ganseg.segmenter import Segmenter
+from ganseg.training import GanTrainer, SegmenterTrainer
+
+if TYPE_CHECKING:
+    from ganseg.experiments import Experiment
+
+SHEET = 12  # pictures in a sample sheet
+
+
+def train(experiment: Experiment, directory: Path, fabric: Fabric, time_limit: float | None = None, progress: bool = True) -> None:
+    """Both stages and the evaluation of `experiment`; each file appears whole and `metrics.json` last.
+
+    OutOfTime is raised when `time_limit` seconds are over; calling again goes on from the last checkpoint.
+    """
+    config, clock = experiment.config, Clock(time_limit)
+    images = training_images(config, experiment.data_dir)
+    if fabric.is_global_zero:
+        write_json(directory / CONFIG, {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale})
+    gan = GanTrainer(config, fabric, batches(config, images))
+    seconds = {"seconds_gan": fit(gan, config.optim.steps, directory, clock, progress=progress,
+                                  on_checkpoint=lambda step: draw_samples(gan.result, fabric, directory))}
+    stage2 = SegmenterTrainer(config, fabric, gan.result)
+    seconds["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, clock, progress=progress)
+    if fabric.is_global_zero:
+        finish(experiment, directory, fabric, gan.result, stage2.result, images, seconds)
+    fabric.barrier()
+
+
+def finish(experiment: Experiment, directory: Path, fabric: Fabric, generator: Generator, segmenter: Segmenter, images: Split,
+           seconds: dict[str, float]) -> None:
+    """Write weights, pictures, provenance and metrics, then drop the checkpoints."""
+    config, start = experiment.config, time.monotonic()
+    save_weights(directory / GENERATOR, generator)
+    save_weights(directory / SEGMENTER, segmenter)
+    draw_segmentation(config, segmenter, fabric, directory, experiment.data_dir)
+    metrics = evaluate(config, segmenter, fabric, experiment.data_dir)
+    seconds = seconds | {"seconds_evaluation": time.monotonic() - start}
+    write_json(directory / PROVENANCE, {
+        "data": experiment.data, "variant": experiment.variant, "parts": experiment.parts, "seed": experiment.seed,
+        "scale": experiment.scale, "key": experiment.key, "overrides": dict(experiment.overrides),
+        "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, "train_images": len(images),
+        "data_fingerprint": images.fingerprint, "precision": str(fabric._precision.precision), "processes": fabric.world_size,
+        **{name: round(value, 1) for name, value in seconds.items()},
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **provenance.git_state(), **provenance.describe_machine(fabric.device)})
+    write_json(directory / METRICS, metrics)
+    shutil.rmtree(directory / "checkpoint", ignore_errors=True)
+
+
+def training_images(config: Config, data_dir: str | Path | None) -> Split:
+    """The images that stage 1 learns from."""
+    return load(config.data.name, "train", config.data.size, data_dir=data_dir, limit=config.data.train_limit or None)
+
+
+def batches(config: Config, images: Split) -> Batches:
+    """The stream of real images."""
+    augment = DATASETS[config.data.name].augment if config.data.augment == "auto" else config.data.augment
+    return Batches(images, config.optim.batch_size, config.seed, augment)
+
+
+@torch.no_grad()
+def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
+    """`samples.png`: generated images, their masks and both together, always from the same noise."""
+    training = generator.training
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []), fabric.autocast():
+        torch.manual_seed(0)
+        scene = generator.eval()(generator.noise(SHEET))
+    generator.train(training)
+    pictures.sample_sheet(to_pictures(scene.image), scene.labels.cpu().numpy(), directory / "samples.png")
+
+
+def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path, data_dir: str | Path | None) -> None:
+    """`segmentation.png`: held-out images and the parts found in them, evenly spaced over those that have labels."""
+    test = held_out(config, data_dir)
+    labelled = [i for i in range(len(test)) if test.foreground is None or (test.foreground[i] == 1).any()]
+    chosen = labelled[::max(1, len(labelled) // SHEET)][:SHEET]
+    labels = predict(segmenter, test.images[chosen], fabric).argmax(dim=1).numpy()
+    truth = None if test.foreground is None else test.foreground[chosen]
+    pictures.segmentation_sheet(test.images[chosen], labels, truth, directory / "segmentation.png")
+
+
+def to_pictures(images: torch.Tensor) -> np.ndarray:
+    """(N, 3, H, W) in [-1, 1] -> uint8 (N, H, W, 3)."""
+    return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,113 @@
+"""Scales (sizes and budgets), variants (which equations), and the configuration that follows from them.
+
+`lambda_con` and `lambda_area` are listed for the mean over the K parts, as the released code has it; where a variant sums over the
+parts, as Eq. 16 and 17 print it, `resolve` divides both by K, so that the same pull reaches the same masks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganseg.config import Config
+from ganseg.errors import UserError
+
+Settings = dict[str, Any]
+
+_SMALL: Settings = {
+    "generator.block_widths": (64, 32, 16), "generator.noise_dim": 64, "generator.embedding_dim": 16,
+    "generator.spade_hidden": 16, "generator.margin": 2,
+    "discriminator.widths": (16, 32, 64), "discriminator.hidden": 64,
+    "losses.lambda_gp": 0.1, "losses.lambda_con": 20.0, "losses.lambda_area": 1.0,
+    "optim.batch_size": 16, "optim.lr_generator": 7e-4, "optim.lr_discriminator": 1.4e-3,
+    "segmenter.backbone": "resnet18-light", "segmenter.batch_size": 16, "segmenter.lr": 1e-3,
+}
+
+# The same code at every scale: only these numbers change.
+SCALES: dict[str, Settings] = {
+    # 90 seconds an experiment on 2 CPU cores
+    "tiny": _SMALL | {
+        "data.size": 32, "generator.block_sizes": (8, 16, 32), "data.train_limit": 4000, "data.test_limit": 500,
+        "optim.steps": 500, "optim.ema": 0.99, "segmenter.steps": 60, "segmenter.output_stride": 4,
+    },
+    # 15 minutes an experiment on 2 CPU cores
+    "laptop": _SMALL | {
+        "data.size": 48, "generator.block_sizes": (12, 24, 48),
+        "optim.steps": 3500, "optim.ema": 0.995, "segmenter.steps": 300, "segmenter.output_stride": 2,
+    },
+    # the paper's architecture on a shorter schedule: 25 minutes of one GPU at most
+    "gpu": {"data.size": 128, "optim.steps": 4000, "optim.ema": 0.999, "segmenter.steps": 1500},
+    # the released code's schedule: hours of one GPU
+    "paper": {"data.size": 128, "optim.steps": 8600, "segmenter.steps": 10000},
+}
+
+_SIX_BLOCKS: Settings = {"generator.block_sizes": (32, 32, 64, 64, 128, 128), "generator.block_widths": (512, 256, 256, 128, 128, 64)}
+
+# What the released code sets for a data set at 128 px (paper-versus-code rows 9, 14, 21, 22): (K, settings).
+DATA: dict[str, tuple[int, Settings]] = {
+    "synthetic-bird": (6, {}),
+    "synthetic-face": (6, {}),
+    "flowers": (8, _SIX_BLOCKS | {"losses.lambda_con": 30.0}),
+    "folder": (8, {}),
+}
+
+# Each place where the released code departs from the paper, by name; `released` is all of them together.
+DIFFERENCES: dict[str, Settings] = {
+    "part-scale": {"generator.part_scale": "mean_abs"},
+    "cone-heatmap": {"generator.part_scale": "mean_abs", "generator.heatmap": "cone"},
+    "squashed-points": {"generator.point_squash": "tanh", "generator.point_divisor": 20.0, "generator.point_spread": 1.0},
+    "deep-mlp": {"generator.point_layers": 5, "generator.appearance_layers": 4},
+    "endpoint-grid": {"generator.grid": "endpoints"},
+    "horizontal-background": {"generator.background_shift": "horizontal"},
+    "batch-norm-background": {"generator.adain_norm": "batch"},
+    "squashed-image": {"generator.rgb_crop": "before", "generator.rgb_activation": True},
+    "unit-norm-penalty": {"losses.gradient_penalty": "unit_norm", "losses.lambda_gp": 10.0, "losses.penalty_rescale": False},
+    "mean-over-parts": {"losses.over_parts": "mean"},
+    "disc-area": {"losses.area": "disc"},
+    "alternate-geometry": {"losses.geometry_every": 2},
+    "fresh-fakes": {"optim.share_fakes": False},
+    "no-ema": {"optim.ema": 0.0},
+}
+
+# Named departures that are neither the paper's method nor part of `released`.
+OPTIONS: dict[str, Settings] = {
+    "imagenet-segmenter": {"segmenter.backbone": "resnet50", "segmenter.pretrained": True},
+    "no-concentration": {"losses.lambda_con": 0.0},
+    "no-area": {"losses.lambda_area": 0.0},
+    "single-convolution": {"generator.rgb_layers": 1},  # the released code's choice for Flowers alone
+}
+
+VARIANTS: dict[str, Settings] = {
+    "paper": {},
+    "released": {key: value for settings in DIFFERENCES.values() for key, value in settings.items()},
+}
+
+
+def variant_settings(variant: str) -> Settings:
+    """Settings of `paper`, `released`, or either with differences and options added: `paper+cone-heatmap+no-area`."""
+    base, *extras = variant.split("+")
+    known = DIFFERENCES | OPTIONS
+    if base not in VARIANTS or any(extra not in known for extra in extras):
+        raise UserError(f"unknown variant {variant!r}; it is {' or '.join(VARIANTS)}, followed by any of: "
+                        + ", ".join(f"+{name}" for name in known))
+    return {key: value for settings in (VARIANTS[base], *(known[e] for e in extras)) for key, value in settings.items()}
+
+
+def resolve(data: str, variant: str, scale: str, parts: int | None = None, seed: int = 0,
+            overrides: dict[str, Any] | None = None) -> Config:
+    """The configuration of an experiment: defaults, scale, data set, variant, K and seed, then `overrides`, the later winning."""
+    if scale not in SCALES:
+        raise UserError(f"unknown scale {scale!r}; known are {', '.join(SCALES)}")
+    default_parts, of_data = DATA.get(data, (8, {}))
+    full_size = SCALES[scale]["data.size"] == 128
+    settings = SCALES[scale] | (of_data if full_size else SMALL_DATA.get(data, {})) | variant_settings(variant)
+    parts = default_parts if parts is None else parts
+    config = Config().replace(settings | {"data.name": data, "generator.parts": parts, "seed": seed})
+    if config.losses.over_parts == "sum":
+        config = config.replace({f"losses.{name}": getattr(config.losses, name) / parts for name in ("lambda_con", "lambda_area")})
+    return config.replace(overrides or {})
+
+
+# What small images of a data set need instead (found by experiment; the book's page on collapse tells how).
+SMALL_DATA: dict[str, Settings] = {
+    "flowers": {"losses.lambda_con": 10.0},
+}

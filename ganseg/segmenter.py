@@ -1,0 +1,63 @@
+"""Stage 2: the segmentation network and its loss (section 3, introduction; DeepLab V3 of torchvision)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights, resnet18
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.segmentation import deeplabv3_resnet50
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
+
+from ganseg.config import SegmenterConfig
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""$\frac12$ cross-entropy + $\frac12$ Dice; Dice is the mean over images and classes of $1 - 2|p \cap y| / (|p| + |y|)$.
+
+    `logits` (B, K + 1, H, W), `labels` (B, H, W) in 0..K. Source: the released code.
+    """
+    probabilities = logits.softmax(dim=1)
+    truth = F.one_hot(labels, logits.shape[1]).permute(0, 3, 1, 2)  # (B, K + 1, H, W)
+    shared = (probabilities * truth).sum(dim=(2, 3))
+    total = probabilities.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    dice = 1 - (2 * shared + 1e-7) / (total + 1e-7)
+    return 0.5 * F.cross_entropy(logits, labels) + 0.5 * dice.mean()
+
+
+class Segmenter(nn.Module):
+    """DeepLab V3 that labels each pixel with a part.
+
+    `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper, or "resnet18-light", which keeps more resolution for
+    images of 32 to 64 px; `config.pretrained`: ImageNet weights for the former (supervised, hence off by default).
+    """
+
+    def __init__(self, config: SegmenterConfig, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.network = _resnet50(config, parts + 1) if config.backbone == "resnet50" else _resnet18_light(config, parts + 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`images` (B, 3, H, W) in [-1, 1] -> logits (B, K + 1, H, W), background first."""
+        return self.network(images.contiguous(memory_format=torch.channels_last))["out"].float()
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """As `forward`, but softmax probabilities."""
+        return self(images).softmax(dim=1)
+
+
+def _resnet50(config: SegmenterConfig, classes: int) -> nn.Module:
+    weights = ResNet50_Weights.IMAGENET1K_V1 if config.pretrained else None
+    return deeplabv3_resnet50(weights=None, weights_backbone=weights, num_classes=classes)
+
+
+def _resnet18_light(config: SegmenterConfig, classes: int) -> nn.Module:
+    """ResNet-18 without its max-pooling and last stage, at `output_stride` 2 or 4, under a DeepLab V3 head."""
+    backbone = resnet18(weights=None)
+    backbone.maxpool = nn.Identity()
+    stages = [backbone.layer3] if config.output_stride == 4 else [backbone.layer2, backbone.layer3]
+    for stage in stages:
+        stage[0].conv1.stride = stage[0].downsample[0].stride = (1, 1)
+    features = IntermediateLayerGetter(backbone, {"layer3": "out"})
+    return DeepLabV3(features, DeepLabHead(256, classes, (2, 4, 6)))

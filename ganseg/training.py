@@ -1,0 +1,178 @@
+"""The two training stages: the adversarial game (Eq. 18, 19) and the segmentation network on generated pairs.
+
+Every random draw of step t is a function of (seed, t) alone, so a resumed run repeats what an uninterrupted one would have done.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ganseg import losses
+from ganseg.config import Config
+from ganseg.devices import Fabric, average_gradients
+from ganseg.discriminator import Discriminator
+from ganseg.generator import Generator, Scene
+from ganseg.segmenter import Segmenter, segmentation_loss
+
+
+class Stream(Protocol):
+    """Real images: a pure function of the step (see `ganseg.data.Batches`)."""
+
+    def batch(self, step: int) -> Tensor:
+        """uint8 (B, 3, H, W), the batch of all processes together."""
+
+
+def seed_step(seed: int, stage: str, step: int, rank: int = 0) -> None:
+    """Seed every random draw of this step."""
+    torch.manual_seed(zlib.crc32(f"{seed}/{stage}/{step}/{rank}".encode()))
+
+
+def to_unit(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 [0, 255] -> float [-1, 1] on `device`."""
+    return images.to(device, non_blocking=True).float().div_(127.5).sub_(1)
+
+
+def place(module: nn.Module, fabric: Fabric) -> nn.Module:
+    """Move `module` to this process's device, in channels_last."""
+    return module.to(fabric.device, memory_format=torch.channels_last)
+
+
+def adam(module: nn.Module, lr: float, betas: tuple[float, float], fabric: Fabric) -> torch.optim.Optimizer:
+    """Adam in its fused implementation."""
+    return fabric.setup_optimizers(torch.optim.Adam(module.parameters(), lr=lr, betas=betas, fused=True))
+
+
+def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fabric: Fabric) -> None:
+    """One step down the gradient of `loss`, averaged over the processes."""
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    average_gradients(fabric, [module])
+    optimizer.step()
+
+
+class GanTrainer:
+    """Stage 1: one step of D on real images and detached fakes (Eq. 18), then one of G through the updated D (Eq. 19)."""
+
+    name = "gan"
+
+    def __init__(self, config: Config, fabric: Fabric, stream: Stream | None) -> None:
+        seed_step(config.seed, "init", 0)
+        self.config, self.fabric, self.stream = config, fabric, stream
+        optim = config.optim
+        self.g = place(Generator(config.generator), fabric)
+        self.d = place(Discriminator(config.discriminator, config.data.size), fabric)
+        self.ema = copy.deepcopy(self.g).requires_grad_(False) if optim.ema else None
+        self.g_optim = adam(self.g, optim.lr_generator, optim.betas, fabric)
+        self.d_optim = adam(self.d, optim.lr_discriminator, optim.betas, fabric)
+
+    @property
+    def batch_size(self) -> int:
+        """Images of this process."""
+        return self.config.optim.batch_size // self.fabric.world_size
+
+    def step(self, t: int) -> dict[str, Tensor]:
+        """Train both networks once; returns the losses of step `t`."""
+        seed_step(self.config.seed, self.name, t, self.fabric.global_rank)
+        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        real = to_unit(self.stream.batch(t)[mine], self.fabric.device)
+        with self.fabric.autocast():
+            scene = self.g(self.g.noise(self.batch_size))
+            values = self.discriminator_step(t, real, scene.image.detach())
+            if not self.config.optim.share_fakes:
+                scene = self.g(self.g.noise(self.batch_size))
+            values.update(self.generator_step(t, scene))
+        if self.ema is not None:
+            self.average()
+        return values
+
+    def discriminator_step(self, t: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Eq. 18: L_GAN(D) + lambda_gp L_gp(D)."""
+        weights = self.config.losses
+        fake_logits, real_logits = self.d(torch.cat([fake, real])).split([len(fake), len(real)])
+        loss = losses.discriminator_loss(fake_logits, real_logits)
+        values = {"d": loss.detach()}
+        if weights.lambda_gp and t % weights.penalty_every == 0:
+            penalty = losses.gradient_penalty(self.d, real, weights.gradient_penalty)
+            loss = loss + weights.lambda_gp * (weights.penalty_every if weights.penalty_rescale else 1) * penalty
+            values["gp"] = penalty.detach()
+        update(self.d, self.d_optim, loss, self.fabric)
+        return values
+
+    def generator_step(self, t: int, scene: Scene) -> dict[str, Tensor]:
+        """Eq. 19: L_GAN(G) + lambda_con L_con(G) + lambda_area L_area(G)."""
+        self.d.requires_grad_(False)
+        adversarial = losses.generator_loss(self.d(scene.image))
+        values = {"g": adversarial.detach()}
+        loss = adversarial
+        if t % self.config.losses.geometry_every == 0:
+            geometry, parts = self.geometry(scene)
+            loss, values = loss + geometry, values | parts
+        update(self.g, self.g_optim, loss, self.fabric)
+        self.d.requires_grad_(True)
+        return values
+
+    def geometry(self, scene: Scene) -> tuple[Tensor, dict[str, Tensor]]:
+        """lambda_con L_con + lambda_area L_area (Eq. 16, 17), and the two by name."""
+        weights, masks = self.config.losses, scene.masks[:, 1:]
+        con = losses.concentration_loss(masks, scene.centres, self.g.grid, weights.over_parts)
+        area = losses.area_loss(masks, scene.centres, scene.scales, self.g.grid,
+                                self.config.generator.heatmap, weights.area, weights.over_parts)
+        foreground = masks.detach().sum(dim=1).mean()
+        return weights.lambda_con * con + weights.lambda_area * area, {
+            "con": con.detach(), "area": area.detach(), "foreground": foreground}
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the averaged generator towards the current one; buffers are copied."""
+        ema, now = self.ema, self.g
+        torch._foreach_lerp_(list(ema.parameters()), list(now.parameters()), 1 - self.config.optim.ema)
+        for a, b in zip(ema.buffers(), now.buffers(), strict=True):
+            a.copy_(b)
+
+    @property
+    def result(self) -> Generator:
+        """The generator to use: the averaged one where there is one."""
+        return self.ema if self.ema is not None else self.g
+
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What a checkpoint must hold."""
+        parts = {"generator": self.g, "discriminator": self.d, "g_optim": self.g_optim, "d_optim": self.d_optim}
+        return parts | ({"ema": self.ema} if self.ema is not None else {})
+
+
+class SegmenterTrainer:
+    """Stage 2: the segmentation network on a stream of freshly generated pairs; G is in eval mode and does not change."""
+
+    name = "segmenter"
+
+    def __init__(self, config: Config, fabric: Fabric, generator: Generator) -> None:
+        seed_step(config.seed, "init-segmenter", 0)
+        self.config, self.fabric = config, fabric
+        self.generator = generator.eval().requires_grad_(False)
+        self.s = place(Segmenter(config.segmenter, config.generator.parts), fabric).train()
+        self.s_optim = adam(self.s, config.segmenter.lr, (0.9, 0.999), fabric)
+
+    def step(self, t: int) -> dict[str, Tensor]:
+        """Train the segmentation network once; returns its loss."""
+        seed_step(self.config.seed, self.name, t, self.fabric.global_rank)
+        batch = self.config.segmenter.batch_size // self.fabric.world_size
+        with self.fabric.autocast():
+            with torch.no_grad():
+                images, labels = self.generator.pairs(self.generator.noise(batch))
+            loss = segmentation_loss(self.s(images.clamp(-1, 1)), labels)
+        update(self.s, self.s_optim, loss, self.fabric)
+        return {"segmentation": loss.detach()}
+
+    @property
+    def result(self) -> Segmenter:
+        """The trained network."""
+        return self.s
+
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What a checkpoint must hold."""
+        return {"segmenter": self.s, "s_optim": self.s_optim}
