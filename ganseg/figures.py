@@ -77,7 +77,7 @@ def generation_strip(scenes: SceneArrays, count: int = 4) -> Figure:
 
 def points_figure(scenes: SceneArrays, count: int = 4) -> Figure:
     """Fig. 3: points of each part, their mean, and a circle of radius sigma_k, over the heatmaps."""
-    figure, axes = _panels(1, min(count, len(scenes.image)), 1.32)
+    figure, axes = _panels(1, min(count, len(scenes.image)), 1.25)
     for i, (ax, heat) in enumerate(zip(axes[0], blend(scenes.heatmaps), strict=False)):
         _picture(ax, heat)
         _draw_parts(ax, scenes, i)
@@ -133,7 +133,8 @@ def foreground_curves(curves: pd.DataFrame) -> Figure:
     """Mean area of the generated foreground through stage 1: columns run, progress (0 to 1), foreground."""
     figure = _figure(3.2)
     ax = figure.subplots()
-    sns.lineplot(curves, x="progress", y="foreground", hue="run", style="run", ax=ax, palette=sns.color_palette("colorblind"))
+    palette = sns.husl_palette(curves["run"].nunique(), l=0.5)
+    sns.lineplot(curves, x="progress", y="foreground", hue="run", style="run", ax=ax, palette=palette)
     _dress(ax, "fraction of stage 1", "foreground, fraction of the image")
     ax.set_ylim(0, 1)
     ax.legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
@@ -238,7 +239,7 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
     path = _folder(results, scale, runs, "figures") / f"{name}.png"
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
-    image = f'<img src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
+    image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
     below = f"<figcaption>{html.escape(caption)} {_download(data, path)}{_origin(runs)}</figcaption>"
     _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
@@ -263,7 +264,7 @@ def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_n
     """Display and return the verdict on `claim`: reproduced if all `checks` hold and the setting is `testable`."""
     word = ("Reproduced" if all(checks.values()) else "Not reproduced") if testable else "Not testable at this scale"
     kind = {"Reproduced": "tip", "Not reproduced": "warning"}.get(word, "note")
-    rows = "".join(f"<li>{'✓' if holds else '✗'} {html.escape(text)}</li>" for text, holds in checks.items())
+    rows = "".join(f"<li>{'✓ holds: ' if holds else '✗ does not hold: '}{html.escape(text)}</li>" for text, holds in checks.items())
     reason = f"<p>{html.escape(why_not)}</p>" if why_not and not testable else ""
     box = f'<p class="admonition-title">Verdict: {word}</p><p>{html.escape(claim)}</p>{reason}<ul>{rows}</ul>'
     _display(f'<div class="admonition {kind} ganseg-verdict">{box}</div>', f"Verdict: {word}. {claim}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from PIL import Image
 from ganseg.data.decode import MAX_PIXELS, _upright, to_rgb
 from ganseg.data.folder import SUFFIXES, list_images
 from ganseg.errors import UserError
-from ganseg.files import write_json
+from ganseg.files import atomic_path
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, part_colours, save
 
@@ -26,7 +27,7 @@ OVERLAYS = ("jpg", "png", "none")
 HELD = 48_000_000  # pixels of decoded images in a batch, about; limits memory
 PARTS = "parts.json"
 ABOUT = {
-    "centre": "(x, y) in pixels of the upright image, x right, y down, pixel centres at integers; null if hidden",
+    "centre": "(x, y) in pixels of the upright image, x right, y down, pixel centres at integers, or null",
     "area": "fraction of the image", "visible": f"whether the part covers at least {SPECK:.1%} of the image",
 }  # fmt: skip
 
@@ -72,7 +73,7 @@ def segment_images(
     the most likely part of each pixel is taken. Writes under `out`, keeping folders and stems: masks/NAME.png
     (indexed: 0 background, k part k, in the parts' colours), overlays/NAME.jpg (or png, or none), parts.json.
     Masks fit the image as viewers show it, turned as its EXIF data say. Unreadable files are skipped and
-    listed. `progress(done, of)` is called after each batch. UserError for no images, or `out` in a folder of them.
+    listed. `progress(done, of)` is called after each batch. UserError for no images, or `out` among them.
     """
     from ganseg.devices import make_fabric
     from ganseg.evaluation import predict
@@ -98,7 +99,7 @@ def segment_images(
     if not done.images:
         first = ": ".join(done.skipped[0])
         raise UserError(f"none of the {len(photographs)} images can be read; the first: {first}")
-    write_json(done.out / PARTS, describe(run, done))
+    write_parts(done.out / PARTS, describe(run, done))
     return done
 
 
@@ -110,7 +111,7 @@ def find_photographs(paths: str | Path | Iterable[str | Path], out: str | Path) 
         if path.is_dir():
             _refuse_inside(Path(out), path)
             prefix = f"{path.resolve().name}/" if len(given) > 1 else ""
-            found = {path / name: prefix + name for name in list_images(path)} | found
+            found |= {path / name: prefix + name for name in list_images(path) if path / name not in found}
         elif path.is_file():
             found.setdefault(path, path.name)
         else:
@@ -183,6 +184,14 @@ def describe(run: Run, done: Segmented) -> dict[str, Any]:
         "images": sorted(done.images, key=lambda image: image["file"]),
         "skipped": [{"file": file, "reason": reason} for file, reason in sorted(done.skipped)],
     }  # fmt: skip
+
+
+def write_parts(path: Path, told: dict[str, Any]) -> None:
+    """Write parts.json, whole or not at all, with an image a line."""
+    head = json.dumps({key: value for key, value in told.items() if key != "images"}, indent=2)
+    lines = ",\n    ".join(json.dumps(image) for image in told["images"])
+    with atomic_path(path) as temporary:
+        temporary.write_text(f'{head[:-2]},\n  "images": [\n    {lines}\n  ]\n}}\n')
 
 
 def indexed(labels: np.ndarray) -> Image.Image:

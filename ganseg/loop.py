@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
-import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -88,10 +87,52 @@ class History:
         self.pending.clear()
         return means
 
+    def seconds(self, stage: str) -> float:
+        """Seconds spent in `stage` so far."""
+        return max((float(row["seconds"]) for row in self.rows if row["stage"] == stage), default=0.0)
+
     def save(self) -> None:
         """Write all rows, whole or not at all."""
         with atomic_path(self.path) as temporary:
             pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
+
+
+@dataclass
+class Recorder:
+    """What a stage leaves on disk while it trains: checkpoints, `history.csv`, and what `on_checkpoint` draws."""
+
+    trainer: Trainer
+    directory: Path
+    on_checkpoint: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Go on from the checkpoint in the directory, where there is one."""
+        self.path = self.directory / "checkpoint" / f"{self.trainer.name}.safetensors"
+        self.first = load_checkpoint(self.path, self.trainer.parts()) if self.path.exists() else 0
+        self.history = History(self.directory / "history.csv")
+        self.history.load(self.trainer.name, self.first)
+        self.before, self.start = self.history.seconds(self.trainer.name), time.monotonic()
+        self.saved = self.start
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in this stage, the interrupted parts included."""
+        return self.before + time.monotonic() - self.start
+
+    def add(self, step: int, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Record one step; returns mean losses at the end of a window."""
+        return self.history.add(self.trainer.name, step, losses, self.seconds)
+
+    def save(self, step: int) -> None:
+        """Write everything, `step` steps being done; the first process writes and the others wait."""
+        self.history.flush(self.trainer.name, self.seconds)
+        if self.trainer.fabric.is_global_zero:
+            save_checkpoint(self.path, self.trainer.parts(), step)
+            self.history.save()
+            if self.on_checkpoint:
+                self.on_checkpoint(step)
+        self.trainer.fabric.barrier()
+        self.saved = time.monotonic()
 
 
 def fit(trainer: Trainer, steps: int, directory: Path, clock: Clock, *, every: float = 60, progress: bool = True,
@@ -101,45 +142,22 @@ def fit(trainer: Trainer, steps: int, directory: Path, clock: Clock, *, every: f
     Saves every `every` seconds and at the end; calls `on_checkpoint(step)` after each save. Returns the seconds spent training, resumed
     parts included. Raises OutOfTime when `clock` runs out and UserError when a loss is not finite.
     """
-    path, writer = directory / "checkpoint" / f"{trainer.name}.safetensors", trainer.fabric.is_global_zero
-    first = load_checkpoint(path, trainer.parts()) if path.exists() else 0
-    history = History(directory / "history.csv")
-    history.load(trainer.name, first)
-    before = _seconds_spent(history, trainer.name)
-    saved = start = time.monotonic()
-
-    def save(step: int) -> None:
-        history.flush(trainer.name, before + time.monotonic() - start)
-        if writer:
-            save_checkpoint(path, trainer.parts(), step)
-            history.save()
-            if on_checkpoint:
-                on_checkpoint(step)
-        trainer.fabric.barrier()
-
-    with tqdm(total=steps, initial=first, desc=trainer.name, unit="step", disable=not (progress and writer), mininterval=1) as bar:
-        for t in range(first, steps):
-            means = history.add(trainer.name, t, trainer.step(t), before + time.monotonic() - start)
+    recorder, fabric = Recorder(trainer, directory, on_checkpoint), trainer.fabric
+    silent = not (progress and fabric.is_global_zero)
+    with tqdm(total=steps, initial=recorder.first, desc=trainer.name, unit="step", disable=silent, mininterval=1) as bar:
+        for t in range(recorder.first, steps):
+            means = recorder.add(t, trainer.step(t))
             bar.update()
             if means:
                 bar.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
-            if _agreed(trainer.fabric, clock.over) and t + 1 < steps:
-                save(t + 1)
+            over = _agreed(fabric, clock.over) and t + 1 < steps
+            if over or t + 1 == steps or _agreed(fabric, time.monotonic() - recorder.saved > every):
+                recorder.save(t + 1)
+            if over:
                 raise OutOfTime(f"stopped at step {t + 1} of {steps} of stage {trainer.name!r}; the same command goes on from there")
-            if _agreed(trainer.fabric, time.monotonic() - saved > every):
-                save(t + 1)
-                saved = time.monotonic()
-    if first < steps:
-        save(steps)
-    return _seconds_spent(history, trainer.name)
-
-
-def _seconds_spent(history: History, stage: str) -> float:
-    return max((float(row["seconds"]) for row in history.rows if row["stage"] == stage), default=0.0)
+    return recorder.history.seconds(trainer.name)
 
 
 def _agreed(fabric: Fabric, wish: bool) -> bool:
     """The first process decides for all, so that all save and stop together."""
-    if fabric.world_size == 1:
-        return wish
-    return bool(fabric.broadcast(torch.tensor(wish)))
+    return wish if fabric.world_size == 1 else bool(fabric.broadcast(wish))

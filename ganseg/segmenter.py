@@ -53,11 +53,10 @@ def _resnet50(config: SegmenterConfig, classes: int) -> nn.Module:
 
 
 def _resnet18_light(config: SegmenterConfig, classes: int) -> nn.Module:
-    """ResNet-18 without its max-pooling and last stage, at `output_stride` 2 or 4, under a DeepLab V3 head."""
+    """The first half of ResNet-18, without max-pooling, at `output_stride` 2 or 4, under a DeepLab V3 head."""
     backbone = resnet18(weights=None)
     backbone.maxpool = nn.Identity()
-    stages = [backbone.layer3] if config.output_stride == 4 else [backbone.layer2, backbone.layer3]
-    for stage in stages:
-        stage[0].conv1.stride = stage[0].downsample[0].stride = (1, 1)
-    features = IntermediateLayerGetter(backbone, {"layer3": "out"})
-    return DeepLabV3(features, DeepLabHead(256, classes, (2, 4, 6)))
+    if config.output_stride == 2:
+        backbone.layer2[0].conv1.stride = backbone.layer2[0].downsample[0].stride = (1, 1)
+    features = IntermediateLayerGetter(backbone, {"layer2": "out"})
+    return DeepLabV3(features, DeepLabHead(128, classes, (3, 6, 9)))
