@@ -23,7 +23,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, ceil(H / 2), ceil(W / 2))."""
-        h = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
+        h = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2, inplace=True)), 0.2, inplace=True)
         return (h + self.shortcut(x)) / math.sqrt(2)
 
 

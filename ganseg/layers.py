@@ -74,13 +74,14 @@ class Spade(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
         self.shared = nn.Conv2d(condition, hidden, 3, padding=1)
-        self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 3, padding=1)
+        self.gamma = nn.Conv2d(hidden, channels, 3, padding=1)
+        self.beta = nn.Conv2d(hidden, channels, 3, padding=1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """`x` (B, C, H, W), `condition` (B, D, H, W) -> (B, C, H, W)."""
-        gamma, beta = self.gamma_beta(F.leaky_relu(self.shared(condition), 0.2)).chunk(2, dim=1)
-        x = self.norm(x)
-        return torch.addcmul(x + beta, x, gamma)
+        h = F.leaky_relu(self.shared(condition), 0.2, inplace=True)
+        scale = F.conv2d(h, self.gamma.weight, 1 + self.gamma.bias, padding=1)  # 1 + gamma
+        return (self.norm(x) * scale).add_(self.beta(h))
 
 
 class SpadeResBlock(nn.Module):
@@ -104,8 +105,8 @@ class SpadeResBlock(nn.Module):
         shortcut = x
         if hasattr(self, "conv_shortcut"):
             shortcut = self.conv_shortcut(self.spade_shortcut(x, condition))
-        h = self.conv1(F.leaky_relu(self.spade1(x, condition), 0.2))
-        return self.conv2(F.leaky_relu(self.spade2(h, condition), 0.2)) + shortcut
+        h = self.conv1(F.leaky_relu(self.spade1(x, condition), 0.2, inplace=True))
+        return self.conv2(F.leaky_relu(self.spade2(h, condition), 0.2, inplace=True)) + shortcut
 
 
 class AdaIn(nn.Module):
@@ -119,13 +120,13 @@ class AdaIn(nn.Module):
         make = nn.InstanceNorm2d if norm == "instance" else nn.BatchNorm2d
         self.norm = make(channels, affine=False)
         self.shared = nn.Linear(condition, hidden)
-        self.gamma_beta = nn.Linear(hidden, 2 * channels)
+        self.gamma = nn.Linear(hidden, channels)
+        self.beta = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """`x` (B, C, H, W), `style` (B, D) -> (B, C, H, W)."""
-        gamma, beta = self.gamma_beta(F.leaky_relu(self.shared(style), 0.2))[..., None, None].chunk(2, dim=1)
-        x = self.norm(x)
-        return torch.addcmul(x + beta, x, gamma)
+        h = F.leaky_relu(self.shared(style), 0.2)
+        return (self.norm(x) * (1 + self.gamma(h))[..., None, None]).add_(self.beta(h)[..., None, None])
 
 
 class AdaInConvBlock(nn.Module):
@@ -138,7 +139,7 @@ class AdaInConvBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """`x` (B, inputs, H, W), `style` (B, D) -> (B, outputs, H, W)."""
-        return self.conv(F.leaky_relu(self.adain(x, style), 0.2))
+        return self.conv(F.leaky_relu(self.adain(x, style), 0.2, inplace=True))
 
 
 def crop(x: Tensor, margin: int) -> Tensor:

@@ -30,12 +30,13 @@ RENAMED = [  # our part of a name -> the released one, applied in this order
     (r"^background_generator\.blocks\.(\d+)\.conv\.", r"adain_blocks.\1.conv1."),
     (r"^background_generator\.blocks\.(\d+)\.adain\.", r"adain_blocks.\1.spade1."),
     (r"^composition\.convs", "conv"),
+    (r"\.(gamma|beta)\.", r".conv_\1."),
     (r"\.shared\.", ".conv."),
 ]
 
 
-def released_names(name: str, config: GeneratorConfig) -> tuple[str, ...]:
-    """The released tensors that make up our parameter or buffer `name`: one, or gamma's and beta's for our `gamma_beta`."""
+def released_name(name: str, config: GeneratorConfig) -> str:
+    """The released tensor that is our parameter or buffer `name`."""
     layers = config.point_layers if name.startswith("point_generator.points") else config.appearance_layers
     for ours, theirs in RENAMED:
         name = re.sub(ours, theirs, name)
@@ -43,9 +44,7 @@ def released_names(name: str, config: GeneratorConfig) -> tuple[str, ...]:
     if mlp:  # every second module of ours is an activation; theirs sit inside the layer, except in the last one
         layer = int(mlp[2]) // 2
         name = f"{mlp[1]}.{layer}.{'' if layer == layers - 1 else 'model.0.'}{mlp[3]}"
-    if "gamma_beta" in name:
-        return tuple(name.replace("gamma_beta", which) for which in ("conv_gamma", "conv_beta"))
-    return (name,)
+    return name
 
 
 def convert_generator(released: dict[str, Tensor], config: GeneratorConfig) -> dict[str, Tensor]:
@@ -55,18 +54,16 @@ def convert_generator(released: dict[str, Tensor], config: GeneratorConfig) -> d
     """
     with torch.device("meta"):
         wanted = Generator(config).state_dict()
-    sources = {ours: released_names(ours, config) for ours in wanted}
-    _check(released, wanted, sources)
-    state = {ours: torch.cat([released[n] for n in names]) if len(names) > 1 else released[names[0]]
-             for ours, names in sources.items()}
+    sources = {ours: released_name(ours, config) for ours in wanted}
+    _check(released, {theirs: _released_shape(wanted[ours], theirs) for ours, theirs in sources.items()})
+    state = {ours: released[theirs] for ours, theirs in sources.items()}
     _swap_coordinates(state)
     _background_first(state, config)
     return state
 
 
-def _check(released: dict[str, Tensor], wanted: dict[str, Tensor], sources: dict[str, tuple[str, ...]]) -> None:
-    """Compare names and shapes with what `wanted` needs."""
-    shapes = {name: _released_shape(wanted[ours], name, len(names)) for ours, names in sources.items() for name in names}
+def _check(released: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Compare names and shapes with those that are needed."""
     faults = [f"missing: {name}" for name in shapes if name not in released]
     faults += [f"unknown: {name}" for name in released if name not in shapes and name != COMPUTED]
     faults += [f"{name} has the shape {tuple(released[name].shape)}, this configuration needs {shape}"
@@ -75,10 +72,8 @@ def _check(released: dict[str, Tensor], wanted: dict[str, Tensor], sources: dict
         raise UserError("these are not the tensors of a released generator of this configuration:\n  " + "\n  ".join(faults))
 
 
-def _released_shape(ours: Tensor, name: str, halves: int) -> tuple[int, ...]:
-    """Shape of the released tensor `name`: `gamma_beta` holds two of them, the encodings are 1x1 convolutions there."""
-    if halves > 1:
-        return (ours.shape[0] // halves, *ours.shape[1:])
+def _released_shape(ours: Tensor, name: str) -> tuple[int, ...]:
+    """Shape of the released tensor `name`: the encodings are 1x1 convolutions there."""
     return (*ours.shape, 1, 1) if name.endswith(".pe.weight") else tuple(ours.shape)
 
 
