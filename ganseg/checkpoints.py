@@ -66,6 +66,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     with atomic_path(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; groups share clusters
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

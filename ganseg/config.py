@@ -7,6 +7,7 @@ sets any field on top. Unknown names and wrong types are refused.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -161,7 +162,7 @@ def _field_type(config: Config, section: str, key: str, name: str) -> Any:
     if key not in hints or (not section and key != "seed"):
         known = [f"{s.name}.{f.name}" for s in dataclasses.fields(config) if s.name != "seed"
                  for f in dataclasses.fields(getattr(config, s.name))]
-        near = [k for k in known if key and key in k] or known
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
         raise UserError(f"unknown setting {name!r}; known ones are: {', '.join([*near, 'seed'])}")
     return hints[key]
 

@@ -90,7 +90,7 @@ class Composition(nn.Module):
             foreground, background = crop(foreground, m), crop(background, m)
         elif m:
             bg = F.pad(bg, (m, m, m, m), mode="replicate")
-        x = torch.lerp(foreground.float(), background.float(), bg)
+        x = torch.lerp(foreground, background.to(foreground.dtype), bg.to(foreground.dtype))
         if self.config.rgb_activation:
             x = torch.tanh(self.convs(F.leaky_relu(x, 0.2)))
         else:

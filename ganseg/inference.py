@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ganseg.data.decode import MAX_PIXELS, _upright, to_rgb
+from ganseg.data.decode import open_rgb
 from ganseg.data.folder import SUFFIXES, list_images
 from ganseg.errors import UserError
 from ganseg.files import atomic_path
@@ -240,11 +240,7 @@ def _decoded(photographs: Sequence[Photograph], size: int, pool: ThreadPoolExecu
 
 
 def _decode(photograph: Photograph, size: int) -> Decoded:
-    with Image.open(photograph.path) as file:
-        if file.width * file.height > MAX_PIXELS:
-            raise ValueError(f"{file.width} x {file.height} pixels are above the limit of {MAX_PIXELS:,}")
-        file.load()
-        image = to_rgb(_upright(file))
+    image = open_rgb(photograph.path)
     return Decoded(photograph, image, np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
 
 

@@ -9,7 +9,7 @@ from ganseg.data import synthetic
 from ganseg.data.colour import hsv
 from ganseg.data.draws import GOLDEN, Draws, mix
 from ganseg.data.render import spline_basis
-from ganseg.data.shapes import bounding_box, capsule, distance, place, transform, turn, vector
+from ganseg.data.shapes import bounding_box, capsule, distance, place, turn, vector
 
 FAMILIES = ["synthetic-bird", "synthetic-face"]
 
@@ -142,13 +142,6 @@ def test_at_most_the_stated_overhang_leaves_the_image(family):
     extent = high - low
     assert (low >= -0.1001 * extent).all() and (high <= 1 + 0.1001 * extent).all()
     assert (low < 0).any() and (high > 1).any()
-
-
-def test_mirroring_flips_x_alone():
-    figure, _ = synthetic.bird.figure(Draws("mirror", 0, np.arange(4)))
-    one, zero = np.ones(4, np.float32), np.zeros(4, np.float32)
-    mirrored = transform(figure, one, zero, one > 0)
-    np.testing.assert_allclose(mirrored.keypoints, figure.keypoints * [-1, 1], atol=1e-6)
 
 
 def test_objects_stand_out_from_their_background(drawn):

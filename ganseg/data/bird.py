@@ -1,4 +1,4 @@
-"""`synthetic-bird`: an articulated bird of five parts seen from the side, facing left before mirroring."""
+"""`synthetic-bird`: an articulated bird of five parts seen from the side, facing left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ganseg.data.shapes import Figure, Layer, capsule, heading, turn, vector
 PARTS = ("head", "body", "wing", "tail", "legs")
 KEYPOINTS = ("beak tip", "eye", "neck", "rump", "belly", "wing tip", "tail tip", "front foot", "rear foot")
 HEAD, BODY, WING, TAIL, LEGS = 1, 2, 3, 4, 5
-ROTATION, SCALE, MIRROR = np.deg2rad(22), (0.92, 1.42), 0.5
+ROTATION, SCALE = np.deg2rad(22), (0.92, 1.42)
 
 
 def palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -21,14 +21,22 @@ def read_rgb(path: str | Path, size: int) -> np.ndarray:
 
     Bilinear with antialiasing. Raises an exception of any type where the file is broken or too large.
     """
+    return np.asarray(open_rgb(path, draft=4 * size).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def open_rgb(path: str | Path, draft: int | None = None) -> Image.Image:
+    """The image in `path`: upright by its EXIF data, RGB. `draft`: a side in pixels that is enough, where decoding less is faster.
+
+    Raises an exception of any type where the file is broken or too large.
+    """
     with Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
             pixels = f"{image.width} x {image.height} pixels"
             raise ValueError(f"{pixels} is above the limit of {MAX_PIXELS:,} pixels")
-        image.draft(None, (4 * size, 4 * size))  # lets a large JPEG decode at a fraction of its size
+        if draft:
+            image.draft(None, (draft, draft))  # lets a large JPEG decode at a fraction of its size
         image.load()
-        upright = _upright(image)
-        return np.asarray(to_rgb(upright).resize((size, size), Image.Resampling.BILINEAR))
+        return to_rgb(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ KEYPOINTS = (
     "right shoulder",
 )
 HAIR, FACE, LEFT_EYE, RIGHT_EYE, MOUTH, SHOULDERS = 1, 2, 3, 4, 5, 6
-ROTATION, SCALE, MIRROR = np.deg2rad(14), (0.9, 1.35), 0.0
+ROTATION, SCALE = np.deg2rad(14), (0.9, 1.35)
 
 
 def palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:

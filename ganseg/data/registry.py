@@ -37,7 +37,7 @@ def _synthetic(family: str, title: str, augment: str) -> DatasetSpec:
     )
 
 
-_BIRD = _synthetic("synthetic-bird", "Synthetic birds", "flip")
+_BIRD = _synthetic("synthetic-bird", "Synthetic birds", "none")
 
 DATASETS: dict[str, DatasetSpec] = {
     "synthetic": _BIRD,

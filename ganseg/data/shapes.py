@@ -59,12 +59,11 @@ def capsule(a: np.ndarray, b: np.ndarray, radius_a: np.ndarray | float, radius_b
     return np.concatenate([a, b, *radii], axis=1)
 
 
-def transform(figure: Figure, scale: np.ndarray, angle: np.ndarray, mirror: np.ndarray) -> Figure:
-    """Mirror left-right where `mirror`, turn by `angle`, enlarge by `scale` (each (N,)), at the origin."""
+def transform(figure: Figure, scale: np.ndarray, angle: np.ndarray) -> Figure:
+    """Turn by `angle` and enlarge by `scale` (each (N,)), at the origin."""
 
     def move(points: np.ndarray) -> np.ndarray:  # (N, M, 2)
-        flipped = points * vector(np.where(mirror, -1.0, 1.0), 1.0)[:, None]
-        return turn(flipped, angle[:, None]) * scale[:, None, None]
+        return turn(points, angle[:, None]) * scale[:, None, None]
 
     def move_layer(layer: Layer) -> Layer:
         n, c, _ = layer.capsules.shape

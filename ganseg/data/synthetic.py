@@ -38,8 +38,8 @@ def _scenes(family: str, seed: int, indices: np.ndarray, size: int) -> dict[str,
     source = Draws(family, seed, indices)
     figure, hue = kind.figure(source)
     scale = source.uniform(*kind.SCALE)
-    angle, mirror = source.uniform(-kind.ROTATION, kind.ROTATION), source.chance(kind.MIRROR)
-    figure = shapes.place(shapes.transform(figure, scale, angle, mirror), source)
+    angle = source.uniform(-kind.ROTATION, kind.ROTATION)
+    figure = shapes.place(shapes.transform(figure, scale, angle), source)
     images, parts = render.paint(source, figure, scale, hue, size)
     return {
         "images": images,

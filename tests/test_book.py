@@ -1,0 +1,196 @@
+"""The built book: no other hosts, no dead links, alt text everywhere, and a page as a browser shows it.
+
+The graph behind `make book` executes the notebooks at scale tiny into the results folder, if they are missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+from ganseg import book
+
+RESULTS = os.environ.get("GANSEG_RESULTS", "results")
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
+
+
+class Page(HTMLParser):
+    """What a page loads, links to and names."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.text = path, path.read_text(encoding="utf-8")
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.names: set[str] = set()
+        self.images: list[dict[str, str | None]] = []
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.names |= {name for name in (values.get("id"), values.get("name")) if name}
+        if tag == "img":
+            self.images.append(values)
+        if tag in LOADS and values.get(LOADS[tag]):
+            self.loads.append(values[LOADS[tag]] or "")
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"] or "")
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the book's pages; every warning of jupyter-book has failed the build."""
+    if not NOTEBOOKS:
+        pytest.skip("there are no notebooks yet")
+    command = [sys.executable, "-m", "snakemake", "notebooks", "--cores", str(os.cpu_count())]
+    run = subprocess.run(
+        [*command, "--config", f"results={RESULTS}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, f"the notebooks do not execute:\n{run.stdout[-3000:]}\n{run.stderr[-6000:]}"
+    output = tmp_path_factory.mktemp("book")
+    return book.build(ROOT, output, ROOT / RESULTS, prefer="tiny").parent
+
+
+@pytest.fixture(scope="session")
+def pages(html: Path) -> dict[Path, Page]:
+    own = [path for path in html.rglob("*.html") if "_static" not in path.parts]
+    return {path.resolve(): Page(path.resolve()) for path in own}
+
+
+def test_every_notebook_has_a_place_in_the_contents() -> None:
+    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    files = {chapter["file"] for part in contents["parts"] for chapter in part["chapters"]}
+    assert {f"notebooks/{name}" for name in NOTEBOOKS} == {file for file in files if "notebooks/" in file}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_is_stored_with_outputs_and_without_errors(name: str) -> None:
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs, f"{name} is stored without outputs: run `make notebooks`"
+    assert not [output for output in outputs if output.output_type == "error"]
+
+
+def test_every_notebook_is_a_page_with_its_scale(pages: dict[Path, Page]) -> None:
+    named = {path.stem: page for path, page in pages.items() if path.parent.name == "notebooks"}
+    assert sorted(named) == NOTEBOOKS
+    assert all("Measured at scale tiny" in page.text for page in named.values())
+
+
+def test_pages_load_nothing_from_other_hosts(pages: dict[Path, Page]) -> None:
+    foreign = {(path.name, url) for path, page in pages.items() for url in page.loads if urlparse(url).netloc}
+    assert not foreign
+    code = "\n".join(page.text for page in pages.values())
+    scripts = re.findall(r"<script\b[^>]*>(.*?)</script>", code, re.DOTALL)
+    assert not [script for script in scripts if re.search(r"(import|src\s*=|fetch\().{0,20}https?:", script)]
+
+
+def test_style_sheets_load_nothing_from_other_hosts(html: Path) -> None:
+    loads = re.compile(r"(@import|url\()\s*['\"]?(https?:)?//")
+    assert not [path.name for path in html.rglob("*.css") if loads.search(path.read_text(errors="replace"))]
+
+
+def test_every_inner_link_and_file_resolves(pages: dict[Path, Page]) -> None:
+    broken = []
+    for path, page in pages.items():
+        for url in page.loads + page.links:
+            parts = urlparse(url)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchor = unquote(parts.fragment)
+            if not target.exists() or (anchor and target in pages and anchor not in pages[target].names):
+                broken.append((path.name, url))
+    assert not broken
+
+
+def test_every_picture_says_what_it_shows(pages: dict[Path, Page]) -> None:
+    without = []
+    for path, page in pages.items():
+        for image in page.images:
+            alt = (image.get("alt") or "").strip()
+            if len(alt) < 8 or alt.endswith((".png", ".svg")):
+                without.append((path.name, image.get("src", "")[-60:], alt))
+    assert not without
+
+
+def test_no_page_shows_an_error_or_a_path_of_this_machine(pages: dict[Path, Page]) -> None:
+    for page in pages.values():
+        assert "Traceback (most recent call last)" not in page.text, page.path.name
+        assert str(ROOT) not in page.text, page.path.name
+
+
+# ---- in a browser
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-default-apps --disable-dev-shm-usage "
+    "--virtual-time-budget=10000"
+).split()
+
+
+def dump(url: str, profile: Path, *options: str) -> str:
+    """The document at `url` after its scripts ran, as Chromium has it."""
+    if not BROWSER:
+        pytest.skip("no Chromium on the path")
+    command = [BROWSER, *QUIET, *options, f"--user-data-dir={profile}", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_a_page_from_a_file_shows_its_formulas_and_contents(html: Path, tmp_path: Path) -> None:
+    document = dump((html / "glossary.html").as_uri(), tmp_path)
+    assert document.count("<mjx-container") > 20
+    assert "<mjx-merror" not in document
+    assert re.search(r'<nav class="bd-links.*?notebooks/', document, re.DOTALL)
+
+
+@pytest.fixture
+def served(html: Path) -> Iterator[str]:
+    """Address of the book on this machine's loopback, for a probe that looks into a page's layout."""
+    handler = functools.partial(_Silent, directory=str(html))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing: requests are not news."""
+
+
+def test_no_page_scrolls_sideways_on_a_phone(
+    html: Path, pages: dict[Path, Page], served: str, tmp_path: Path
+) -> None:
+    names = [str(path.relative_to(html.resolve())) for path in pages if path.name != "index.html"]
+    frames = "".join(f'<iframe width="390" height="800" src="{name}"></iframe>' for name in names)
+    script = (
+        "onload = () => setTimeout(() => { for (const f of document.querySelectorAll('iframe')) {"
+        "const e = f.contentDocument.documentElement, p = document.createElement('p');"
+        "p.textContent = 'WIDTH ' + f.getAttribute('src') + ' ' + e.scrollWidth;"
+        "document.body.append(p); } }, 4000)"
+    )
+    (html / "probe.html").write_text(f"<!doctype html><body>{frames}<script>{script}</script></body>")
+    document = dump(f"{served}/probe.html", tmp_path)
+    (html / "probe.html").unlink()
+    widths = dict(re.findall(r"WIDTH (\S+) (\d+)", document))
+    assert set(widths) == set(names)
+    assert not {name: width for name, width in widths.items() if int(width) > 390}

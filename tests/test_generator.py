@@ -1,0 +1,184 @@
+"""Shapes, sizes, memory, determinism and precision of the three networks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ganseg.config import DiscriminatorConfig, GeneratorConfig, SegmenterConfig
+from ganseg.discriminator import Discriminator
+from ganseg.generator import Generator
+from ganseg.segmenter import Segmenter
+
+
+def tiny(sizes: tuple[int, ...] = (8, 16), parts: int = 3, **fields: object) -> Generator:
+    """A generator with hardly any channels."""
+    torch.manual_seed(0)
+    return Generator(GeneratorConfig(**{"parts": parts, "noise_dim": 8, "embedding_dim": 6, "block_sizes": sizes,
+                                        "block_widths": (8, *[6] * (len(sizes) - 1)), "spade_hidden": 4, "margin": 2, **fields}))
+
+
+class Largest(TorchDispatchMode):
+    """Records the largest number of elements that any operation's result has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize(("sizes", "parts"), [
+    ((32,), 1), ((8, 16, 32), 6), ((12, 24, 48), 2), ((32, 32, 64), 4), ((4, 8, 16, 32, 64), 3), ((32, 32, 64, 128), 12),
+    ((32, 32, 64, 64, 128, 128), 2), ((32, 64, 128, 256), 1),
+])
+def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], parts: int) -> None:
+    generator, size = tiny(sizes, parts), sizes[-1]
+    with torch.no_grad():
+        scene = generator(generator.noise(2))
+    assert scene.points.shape == (2, parts, 4, 2) and scene.centres.shape == (2, parts, 2)
+    assert scene.scales.shape == (2, parts) and scene.embeddings.shape == (2, parts, 6)
+    assert scene.masks.shape == (2, parts + 1, size, size)
+    assert scene.foreground.shape == scene.background.shape == (2, 6, size + 4, size + 4)
+    assert scene.image.shape == (2, 3, size, size)
+    assert scene.labels.shape == (2, size, size) and generator.grid.shape == (size, size, 2)
+    assert generator.heatmaps(scene).shape == (2, parts, size, size)
+    assert all(t.isfinite().all() for t in scene)
+
+
+@pytest.mark.parametrize("fields", [
+    {"heatmap": "cone", "part_scale": "mean_abs"}, {"heatmap": "gaussian_unsquared", "part_scale": "distance_variance"},
+    {"grid": "endpoints", "background_shift": "horizontal", "adain_norm": "batch"}, {"rgb_layers": 1}, {"rgb_layers": 3},
+    {"rgb_crop": "before", "rgb_activation": True}, {"margin": 0}, {"margin": 10}, {"points_per_part": 2},
+    {"point_squash": "tanh", "point_divisor": 3.0}, {"point_layers": 5, "appearance_layers": 1},
+])
+def test_every_option_builds_and_gradients_reach_every_parameter(fields: dict[str, object]) -> None:
+    generator = tiny((8, 8, 16), **fields).train()
+    scene = generator(generator.noise(4))
+    (scene.image.square().mean() + scene.masks[:, 0].square().mean()).backward()
+    assert [n for n, p in generator.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()] == []
+
+
+def test_no_tensor_has_parts_times_channels_times_pixels() -> None:
+    generator = tiny((8, 16, 32), parts=12, embedding_dim=32, block_widths=(32, 32, 32), spade_hidden=8)
+    noise = generator.noise(2)
+    with Largest() as largest:
+        generator(noise).image.sum().backward()
+    padded = 36 * 36
+    assert largest.numel < 2 * 12 * 32 * padded / 2  # B K D H W, and no half of it
+    assert largest.numel >= 2 * 32 * padded  # it did see the feature maps
+
+
+def test_the_recorder_of_the_largest_tensor_sees_a_broadcast_product() -> None:
+    with Largest() as largest:
+        (torch.ones(2, 12, 1, 36, 36) * torch.ones(2, 12, 32, 1, 1)).sum(1)
+    assert largest.numel == 2 * 12 * 32 * 36 * 36
+
+
+def test_noise_decides_the_scene() -> None:
+    generator = tiny().eval()
+    with torch.no_grad():
+        noise = generator.noise(2, torch.Generator().manual_seed(3))
+        first, second = generator(noise), generator(generator.noise(2, torch.Generator().manual_seed(3)))
+        other = generator(noise._replace(appearance=-noise.appearance))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(first.points, other.points) and not torch.equal(first.masks, other.masks)  # w_k shapes masks, not points
+
+
+def test_each_noise_reaches_only_its_own_part_of_the_scene() -> None:
+    generator = tiny().eval()
+    with torch.no_grad():
+        noise = generator.noise(2, torch.Generator().manual_seed(3))
+        first = generator(noise)
+        background = generator(noise._replace(background=-noise.background, position=-noise.position))
+        points = generator(noise._replace(point=-noise.point))
+    assert torch.equal(first.masks, background.masks) and torch.equal(first.foreground, background.foreground)
+    assert not torch.equal(first.background, background.background)
+    assert torch.equal(first.background, points.background) and torch.equal(first.embeddings, points.embeddings)
+    assert not torch.equal(first.masks, points.masks)
+
+
+def test_background_positions_cover_the_square_or_a_line() -> None:
+    both, line = tiny().noise(500).position, tiny(background_shift="horizontal").noise(500).position
+    assert both.min() >= -1 and both.max() <= 1 and both.amax(0).min() > 0.9 and both.amin(0).max() < -0.9
+    assert (line[:, 1] == 0).all() and line[:, 0].abs().max() > 0.9
+
+
+def test_images_of_a_batch_do_not_depend_on_each_other_in_eval_mode() -> None:
+    generator = tiny().eval()
+    with torch.no_grad():
+        noise = generator.noise(3)
+        alone = generator(type(noise)(*(t[1:2] for t in noise)))
+        torch.testing.assert_close(generator(noise).image[1:2], alone.image, rtol=1e-4, atol=1e-5)
+
+
+def test_bf16_autocast_is_close_to_fp32() -> None:
+    generator = tiny((8, 16, 32), embedding_dim=16, block_widths=(32, 16, 16), spade_hidden=16).eval()
+    with torch.no_grad():
+        noise = generator.noise(4)
+        exact = generator(noise)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = generator(noise)
+    assert rough.image.dtype == rough.masks.dtype == rough.points.dtype == torch.float32
+    assert (rough.masks - exact.masks).abs().max() < 0.02
+    assert (rough.image - exact.image).abs().max() < 0.05 * exact.image.abs().max()
+    assert (rough.labels == exact.labels).float().mean() > 0.97
+
+
+def test_state_dict_holds_no_grid_so_that_it_loads_at_any_margin() -> None:
+    tiny(margin=4).load_state_dict(tiny(margin=2).state_dict())
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128, 256])
+def test_discriminator_at_any_size(size: int) -> None:
+    discriminator = Discriminator(DiscriminatorConfig(widths=(4, 6, 8, 8, 8, 8), hidden=5), size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = discriminator(torch.randn(2, 3, size, size))
+    assert logits.shape == (2,) and logits.dtype == torch.float32
+    logits.sum().backward()
+    assert all(p.grad is not None for p in discriminator.parameters())
+
+
+def test_discriminator_trains_in_fp32_without_corrupting_memory() -> None:
+    """Some CPU builds write out of bounds in the gradient of a strided 1x1 convolution of 3 channels: a process of its own."""
+    code = ("import torch; from ganseg.config import DiscriminatorConfig; from ganseg.discriminator import Discriminator\n"
+            "for size in (32, 64, 128, 256):\n"
+            "    d = Discriminator(DiscriminatorConfig(widths=(4, 6, 8, 8, 8, 8), hidden=5), size)\n"
+            "    for _ in range(6): d(torch.randn(2, 3, size, size)).sum().backward()\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("stride", "size"), [(2, 32), (4, 32), (2, 48)])
+def test_light_segmenter(stride: int, size: int) -> None:
+    segmenter = Segmenter(SegmenterConfig(backbone="resnet18-light", output_stride=stride), parts=5).eval()
+    with torch.no_grad():
+        features = segmenter.network.backbone(torch.zeros(1, 3, size, size))["out"]
+        logits = segmenter(torch.randn(2, 3, size, size))
+        probabilities = segmenter.probabilities(torch.randn(1, 3, size, size))
+    assert features.shape[-1] == size // stride
+    assert logits.shape == (2, 6, size, size)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(1, size, size))
+
+
+def test_resnet50_segmenter_is_random_and_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError(f"tried to download {args}")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    segmenter = Segmenter(SegmenterConfig(), parts=8).eval()
+    with torch.no_grad():
+        assert segmenter(torch.randn(1, 3, 64, 64)).shape == (1, 9, 64, 64)
+    with pytest.raises(AssertionError, match="tried to download"):
+        Segmenter(SegmenterConfig(pretrained=True), parts=8)

@@ -1,0 +1,238 @@
+"""Our modules against tensors that the authors' released code produced (float32, CPU): 1e-4 relative everywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ganseg import losses
+from ganseg.config import GeneratorConfig
+from ganseg.errors import UserError
+from ganseg.generator import Generator, Noise, Scene
+from ganseg.layers import crop, pixel_grid
+from ganseg.points import heatmaps
+from ganseg.released import COMPUTED, convert_generator, released_name
+from ganseg.segmenter import segmentation_loss
+
+TOLERANCE = 1e-4
+
+
+def error(ours: Tensor, theirs: Tensor) -> float:
+    """Largest absolute difference, relative to the largest expected value."""
+    assert ours.shape == theirs.shape
+    return ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12)).item()
+
+
+class Golden(NamedTuple):
+    """One golden generator: its tensors by section, and our configuration of it."""
+
+    tensors: dict[str, Tensor]
+    config: GeneratorConfig
+
+    def section(self, name: str) -> dict[str, Tensor]:
+        return {key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")}
+
+    @property
+    def noise(self) -> Noise:
+        given = self.section("input")
+        position = given["bg_trans"][:, 0].flip(1) * torch.tensor([1.0, 0.0])  # (row, column) -> (x, y), no vertical shift
+        return Noise(given["input_noise0"], given["input_noise2"], given["input_noise1"], position)
+
+    def generator(self) -> Generator:
+        generator = Generator(self.config)
+        generator.load_state_dict(convert_generator(self.section("weights"), self.config))
+        return generator
+
+
+def released_config(theirs: dict) -> GeneratorConfig:
+    """The released code's options in our fields (paper-versus-code rows 1-4, 7, 10, 13, 14)."""
+    cone = bool(theirs["use_linear"])
+    return GeneratorConfig(
+        parts=theirs["n_keypoints"], points_per_part=theirs["n_per_kp"], noise_dim=theirs["z_dim"], embedding_dim=theirs["n_embedding"],
+        block_sizes=tuple(map(int, theirs["feature_map_sizes"].split(","))),
+        block_widths=tuple(map(int, theirs["feature_map_channels"].split(","))),
+        point_layers=5, appearance_layers=4, point_squash="tanh", point_divisor=20.0,
+        part_scale="mean_abs" if cone else "distance_variance", heatmap="cone" if cone else "gaussian_unsquared",
+        grid="endpoints", background_shift="horizontal", adain_norm="batch",
+        rgb_layers=1 if theirs["single_final"] else 2, rgb_crop="before", rgb_activation=True)
+
+
+@pytest.fixture(scope="module", params=["linear", "gaussian"])
+def golden(request: pytest.FixtureRequest, shared: Path) -> Golden:
+    path = shared / "golden" / f"generator_{request.param}.safetensors"
+    with safe_open(path, "pt") as file:
+        theirs = json.loads(file.metadata()["config"])
+    return Golden(load_file(path), released_config(theirs))
+
+
+@pytest.fixture(scope="module")
+def evaluated(golden: Golden) -> Scene:
+    with torch.no_grad():
+        return golden.generator().eval()(golden.noise)
+
+
+def penalties(generator: Generator, scene: Scene) -> tuple[Tensor, Tensor]:
+    """The released code's two geometric penalties in our terms."""
+    masks, grid = scene.masks[:, 1:], generator.grid
+    return (losses.concentration_loss(masks, scene.centres, grid, over_parts="mean"),
+            losses.area_loss(masks, scene.centres, scene.scales, grid, area="disc", over_parts="mean"))
+
+
+@pytest.mark.parametrize(("size", "margin"), [(16, 0), (16, 10), (8, 4)])
+@pytest.mark.parametrize(("theirs", "ours"), [("gaussian", "gaussian_unsquared"), ("linear", "cone")])
+def test_grids_and_heatmaps(shared: Path, size: int, margin: int, theirs: str, ours: str) -> None:
+    tensors = load_file(shared / "golden" / "heatmaps.safetensors")
+    grid = pixel_grid(size, margin, "endpoints")
+    assert error(grid.flip(-1), tensors[f"grid/{size}_{margin}"]) < TOLERANCE
+    made = heatmaps(grid, tensors["points"].flip(-1), tensors["tau"].squeeze(-1), ours)
+    assert error(made, tensors[f"{theirs}/{size}_{margin}"]) < TOLERANCE
+
+
+def test_points_and_embeddings(golden: Golden, evaluated: Scene) -> None:
+    expected = golden.section("eval")
+    assert error(evaluated.points.flatten(1, 2).flip(-1), expected["points"]) < TOLERANCE
+    assert error(evaluated.centres.flip(-1), expected["keypoints"]) < TOLERANCE
+    assert error(evaluated.embeddings, expected["kp_emb"]) < TOLERANCE
+
+
+def test_image_heatmaps(golden: Golden, evaluated: Scene) -> None:
+    assert error(golden.generator().heatmaps(evaluated), golden.section("eval")["init_mask"]) < TOLERANCE
+
+
+def test_masks_features_and_image_in_eval_mode(golden: Golden, evaluated: Scene) -> None:
+    expected, margin = golden.section("eval"), golden.config.margin
+    assert error(evaluated.masks, expected["mask"].roll(1, dims=1)) < TOLERANCE
+    assert error(crop(evaluated.foreground, margin), expected["fg"]) < TOLERANCE
+    assert error(crop(evaluated.background, margin), expected["bg"]) < TOLERANCE
+    assert error(evaluated.image, expected["img"]) < TOLERANCE
+
+
+def test_penalties_in_eval_mode(golden: Golden, evaluated: Scene) -> None:
+    concentration, area = penalties(golden.generator(), evaluated)
+    assert error(concentration, golden.section("eval")["center_penalty"]) < TOLERANCE
+    assert error(area, golden.section("eval")["area_penalty"]) < TOLERANCE
+
+
+class Kinks:
+    """LeakyReLU that records units whose input is rounding noise, and can take the other side of the kink at some of them.
+
+    At such a unit either slope is right in float32, and the choice moves gradients by more than the tolerance.
+    """
+
+    def __init__(self, flipped: tuple[tuple[int, ...], ...]) -> None:
+        self.flipped, self.seen = flipped, []
+
+    def __call__(self, x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+        positive = x > 0
+        for call, *unit in self.flipped:
+            if call == len(self.seen):
+                positive[tuple(unit)] ^= True
+        y = torch.where(positive, x, negative_slope * x)
+        y.retain_grad()
+        self.seen.append((x.detach(), y))
+        return y
+
+    def candidates(self, count: int = 12) -> list[tuple[int, ...]]:
+        """The `count` units nearest to a kink among those whose gradient counts."""
+        found = []
+        for call, (x, y) in enumerate(self.seen):
+            size = y.grad.transpose(0, 1).flatten(1).sum(1).abs().max()  # the largest gradient of a channel's bias
+            found += [(abs(x[tuple(unit)].item()), (call, *unit)) for unit in (x.abs() < 2e-7).nonzero().tolist()
+                      if y.grad[tuple(unit)].abs() > 1e-5 * size]
+        return [unit for _, unit in sorted(found)[:count]]
+
+
+def train_step(golden: Golden, kinks: Kinks, monkeypatch: pytest.MonkeyPatch) -> tuple[Generator, dict[str, Tensor]]:
+    """Backpropagate the golden loss; returns the generator, with gradients, and what it made."""
+    monkeypatch.setattr(torch.nn.functional, "leaky_relu", kinks)
+    generator = golden.generator().train()
+    scene = generator(golden.noise)
+    concentration, area = penalties(generator, scene)
+    loss = scene.image.square().mean() + 10 * concentration + area
+    loss.backward()
+    return generator, {"mask": scene.masks.roll(-1, dims=1), "img": scene.image, "loss": loss,
+                       "center_penalty": concentration, "area_penalty": area}
+
+
+def gradient_errors(golden: Golden, generator: Generator) -> dict[str, float]:
+    """Error of each parameter's gradient; the mapping of weights is orthogonal, so gradients map as weights do."""
+    theirs = convert_generator(golden.section("weights") | golden.section("grad"), golden.config)  # weights only for the buffers
+    scale = max(g.abs().max() for g in golden.section("grad").values())
+    errors = {}
+    for name, parameter in generator.named_parameters():
+        vanishes = theirs[name].abs().max() < 1e-6 * scale  # a bias before BatchNorm: only rounding noise on both sides
+        errors[name] = (parameter.grad.abs().max() / scale).item() if vanishes else error(parameter.grad, theirs[name])
+    return errors
+
+
+def test_masks_image_and_penalties_in_train_mode(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, made = train_step(golden, Kinks(()), monkeypatch)
+    for name, value in made.items():
+        assert error(value, golden.section("train")[name]) < TOLERANCE, name
+
+
+def test_every_gradient(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinks = Kinks(())
+    generator, _ = train_step(golden, kinks, monkeypatch)
+    mapped = {released_name(name, golden.config) for name, _ in generator.named_parameters()}
+    assert mapped == set(golden.section("grad"))
+    errors, flipped = gradient_errors(golden, generator), ()
+    for unit in kinks.candidates():
+        if max(errors.values()) < TOLERANCE:
+            break
+        other = gradient_errors(golden, train_step(golden, Kinks((*flipped, unit)), monkeypatch)[0])
+        if sum(other.values()) < sum(errors.values()):
+            errors, flipped = other, (*flipped, unit)
+    assert {name: e for name, e in errors.items() if e > TOLERANCE} == {}
+
+
+def test_train_mode_updates_batchnorm_statistics_once(golden: Golden) -> None:
+    generator = golden.generator().train()
+    norm = generator.mask_generator.blocks[0].spade1.norm
+    before, count, seen = norm.running_mean.clone(), norm.num_batches_tracked.item(), []
+    norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().mean(dim=(0, 2, 3))))
+    generator(golden.noise)
+    assert norm.num_batches_tracked.item() == count + 1
+    torch.testing.assert_close(norm.running_mean, 0.9 * before + 0.1 * seen[0])
+
+
+def test_every_released_name_is_used_and_every_weight_of_ours_is_set(golden: Golden) -> None:
+    released = golden.section("weights")
+    used = [released_name(ours, golden.config) for ours in golden.generator().state_dict()]
+    assert sorted(used) == sorted(set(released) - {COMPUTED})
+
+
+def test_faulty_checkpoints_are_refused_by_name(golden: Golden) -> None:
+    released = golden.section("weights")
+    del released["mask_spade_blocks.0.spade1.conv_beta.bias"], released["gen_keypoints_layer.4.weight"]
+    released["adain_blocks.9.conv1.bias"] = torch.zeros(3)
+    released["conv.0.weight"] = released["conv.0.weight"][:, :-1]
+    with pytest.raises(UserError) as caught:
+        convert_generator(released, golden.config)
+    message = str(caught.value)
+    assert "missing: mask_spade_blocks.0.spade1.conv_beta.bias" in message
+    assert "missing: gen_keypoints_layer.4.weight" in message
+    assert "unknown: adain_blocks.9.conv1.bias" in message
+    assert "conv.0.weight has the shape" in message
+    assert len(message.splitlines()) == 1 + 4
+
+
+def test_a_checkpoint_whose_masks_cannot_be_reordered_is_refused() -> None:
+    config = GeneratorConfig(parts=7, noise_dim=4, embedding_dim=8, block_sizes=(8, 8), block_widths=(8, 8), spade_hidden=4,
+                             adain_norm="batch")
+    released = {released_name(name, config): tensor for name, tensor in Generator(config).state_dict().items()}
+    released = {name: tensor[..., None, None] if name.endswith(".pe.weight") else tensor for name, tensor in released.items()}
+    with pytest.raises(UserError, match="background first"):
+        convert_generator(released, config)
+
+
+def test_segmentation_loss(shared: Path) -> None:
+    tensors = load_file(shared / "golden" / "segmentation_loss.safetensors")
+    assert error(segmentation_loss(tensors["logits"], tensors["labels"]), tensors["expected_loss"]) < TOLERANCE

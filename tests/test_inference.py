@@ -1,0 +1,224 @@
+"""Photographs in, part masks out: with a hand-made network whose right answers are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ganseg.errors import UserError
+from ganseg.inference import (
+    find_photographs,
+    full_size_labels,
+    generate,
+    measure_parts,
+    result_names,
+    segment_images,
+)
+from ganseg.pictures import part_colours
+
+RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
+
+
+class ByColour(nn.Module):
+    """Part 1 is red, part 2 is green, part 3 is never there; what is dark is background."""
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B, 4, S, S)."""
+        red, green = (images[:, :1] + 1) / 2, (images[:, 1:2] + 1) / 2
+        nothing = torch.zeros_like(red)
+        return torch.cat([1 - red - green, red, green, nothing], dim=1)
+
+
+@pytest.fixture
+def run(tmp_path) -> SimpleNamespace:
+    """What `segment_images` needs of a run."""
+    config = SimpleNamespace(data=SimpleNamespace(size=32), generator=SimpleNamespace(parts=3))
+    return SimpleNamespace(config=config, directory=tmp_path / "a-run", segmenter=ByColour)
+
+
+def scene(width: int, height: int) -> Image.Image:
+    """Black, with a red box in the left half and a green one on the right, a quarter of the height each."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[height // 4 : height // 2, : width // 2] = RED
+    pixels[height // 2 : 3 * height // 4, width // 2 :] = GREEN
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def photographs(tmp_path) -> Path:
+    """A folder of three images, one of them in a folder below, and of things that are none."""
+    folder = tmp_path / "photographs"
+    (folder / "below").mkdir(parents=True)
+    scene(200, 100).save(folder / "wide.png")
+    scene(64, 128).save(folder / "below" / "tall.JPG", quality=95)
+    scene(16, 16).save(folder / "tiny.bmp")
+    (folder / "broken.jpg").write_bytes(b"not an image")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def entry(done, file: str) -> dict:
+    return next(image for image in done.images if image["file"] == file)
+
+
+def test_masks_have_the_size_of_their_image_and_the_values_of_its_parts(run, photographs, tmp_path):
+    done = segment_images(run, photographs, tmp_path / "out", device="cpu")
+    mask = Image.open(tmp_path / "out" / "masks" / "wide.png")
+    assert (mask.mode, mask.size) == ("P", (200, 100))
+    labels = np.asarray(mask)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert (labels[30:45, 5:90] == 1).all()
+    assert (labels[55:70, 110:195] == 2).all()
+    assert (labels[:20] == 0).all()
+    assert entry(done, "wide.png")["width"] == 200
+
+
+def test_the_palette_of_a_mask_is_the_colours_of_the_parts(run, photographs, tmp_path):
+    segment_images(run, photographs / "wide.png", tmp_path / "out", device="cpu")
+    coloured = np.asarray(Image.open(tmp_path / "out" / "masks" / "wide.png").convert("RGB"))
+    np.testing.assert_array_equal(coloured[[10, 38, 60], [10, 50, 150]], part_colours(2))
+
+
+def test_parts_json_says_where_each_part_is_and_how_large(run, photographs, tmp_path):
+    segment_images(run, photographs, tmp_path / "out", device="cpu")
+    told = json.loads((tmp_path / "out" / "parts.json").read_text())
+    assert [image["file"] for image in told["images"]] == ["below/tall.JPG", "tiny.bmp", "wide.png"]
+    first, second, third = told["images"][2]["parts"]
+    np.testing.assert_allclose(first["centre"], [49.5, 37.0], atol=1.0)
+    np.testing.assert_allclose(second["centre"], [149.5, 62.0], atol=1.0)
+    assert first["area"] == pytest.approx(1 / 8, abs=0.02)
+    assert (third["centre"], third["area"], third["visible"]) == (None, 0.0, False)
+    assert told["colours"]["1"] == "#" + bytes(part_colours(1)[1]).hex()
+
+
+def test_folders_and_stems_are_kept(run, photographs, tmp_path):
+    segment_images(run, photographs, tmp_path / "out", device="cpu")
+    out = tmp_path / "out"
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert written == {
+        "parts.json", "masks/wide.png", "masks/tiny.png", "masks/below/tall.png",
+        "overlays/wide.jpg", "overlays/tiny.jpg", "overlays/below/tall.jpg",
+    }  # fmt: skip
+
+
+def test_broken_files_are_skipped_and_listed(run, photographs, tmp_path):
+    done = segment_images(run, photographs, tmp_path / "out", device="cpu")
+    assert [file for file, _ in done.skipped] == ["broken.jpg"]
+    told = json.loads((tmp_path / "out" / "parts.json").read_text())
+    assert told["skipped"][0]["file"] == "broken.jpg"
+    assert told["skipped"][0]["reason"]
+
+
+def test_only_broken_files_are_refused(run, photographs, tmp_path):
+    with pytest.raises(UserError, match=r"none of the 1 images.*broken\.jpg"):
+        segment_images(run, photographs / "broken.jpg", tmp_path / "out", device="cpu")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_the_batch_size_does_not_change_the_results(run, photographs, tmp_path, batch_size):
+    done = segment_images(run, photographs, tmp_path / "out", device="cpu", batch_size=batch_size)
+    assert entry(done, "tiny.bmp")["parts"][0]["area"] == pytest.approx(1 / 8)
+    assert len(done.images) == 3
+
+
+def test_a_photograph_on_its_side_is_turned_upright_first(run, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    scene(64, 128).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    segment_images(run, tmp_path / "turned.jpg", tmp_path / "out", device="cpu")
+    labels = np.asarray(Image.open(tmp_path / "out" / "masks" / "turned.png"))
+    assert labels.shape == (128, 64)
+    assert labels[48, 10] == 1
+    assert labels[80, 50] == 2
+
+
+def test_overlays_can_be_png_or_left_out(run, photographs, tmp_path):
+    wide = photographs / "wide.png"
+    done = segment_images(run, wide, tmp_path / "a", device="cpu", overlays="png")
+    assert Image.open(tmp_path / "a" / done.images[0]["overlay"]).format == "PNG"
+    done = segment_images(run, wide, tmp_path / "b", device="cpu", overlays="none")
+    assert "overlay" not in done.images[0]
+    assert not (tmp_path / "b" / "overlays").exists()
+    with pytest.raises(UserError, match="jpg, png, none"):
+        segment_images(run, wide, tmp_path / "c", device="cpu", overlays="gif")
+
+
+def test_progress_reaches_the_number_of_files(run, photographs, tmp_path):
+    calls = []
+    told = lambda *call: calls.append(call)  # noqa: E731
+    segment_images(run, photographs, tmp_path / "out", device="cpu", batch_size=1, progress=told)
+    assert calls[-1] == (4, 4)
+    assert calls == sorted(calls)
+
+
+def test_files_of_one_stem_get_names_of_their_own():
+    assert result_names(["a.jpg", "b/a.jpg", "b/a.png", "c.jpeg"]) == ["a", "b/a_jpg", "b/a_png", "c"]
+    assert result_names(["A.png", "a.jpg"]) == ["A_png", "a_jpg"]
+    names = result_names(["a.jpg", "a.png", "a_jpg.png", "A.JPG"])
+    assert len({name.casefold() for name in names}) == 4
+    assert "a_jpg" in names
+
+
+def test_images_of_several_folders_are_told_apart(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        scene(16, 16).save(tmp_path / folder / "a.png")
+    found = find_photographs([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    assert [p.name for p in found] == ["one/a", "two/a"]
+
+
+@pytest.mark.parametrize("out", [".", "results", "below/results"])
+def test_results_inside_the_folder_of_images_are_refused(run, photographs, out):
+    before = sorted(photographs.rglob("*"))
+    with pytest.raises(UserError, match="Name a folder outside"):
+        segment_images(run, photographs, photographs / out, device="cpu")
+    assert sorted(photographs.rglob("*")) == before
+
+
+def test_a_folder_without_images_and_a_missing_file_are_refused(photographs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no images in .*empty.*\.jpg"):
+        find_photographs(tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(UserError, match="is not there"):
+        find_photographs(photographs / "missing.jpg", tmp_path / "out")
+    with pytest.raises(UserError, match="is a file"):
+        find_photographs(photographs / "wide.png", photographs / "notes.txt")
+
+
+def test_labels_are_taken_after_the_probabilities_are_resized():
+    """Between a pixel that is surely 1 and one that is just 0 the border lies nearer to the latter."""
+    ones = np.array([[[0.0, 0.6]], [[1.0, 0.4]]])  # (2, 1, 2)
+    labels = full_size_labels(ones, (100, 1))
+    first_zero = int(np.argmin(labels[0]))
+    exact = 25 + 50 * 1.0 / 1.2  # where 1 - 0.6 t = 0.6 t, t from 0 at pixel 25 to 1 at pixel 75
+    assert abs(first_zero - exact) <= 1
+
+
+def test_the_centre_of_a_part_is_in_pixels_of_the_photograph():
+    probabilities = np.zeros((2, 4, 4))
+    probabilities[1, 1, 3], probabilities[0] = 1, 0.4
+    labels = full_size_labels(probabilities, (40, 20))
+    (part,) = measure_parts(probabilities, labels)
+    assert part["centre"] == [34.5, 7.0]  # pixel (3, 1) of 4 x 4 covers x 30 to 39 and y 5 to 9
+
+
+def test_generated_images_depend_on_their_seed_alone():
+    from ganseg.config import GeneratorConfig
+    from ganseg.generator import Generator
+
+    small = {"noise_dim": 8, "embedding_dim": 8, "spade_hidden": 8, "margin": 2}
+    made = Generator(GeneratorConfig(parts=2, block_sizes=(8, 16), block_widths=(16, 8), **small)).eval()
+    run = SimpleNamespace(generator=lambda: made)
+    images, labels = generate(run, 5, seed=3, device="cpu")
+    assert (images.shape, labels.shape) == ((5, 16, 16, 3), (5, 16, 16))
+    assert (images.dtype, labels.dtype) == (np.uint8, np.uint8)
+    torch.randn(7)
+    np.testing.assert_array_equal(generate(run, 5, seed=3, device="cpu")[0], images)
+    assert (generate(run, 5, seed=4, device="cpu")[0] != images).any()

@@ -1,0 +1,165 @@
+"""Executing notebooks, and choosing which execution the book shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from ganseg import book, notebooks
+from ganseg.errors import UserError
+
+DEFAULTS = 'scale = "tiny"\nseed = 0\nrate = 0.1\ndata = "synthetic-bird"\ndata_dir = ""'
+
+
+def write(path: Path, *sources: str, experiments: tuple[dict[str, Any], ...] = ()) -> Path:
+    """A notebook: a title, the parameters cell, then one code cell per source."""
+    cells = [v4.new_markdown_cell("# A title\n\nText."), v4.new_code_cell(DEFAULTS)]
+    cells[1].metadata["tags"] = ["parameters"]
+    cells += [v4.new_code_cell(source) for source in sources]
+    notebook = v4.new_notebook(cells=cells, metadata={"ganseg": {"experiments": list(experiments)}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A notebook and its execution with changed parameters."""
+    folder = tmp_path_factory.mktemp("executed")
+    source = write(folder / "notebooks" / "00_a.ipynb", "print(scale, seed + 1, rate * 2, repr(data_dir))")
+    output = folder / "results" / "laptop" / "notebooks" / "00_a.ipynb"
+    given = {"scale": "laptop", "seed": "4", "rate": "1e-4", "data_dir": "/some/where"}
+    notebooks.execute(source, output, given)
+    return source, output
+
+
+def test_parameters_arrive_in_the_type_of_their_defaults(executed: tuple[Path, Path]) -> None:
+    (output,) = notebooks.read(executed[1]).cells[2].outputs
+    assert output.text == "laptop 5 0.0002 '/some/where'\n"
+
+
+def test_an_execution_records_its_provenance_and_no_folder(executed: tuple[Path, Path]) -> None:
+    run = notebooks.read(executed[1])
+    record = run.metadata["ganseg"]["execution"]
+    assert record["parameters"] == {"scale": "laptop", "seed": 4, "rate": 0.0001, "data": "synthetic-bird"}
+    assert record["source"] == notebooks.source_hash(notebooks.read(executed[0]))
+    assert str(executed[0].parent) not in executed[1].read_text() and "papermill" not in run.metadata
+    assert [cell.source for cell in run.cells] == [cell.source for cell in notebooks.read(executed[0]).cells]
+
+
+def test_store_puts_the_outputs_into_the_source(executed: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "00_a.ipynb"
+    copy.write_bytes(executed[0].read_bytes())
+    assert notebooks.store(copy, executed[1]) and not notebooks.store(copy, executed[1])
+    assert notebooks.read(copy).cells[2].outputs == notebooks.read(executed[1]).cells[2].outputs
+    assert "execution" not in notebooks.read(copy).metadata["ganseg"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sede": 1}, "unknown notebook parameter 'sede'; known: scale, seed, rate, data, data_dir"),
+        ({"seed": "one"}, "seed='one' must be of type int"),
+        ({"rate": "fast"}, "rate='fast' must be of type float"),
+    ],
+)
+def test_wrong_parameters_are_refused(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    source = write(tmp_path / "a.ipynb", "raise SystemExit('never runs')")
+    with pytest.raises(UserError, match=message):
+        notebooks.execute(source, tmp_path / "out.ipynb", given)
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_a_failing_cell_is_named_and_leaves_no_output(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.ipynb", "x = 0", "\n1 / x  # here")
+    command = [sys.executable, "-m", "ganseg.book", "execute", str(source), str(tmp_path / "new" / "a.ipynb")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{source}, cell 4 (1 / x  # here): ZeroDivisionError: division by zero" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.failed.ipynb"]
+
+
+def test_experiments_take_the_parameters_of_the_notebook(tmp_path: Path) -> None:
+    several, fixed = {"data": "{data}", "parts": 6, "seeds": ["{seed}", 1, 2]}, {"data": "flowers"}
+    source = write(tmp_path / "a.ipynb", experiments=(several, fixed))
+    rows = notebooks.experiments_of(source, seed=1, data="synthetic-face", scale="laptop")
+    pairs = [(row["data"], row["seed"]) for row in rows]
+    assert pairs == [("synthetic-face", 1), ("synthetic-face", 2), ("flowers", 1)]
+    assert all(row["scale"] == "laptop" and row["data_dir"] is None for row in rows)
+
+
+def test_an_unknown_placeholder_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.ipynb", experiments=({"data": "{dataset}"},))
+    with pytest.raises(UserError, match=r"\{dataset\}"):
+        notebooks.experiments_of(source)
+
+
+def record(source: Path, output: Path, scale: str) -> None:
+    """Store an execution of `source` at `scale` without running anything."""
+    notebook = notebooks.read(source)
+    values = {"scale": scale, "seed": 0, "rate": 0.1, "data": "flowers"}
+    notebook.metadata["ganseg"]["execution"] = {
+        "source": notebooks.source_hash(notebook),
+        "parameters": values,
+        "device": "a device",
+        "commit": "abc",
+        "date": "2025-01-01",
+        "torch": "2.11.0",
+    }
+    notebooks.write(notebook, output)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one notebook, executed at scales tiny and laptop, and a book of one page."""
+    source = write(tmp_path / "notebooks" / "00_a.ipynb", "1 + 1")
+    for scale in ("tiny", "laptop"):
+        record(source, tmp_path / "results" / scale / "notebooks" / "00_a.ipynb", scale)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "intro.md").write_text("# Intro\n")
+    (tmp_path / "ganseg").mkdir()
+    (tmp_path / "ganseg" / "points.py").write_text("x = 1\n")
+    return tmp_path
+
+
+def staged(project: Path, prefer: str | None = None) -> Any:
+    book.stage(project, project / "out", prefer=prefer)
+    return notebooks.read(project / "out" / "notebooks" / "00_a.ipynb")
+
+
+def test_stage_takes_the_best_scale_and_says_so(project: Path) -> None:
+    page = staged(project)
+    assert page.cells[0].source.startswith("# A title\n\n:::{admonition} Measured at scale laptop\n")
+    assert "data flowers · seed 0 · a device · torch 2.11.0 · commit abc" in page.cells[0].source
+    assert page.cells[0].source.endswith("Text.")
+    assert page.cells[1].source.startswith("scale = 'laptop'\nseed = 0\n")
+    assert (project / "out" / "intro.md").exists() and (project / "out" / "ganseg" / "points.py").exists()
+
+
+def test_stage_takes_the_scale_that_was_asked_for(project: Path) -> None:
+    assert "scale tiny" in staged(project, prefer="tiny").cells[0].source
+    assert "scale laptop" in staged(project, prefer="gpu").cells[0].source
+
+
+def test_stage_passes_over_executions_of_another_text(project: Path) -> None:
+    source = write(project / "notebooks" / "00_a.ipynb", "2 + 2")
+    with pytest.raises(UserError, match="00_a.ipynb as it stands was not executed"):
+        staged(project)
+    record(source, project / "results" / "tiny" / "notebooks" / "00_a.ipynb", "tiny")
+    assert "scale tiny" in staged(project).cells[0].source
+
+
+def test_stage_refuses_a_failed_output(project: Path) -> None:
+    path = project / "results" / "laptop" / "notebooks" / "00_a.ipynb"
+    run = notebooks.read(path)
+    run.cells[2].outputs = [v4.new_output("error", ename="E", evalue="v", traceback=[])]
+    notebooks.write(run, path)
+    with pytest.raises(UserError, match="00_a.ipynb: cell 3 holds an error"):
+        staged(project)

@@ -1,0 +1,317 @@
+"""Both training stages on a minute configuration: what a step does, and that a killed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import copy
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganseg import losses
+from ganseg.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
+from ganseg.config import Config
+from ganseg.devices import Fabric, make_fabric
+from ganseg.errors import UserError
+from ganseg.generator import Generator
+from ganseg.loop import Clock, History, OutOfTime, fit
+from ganseg.segmenter import Segmenter
+from ganseg.training import GanTrainer, SegmenterTrainer
+
+MINUTE = Config().replace({
+    "data.size": 16, "generator.parts": 3, "generator.noise_dim": 8, "generator.embedding_dim": 8, "generator.block_sizes": (8, 16),
+    "generator.block_widths": (8, 8), "generator.spade_hidden": 4, "generator.margin": 2, "discriminator.widths": (8, 8),
+    "discriminator.hidden": 8, "losses.penalty_every": 2, "optim.steps": 6, "optim.batch_size": 4, "optim.ema": 0.9,
+    "optim.lr_generator": 1e-3, "segmenter.backbone": "resnet18-light", "segmenter.batch_size": 2,
+})
+
+
+class Noise:
+    """Real images that are a function of the step; remembers the steps asked for."""
+
+    def __init__(self, config: Config = MINUTE) -> None:
+        self.shape, self.steps = (config.optim.batch_size, 3, config.data.size, config.data.size), []
+
+    def batch(self, step: int) -> Tensor:
+        self.steps.append(step)
+        return torch.randint(0, 256, self.shape, generator=torch.Generator().manual_seed(step), dtype=torch.uint8)
+
+
+class Killed(Exception):
+    """Stands for a signal."""
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    return make_fabric("cpu", precision="bf16-mixed")
+
+
+def gan(fabric: Fabric, config: Config = MINUTE) -> GanTrainer:
+    return GanTrainer(config, fabric, Noise(config))
+
+
+def segmenter(fabric: Fabric, config: Config = MINUTE) -> SegmenterTrainer:
+    torch.manual_seed(0)
+    return SegmenterTrainer(config, fabric, Generator(config.generator))
+
+
+def kill_at(trainer: GanTrainer | SegmenterTrainer, step: int) -> None:
+    """Let `trainer` die in the middle of `step`, after it has changed its networks."""
+    whole = trainer.step
+
+    def dying(t: int) -> dict[str, Tensor]:
+        values = whole(t)
+        if t == step:
+            raise Killed
+        return values
+
+    trainer.step = dying  # type: ignore[method-assign]
+
+
+def state(trainer: GanTrainer | SegmenterTrainer) -> dict[str, Tensor]:
+    """Every tensor a run consists of: weights, buffers, EMA, optimizers."""
+    tensors = {}
+    for name, part in trainer.parts().items():
+        values = part.state_dict() if isinstance(part, nn.Module) else {
+            f"{i}.{k}": v for i, s in part.state_dict()["state"].items() for k, v in s.items()}
+        tensors |= {f"{name}/{key}": torch.as_tensor(v).clone() for key, v in values.items()}
+    return tensors
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize(("make", "steps"), [(gan, 6), (segmenter, 4)])
+def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, tmp_path: Path) -> None:
+    whole, first, second = make(fabric), make(fabric), make(fabric)
+    fit(whole, steps, tmp_path / "whole", Clock(), every=0, progress=False)
+    kill_at(first, steps - 2)
+    with pytest.raises(Killed):
+        fit(first, steps, tmp_path / "killed", Clock(), every=0, progress=False)
+    (tmp_path / "killed" / "checkpoint" / f".{first.name}.1.tmp.safetensors").write_bytes(b"half a file")
+    assert not same(state(whole), state(second))
+    fit(second, steps, tmp_path / "killed", Clock(), every=0, progress=False)
+    assert same(state(whole), state(second))
+    histories = [pd.read_csv(tmp_path / run / "history.csv").drop(columns="seconds") for run in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert list(histories[0].step) == list(range(1, steps + 1))
+
+
+def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
+    first, second = gan(fabric), gan(fabric)
+    fit(first, 3, tmp_path, Clock(), progress=False)
+    kill_at(first, 5)
+    with pytest.raises(Killed):
+        fit(first, 6, tmp_path, Clock(), every=1e9, progress=False)
+    fit(second, 6, tmp_path, Clock(), progress=False)
+    assert second.stream.steps == [3, 4, 5]
+    fit(second, 6, tmp_path, Clock(), progress=False)
+    assert second.stream.steps == [3, 4, 5], "a finished stage does nothing"
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(fabric: Fabric) -> None:
+    trainers = [gan(fabric), gan(fabric), gan(fabric, MINUTE.replace({"seed": 1}))]
+    for trainer in trainers:
+        torch.randn(trainers.index(trainer) + 1)  # what others draw before must not matter
+        trainer.step(0), trainer.step(1)
+    assert same(state(trainers[0]), state(trainers[1]))
+    assert not same(state(trainers[0]), state(trainers[2]))
+
+
+def test_out_of_time_saves_and_says_where_it_stopped(fabric: Fabric, tmp_path: Path) -> None:
+    trainer, saved = gan(fabric), []
+    with pytest.raises(OutOfTime, match="step 1 of 3 of stage 'gan'"):
+        fit(trainer, 3, tmp_path, Clock(limit=0), progress=False, on_checkpoint=saved.append)
+    assert saved == [1]
+    resumed = gan(fabric)
+    seconds = fit(resumed, 3, tmp_path, Clock(limit=1e9), progress=False)
+    assert resumed.stream.steps == [1, 2]
+    assert seconds >= pd.read_csv(tmp_path / "history.csv").seconds.iloc[0]
+
+
+def test_time_running_out_at_the_last_step_is_no_interruption(fabric: Fabric, tmp_path: Path) -> None:
+    fit(gan(fabric), 1, tmp_path, Clock(limit=0), progress=False)
+
+
+def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
+    first, broken, fresh = gan(fabric), gan(fabric), gan(fabric)
+    fit(first, 2, tmp_path, Clock(), progress=False)
+    whole = broken.step
+
+    def breaking(t: int) -> dict[str, Tensor]:
+        if t == 3:
+            broken.d.head[1].weight.data[0, 0] = float("nan")
+        return whole(t)
+
+    broken.step = breaking  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"'d' became nan at step 3 of stage 'gan'"):
+        fit(broken, 5, tmp_path, Clock(), progress=False)
+    assert load_checkpoint(tmp_path / "checkpoint" / "gan.safetensors", fresh.parts()) == 2
+    assert same(state(first), state(fresh))
+
+
+def test_the_discriminators_step_leaves_the_generator_alone(fabric: Fabric) -> None:
+    trainer = gan(fabric)
+    before = copy.deepcopy(trainer.g.state_dict())
+    scene = trainer.g.eval()(trainer.g.noise(4))
+    trainer.discriminator_step(0, torch.rand(4, 3, 16, 16), scene.image.detach())
+    assert all(p.grad is None for p in trainer.g.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in trainer.g.state_dict().items())
+
+
+def test_one_step_runs_the_generator_once_when_fakes_are_shared(fabric: Fabric) -> None:
+    for share, count in ((True, 1), (False, 2)):
+        trainer, calls = gan(fabric, MINUTE.replace({"optim.share_fakes": share})), []
+        trainer.g.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        trainer.step(1)
+        assert len(calls) == count
+
+
+def test_the_generators_step_leaves_the_discriminator_alone_and_trainable(fabric: Fabric) -> None:
+    trainer = gan(fabric)
+    before = copy.deepcopy(trainer.d.state_dict())
+    trainer.generator_step(0, trainer.g(trainer.g.noise(4)))
+    assert all(torch.equal(v, before[k]) for k, v in trainer.d.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in trainer.d.parameters())
+
+
+@pytest.fixture
+def caught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The total losses handed to `update`, which does nothing."""
+    found: list[Tensor] = []
+    monkeypatch.setattr("ganseg.training.update", lambda module, optimizer, loss, fabric: found.append(loss.detach()))
+    return found
+
+
+@pytest.mark.parametrize(("t", "rescale", "factor"), [(0, True, 2.0), (0, False, 1.0), (1, True, 0.0), (2, True, 2.0)])
+def test_eq18_total_with_the_lazy_penalty_scaled(t: int, rescale: bool, factor: float, fabric: Fabric, caught: list[Tensor]) -> None:
+    trainer = gan(fabric, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
+    real, fake = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
+    values = trainer.discriminator_step(t, real, fake)
+    expected = losses.discriminator_loss(trainer.d(fake), trainer.d(real))
+    torch.testing.assert_close(values["d"], expected.detach())
+    assert ("gp" in values) == (factor > 0)
+    expected = expected + 7 * factor * losses.gradient_penalty(trainer.d, real)
+    torch.testing.assert_close(caught[0], expected.detach())
+
+
+@pytest.mark.parametrize(("t", "every", "counts"), [(0, 1, True), (1, 1, True), (1, 2, False), (2, 2, True)])
+def test_eq19_total(t: int, every: int, counts: bool, fabric: Fabric, caught: list[Tensor]) -> None:
+    trainer = gan(fabric, MINUTE.replace({"losses.lambda_con": 3, "losses.lambda_area": 0.5, "losses.geometry_every": every}))
+    scene = trainer.g(trainer.g.noise(4))
+    values = trainer.generator_step(t, scene)
+    masks, grid = scene.masks[:, 1:], trainer.g.grid
+    expected = losses.generator_loss(trainer.d(scene.image))
+    if counts:
+        expected = expected + 3 * losses.concentration_loss(masks, scene.centres, grid)
+        expected = expected + 0.5 * losses.area_loss(masks, scene.centres, scene.scales, grid)
+    torch.testing.assert_close(caught[0], expected.detach())
+    assert ({"con", "area"} <= values.keys()) == counts
+
+
+def test_the_averaged_generator_follows_with_its_decay(fabric: Fabric) -> None:
+    trainer = gan(fabric)
+    start = [p.detach().clone() for p in trainer.g.parameters()]
+    trainer.step(0)
+    for old, now, ema in zip(start, trainer.g.parameters(), trainer.ema.parameters(), strict=True):
+        torch.testing.assert_close(ema, 0.9 * old + 0.1 * now.detach())
+    assert all(torch.equal(a, b) for a, b in zip(trainer.ema.buffers(), trainer.g.buffers(), strict=True))
+    assert trainer.result is trainer.ema
+    assert gan(fabric, MINUTE.replace({"optim.ema": 0})).ema is None
+
+
+def test_stage_2_learns_from_pairs_and_leaves_the_generator_alone(fabric: Fabric) -> None:
+    trainer = segmenter(fabric)
+    noise = trainer.generator.noise(3)
+    with torch.no_grad():
+        images, labels = trainer.generator.pairs(noise)
+        scene = trainer.generator(noise)
+    assert torch.equal(images, scene.image) and torch.equal(labels, scene.masks.argmax(1))
+    assert labels.min() >= 0 and labels.max() <= 3
+    before, weights = copy.deepcopy(trainer.generator.state_dict()), copy.deepcopy(trainer.s.state_dict())
+    assert trainer.step(0)["segmentation"].isfinite()
+    assert all(torch.equal(v, before[k]) for k, v in trainer.generator.state_dict().items())
+    assert any(not torch.equal(v, weights[k]) for k, v in trainer.s.state_dict().items())
+
+
+def test_history_keeps_window_means_and_drops_rows_that_will_be_made_again(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.csv", window=2)
+    for step, value in enumerate([1.0, 3.0, 5.0, 7.0]):
+        history.add("gan", step, {"d": torch.tensor(value)}, seconds=step)
+    history.save()
+    again = History(history.path)
+    again.load("gan", 2)
+    assert [(row["step"], row["d"]) for row in again.rows] == [(2, 2.0)]
+    again.load("segmenter", 0)
+    assert [row["step"] for row in again.rows] == [2, 4], "rows of the other stage stay"
+
+
+def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> None:
+    path, generator = tmp_path / "weights.safetensors", Generator(MINUTE.generator)
+    with pytest.raises(UserError, match="not there"):
+        load_weights(path, generator)
+    save_weights(path, Segmenter(MINUTE.segmenter, 2))
+    with pytest.raises(UserError, match="this network"):
+        load_weights(path, generator)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="damaged"):
+        load_weights(path, generator)
+
+
+def test_saving_leaves_one_file_that_loads(tmp_path: Path) -> None:
+    generator, other = Generator(MINUTE.generator), Generator(MINUTE.generator)
+    save_checkpoint(tmp_path / "c.safetensors", {"generator": generator}, 7)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
+    assert load_checkpoint(tmp_path / "c.safetensors", {"generator": other}) == 7
+    assert all(torch.equal(a, b) for a, b in zip(generator.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_optimizer_state_is_read_back_in_the_layout_of_its_parameter(fabric: Fabric, tmp_path: Path) -> None:
+    """The fused Adam pairs elements by their place in memory."""
+    first, second = gan(fabric), gan(fabric)
+    fit(first, 1, tmp_path, Clock(), progress=False)
+    load_checkpoint(tmp_path / "checkpoint" / "gan.safetensors", second.parts())
+    for optimizer in (second.g_optim, second.d_optim):
+        for parameter, values in optimizer.state.items():
+            assert values["exp_avg"].stride() == values["exp_avg_sq"].stride() == parameter.stride()
+
+
+TWO_PROCESSES = """
+import sys
+import torch
+from test_training import MINUTE, Noise
+from ganseg.devices import make_fabric
+from ganseg.training import GanTrainer
+
+if __name__ == "__main__":
+    fabric = make_fabric("cpu", devices=2, precision="bf16-mixed")
+    trainer = GanTrainer(MINUTE, fabric, Noise())
+    values = [trainer.step(t) for t in range(3)][-1]
+    parameters = {f"{n}.{k}": p.detach() for n in ("g", "d", "ema") for k, p in getattr(trainer, n).named_parameters()}
+    torch.save((parameters, values["d"], trainer.batch_size), f"{sys.argv[1]}/rank{fabric.global_rank}.pt")
+"""
+
+
+def test_two_processes_keep_identical_parameters(tmp_path: Path) -> None:
+    script, tests = tmp_path / "train.py", Path(__file__).parent
+    script.write_text(TWO_PROCESSES)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = os.environ | {"PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    both = [subprocess.Popen([sys.executable, script, tmp_path], env=env | {"LOCAL_RANK": str(rank)}, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for rank in (0, 1)]  # started as a cluster would
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    (first, loss, batch), (second, other_loss, _) = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    assert batch == 2
+    assert not torch.equal(loss, other_loss), "each process must see its own images"
+    assert same(first, second)
