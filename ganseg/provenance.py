@@ -26,7 +26,7 @@ READERS = {"bird": "synthetic-bird", "face": "synthetic-face", "flowers": "flowe
 
 @cache
 def code_hash(data: str) -> str:
-    """Hash of the package's code that can change a result on `data`; comments, docstrings and blank lines do not count."""
+    """Hash of the package's code that can change a result on `data`; comments, docstrings and layout do not count."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         place = path.relative_to(PACKAGE).with_suffix("")
@@ -36,12 +36,25 @@ def code_hash(data: str) -> str:
 
 
 def bare_source(source: str) -> str:
-    """`source` without docstrings, comment lines and blank lines."""
-    lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines[node.lineno - 1:node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    """What `source` does, as text: its syntax tree without docstrings; comments and layout leave no trace.
+
+    Written out here because `ast.dump` differs between versions of Python; empty fields, which differ too, are left out.
+    """
+    return _dump(ast.parse(source))
+
+
+def _dump(node: object) -> str:
+    if isinstance(node, list):
+        return "[" + ",".join(_dump(item) for item in node if not _is_text(item)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind")
+    return f"{type(node).__name__}({','.join(f'{name}={_dump(value)}' for name, value in fields)})"
+
+
+def _is_text(node: object) -> bool:
+    """Whether a statement is a bare string: a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def git_state() -> dict[str, Any]:

@@ -62,13 +62,13 @@ def test_wrong_values_are_refused_with_the_name_the_value_and_what_is_expected(n
 @pytest.mark.parametrize(("name", "suggestion"), [
     ("losses.lambda", "losses.lambda_con"),
     ("lambda_con", "losses.lambda_con"),
-    ("generator.lambda_con", "losses.lambda_con"),
-    ("losses.lambda_con.x", "generator.parts"),
+    ("losses.lambda_conn", "losses.lambda_con"),
+    ("losses.lambda_con.x", "losses.lambda_con"),
     ("nothing.at_all", "generator.parts"),
     ("generator", "generator.parts"),
     ("", "seed"),
     ("losses.__class__", "losses.lambda_con"),
-    ("__class__.parts", "generator.parts"),
+    ("__class__.parts", "seed"),
 ])
 def test_unknown_names_are_refused_with_known_ones(name: str, suggestion: str) -> None:
     with pytest.raises(UserError) as caught:

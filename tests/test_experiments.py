@@ -44,7 +44,7 @@ def test_where_the_data_lies_is_not_part_of_the_identity(tmp_path):
 
 
 def test_comments_and_docstrings_do_not_change_the_code_hash_and_code_does():
-    source = 'def f(x):\n    """Say."""\n    # why\n\n    return x + 1\n'
+    source = 'def f(x):\n    """Say."""\n    # why\n\n    return (x +\n            1)\n'
     assert bare_source(source) == bare_source("def f(x):\n    return x + 1\n")
     assert bare_source(source) != bare_source("def f(x):\n    return x + 2\n")
 

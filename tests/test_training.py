@@ -309,7 +309,7 @@ def test_two_processes_keep_identical_parameters(tmp_path: Path) -> None:
                         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
     both = [subprocess.Popen([sys.executable, script, tmp_path], env=env | {"LOCAL_RANK": str(rank)}, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for rank in (0, 1)]  # started as a cluster would
-    outputs = [process.communicate(timeout=120)[0] for process in both]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     (first, loss, batch), (second, other_loss, _) = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
     assert batch == 2
