@@ -1,0 +1,133 @@
+# The graph behind `make`: experiments -> executed notebooks -> the book. Only what is stale runs.
+#   snakemake book --cores 2 --config scale=laptop data=flowers data_dir=DIR
+# A notebook's metadata says which experiments it reads (ganseg.notebooks.experiments_of).
+
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from ganseg.errors import UserError
+from ganseg.experiments import Experiment
+from ganseg.notebooks import experiments_of, parameters_of, read
+
+shell.prefix(f"export PATH='{Path(sys.executable).parent}':$PATH; ")  # every rule runs in this environment
+
+SCALE = str(config.get("scale") or "tiny")
+DATA = str(config.get("data") or "synthetic-bird")
+DATA_DIR = str(config.get("data_dir") or "")
+SEED = int(config.get("seed") or 0)
+RESULTS = str(config.get("results") or "results")
+RESULTS = "results" if Path(RESULTS).resolve() == Path("results").resolve() else RESULTS
+SHOW = str(config.get("show") or "best")  # the scale the book shows: the best that was run, or one by name
+
+NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
+PACKAGE = sorted(str(path) for path in Path("ganseg").rglob("*.py"))
+READ = [path for path in PACKAGE if Path(path).parts[1] not in ("book.py", "cli")]  # what a notebook may use
+BOOK = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
+EXECUTED = f"{RESULTS}/{SCALE}/notebooks/{{name}}.ipynb"
+OTHER_SCALES = sorted(
+    str(path)
+    for path in Path(RESULTS).glob("*/notebooks/*.ipynb")
+    if path.parts[-3] != SCALE and not path.name.endswith(".failed.ipynb")
+)
+
+
+def parameters(name):
+    """What is injected into a notebook: the parameters that it has; paths where they are not the default."""
+    given = {"scale": SCALE, "seed": SEED, "data": DATA}
+    given |= {"data_dir": str(Path(DATA_DIR).expanduser().resolve())} if DATA_DIR else {}
+    given |= {"results_dir": str(Path(RESULTS).resolve())} if RESULTS != "results" else {}
+    known = parameters_of(read(f"notebooks/{name}.ipynb"))
+    return {key: value for key, value in given.items() if key in known}
+
+
+def experiments(name):
+    """metrics.json -> experiment, for every experiment that a notebook reads."""
+    rows = experiments_of(f"notebooks/{name}.ipynb", **parameters(name))
+    found = (Experiment(**row) for row in rows)
+    return {str(experiment.directory(RESULTS) / "metrics.json"): experiment for experiment in found}
+
+
+try:
+    NEEDED = {name: experiments(name) for name in NOTEBOOKS}
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+EXPERIMENTS = {path: experiment for needed in NEEDED.values() for path, experiment in needed.items()}
+
+# On a CPU an experiment has one core by default: on a machine with other work, two threads measured several times
+# slower than one. Experiments on a GPU share the cores. threads=N says otherwise.
+PENDING = sum(not Path(path).exists() for path in EXPERIMENTS)
+SHARE = max(1, min(8, (workflow.cores or 1) // max(1, PENDING)))
+THREADS = int(config.get("threads") or 0) or (SHARE if SCALE in ("gpu", "paper") else 1)
+
+
+def arguments(wildcards, output):
+    """Command line of one experiment. It takes `output`, so that data that moved does not train again."""
+    experiment = EXPERIMENTS[str(output[0])]
+    names = ("data", "variant", "parts", "seed", "scale", "data_dir")
+    values = {name: getattr(experiment, name) for name in names} | {"results": RESULTS}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if value is not None]
+    words += [f"--set={name}={value}" for name, value in dict(experiment.overrides).items()]
+    return " ".join(map(shlex.quote, words))
+
+
+rule book:
+    default_target: True
+    input:
+        expand(EXECUTED, name=NOTEBOOKS),
+        OTHER_SCALES,
+        BOOK,
+        PACKAGE,
+        "_config.yml",
+    output:
+        "_build/html/index.html",
+    params:
+        show=SHOW,
+    localrule: True
+    message:
+        "building the book"
+    shell:
+        "python -m ganseg.book build . --results {RESULTS:q} --prefer {params.show:q}"
+
+
+rule notebooks:
+    input:
+        expand(EXECUTED, name=NOTEBOOKS),
+
+
+rule experiments:
+    input:
+        list(EXPERIMENTS),
+
+
+rule notebook:
+    input:
+        source="notebooks/{name}.ipynb",
+        runs=lambda wildcards: list(NEEDED[wildcards.name]),
+        package=READ,
+    output:
+        EXECUTED,
+    params:
+        pairs=lambda wildcards: [
+            f"-p {shlex.quote(f'{key}={value}')}" for key, value in parameters(wildcards.name).items()
+        ],
+    message:
+        "executing notebooks/{wildcards.name}.ipynb at scale " + SCALE
+    shell:
+        "OMP_NUM_THREADS={threads} python -m ganseg.book execute {input.source:q} {output:q} {params.pairs}"
+
+
+rule experiment:
+    output:
+        f"{RESULTS}/{SCALE}/runs/{{run}}/metrics.json",
+    params:
+        arguments=arguments,
+    threads: THREADS
+    resources:
+        gpu=int(SCALE in ("gpu", "paper")),
+    message:
+        "training {wildcards.run} at scale " + SCALE
+    shell:
+        "OMP_NUM_THREADS={threads} ganseg train {params.arguments}"
