@@ -57,9 +57,10 @@ class RelativeEncoding(nn.Module):
 
         FC of the differences is FC_sum(p) - FC(x): no (B, H, W, 2P) tensor is made.
         """
-        weight = self.linear.weight.float()  # (C/2, 2P)
-        of_pixel = grid @ weight.unflatten(1, (-1, 2)).sum(1).T  # (H, W, C/2)
-        of_points = points.flatten(1).float() @ weight.T - self.linear.bias.float()  # (B, C/2)
+        with torch.autocast(points.device.type, enabled=False):  # positions need fp32
+            weight = self.linear.weight.float()  # (C/2, 2P)
+            of_pixel = grid @ weight.unflatten(1, (-1, 2)).sum(1).T  # (H, W, C/2)
+            of_points = points.flatten(1).float() @ weight.T - self.linear.bias.float()  # (B, C/2)
         phase = math.pi * (of_pixel[None] - of_points[:, None, None])  # (B, H, W, C/2)
         return torch.cat([phase.sin(), phase.cos()], dim=-1).permute(0, 3, 1, 2)  # (B, C, H, W), channels_last in memory
 

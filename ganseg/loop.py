@@ -150,14 +150,15 @@ def fit(trainer: Trainer, steps: int, directory: Path, clock: Clock, *, every: f
             bar.update()
             if means:
                 bar.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
-            over = _agreed(fabric, clock.over) and t + 1 < steps
-            if over or t + 1 == steps or _agreed(fabric, time.monotonic() - recorder.saved > every):
+            due = bool(means) and time.monotonic() - recorder.saved > every  # at the end of a window: rows do not depend on it
+            over, due = _agreed(fabric, (clock.over and t + 1 < steps, due))
+            if over or due or t + 1 == steps:
                 recorder.save(t + 1)
             if over:
                 raise OutOfTime(f"stopped at step {t + 1} of {steps} of stage {trainer.name!r}; the same command goes on from there")
     return recorder.history.seconds(trainer.name)
 
 
-def _agreed(fabric: Fabric, wish: bool) -> bool:
+def _agreed(fabric: Fabric, wishes: tuple[bool, bool]) -> tuple[bool, bool]:
     """The first process decides for all, so that all save and stop together."""
-    return wish if fabric.world_size == 1 else bool(fabric.broadcast(wish))
+    return wishes if fabric.world_size == 1 else fabric.broadcast(wishes)

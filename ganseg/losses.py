@@ -42,7 +42,8 @@ def concentration_loss(masks: Tensor, centres: Tensor, grid: Tensor, over_parts:
     """
     # ||p - x||^2 = |p|^2 - 2 p.x + |x|^2 with M normalised to sum 1: moments of M suffice, no (B, K, H, W, 2) tensor is made.
     features = torch.cat([grid, grid.square().sum(-1, keepdim=True), torch.ones_like(grid[..., :1])], dim=-1)  # (H, W, 4)
-    moments = masks.flatten(2) @ features.flatten(0, 1)  # (B, K, 4)
+    with torch.autocast(masks.device.type, enabled=False):  # the difference below cancels
+        moments = masks.float().flatten(2) @ features.flatten(0, 1)  # (B, K, 4)
     first, second, area = moments.split([2, 1, 1], dim=-1)
     area = area + 1e-8
     spread = second / area - 2 * (first / area * centres).sum(-1, keepdim=True) + centres.square().sum(-1, keepdim=True)
