@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -162,7 +163,8 @@ def _field_type(config: Config, section: str, key: str, name: str) -> Any:
     if key not in hints or (not section and key != "seed"):
         known = [f"{s.name}.{f.name}" for s in dataclasses.fields(config) if s.name != "seed"
                  for f in dataclasses.fields(getattr(config, s.name))]
-        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
+        moved = [k for k in known if k.rpartition(".")[2] == key]
+        near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
         raise UserError(f"unknown setting {name!r}; known ones are: {', '.join([*near, 'seed'])}")
     return hints[key]
 
@@ -181,14 +183,22 @@ def _cast(value: Any, kind: Any) -> Any:
     if origin is Literal:
         return _one_of(value, typing.get_args(kind))
     if origin is tuple:
-        items = value.strip("()[] ").split(",") if isinstance(value, str) else value
-        return tuple(_cast(v, typing.get_args(kind)[0]) for v in items if v != "")
+        items = [v for v in (value.strip("()[] ").split(",") if isinstance(value, str) else value) if v != ""]
+        first, *rest = typing.get_args(kind)
+        if not items or (rest != [...] and len(items) != 1 + len(rest)):
+            raise ValueError
+        return tuple(_cast(v, first) for v in items)
     if kind is bool:
         return value if isinstance(value, bool) else {"true": True, "false": False, "1": True, "0": False}[
             _one_of(str(value).lower(), ("true", "false", "1", "0"))]
     if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
         raise TypeError
-    return kind(value)
+    if kind is str and not isinstance(value, str):
+        raise TypeError
+    value = kind(value)
+    if kind is float and not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
@@ -214,8 +224,31 @@ def _check(config: Config) -> None:
         raise UserError(f"data.size={config.data.size} but the last of generator.block_sizes is {g.size}; they must be equal")
     if any(w % 2 for w in g.block_widths[:1]):
         raise UserError(f"generator.block_widths={g.block_widths}: the first must be even (sine and cosine halves of Eq. 5)")
-    for name, value in (("generator.parts", g.parts), ("optim.steps", config.optim.steps + 1), ("optim.batch_size", config.optim.batch_size)):
-        if value < 1:
-            raise UserError(f"{name} must be positive")
-    if g.points_per_part < 2:
-        raise UserError(f"generator.points_per_part={g.points_per_part}: Eq. 1 needs at least 2 points a part")
+    if g.rgb_kernel % 2 == 0:
+        raise UserError(f"generator.rgb_kernel={g.rgb_kernel} must be odd, so that the image keeps its size")
+    _check_bounds(config)
+
+
+# The smallest value of each number that has one; 0 is the smallest of all others.
+AT_LEAST = {"generator.parts": 1, "generator.points_per_part": 2, "generator.noise_dim": 1, "generator.embedding_dim": 1,
+            "generator.spade_hidden": 1, "generator.point_layers": 1, "generator.appearance_layers": 1, "generator.rgb_layers": 1,
+            "generator.point_divisor": 1e-6, "generator.block_sizes": 2, "generator.block_widths": 1, "data.size": 8,
+            "discriminator.widths": 1, "discriminator.hidden": 1, "losses.penalty_every": 1, "losses.geometry_every": 1,
+            "optim.batch_size": 1, "segmenter.batch_size": 1}
+BELOW = {"optim.ema": 1, "optim.betas": 1}
+STRIDES = {"resnet50": (8,), "resnet18-light": (2, 4)}  # pixels of the image to one of the features, by backbone
+
+
+def _check_bounds(config: Config) -> None:
+    """Refuse numbers that no training can use."""
+    for section, fields in config.to_dict().items():
+        for key, value in fields.items() if isinstance(fields, dict) else ():
+            name = f"{section}.{key}"
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and number < AT_LEAST.get(name, 0):
+                    raise UserError(f"{name}={value} is too small; the least is {AT_LEAST.get(name, 0)}")
+                if name in BELOW and number >= BELOW[name]:
+                    raise UserError(f"{name}={value} is too large; it must be below {BELOW[name]}")
+    segmenter, strides = config.segmenter, STRIDES[config.segmenter.backbone]
+    if segmenter.output_stride not in strides:
+        raise UserError(f"segmenter.output_stride={segmenter.output_stride}: {segmenter.backbone} has {' or '.join(map(str, strides))}")

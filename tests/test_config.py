@@ -131,3 +131,30 @@ def test_combinations_that_cannot_be_built_are_refused(overrides: dict, named: s
 def test_every_power_of_two_is_a_size(size: int) -> None:
     sizes = (size // 8, size // 4, size // 2, size)
     assert Config().replace({"data.size": size, "generator.block_sizes": sizes}).generator.start_size == size // 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("losses.lambda_con", "nan", "not valid"),
+        ("optim.lr_generator", "-1e-3", "too small"),
+        ("data.train_limit", "-3", "too small"),
+        ("losses.penalty_every", "0", "too small"),
+        ("segmenter.batch_size", "0", "too small"),
+        ("optim.ema", "1.5", "too large"),
+        ("optim.betas", "0.5", "not valid"),
+        ("generator.rgb_kernel", "2", "odd"),
+        ("discriminator.widths", "", "not valid"),
+        ("generator.block_sizes", "", "not valid"),
+        ("data.name", 5, "not valid"),
+        ("segmenter.output_stride", "3", "resnet50 has 8"),
+    ],
+)
+def test_values_that_no_training_can_use_are_refused(name: str, value: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Config().replace({name: value})
+
+
+def test_a_known_field_in_the_wrong_section_is_told_where_it_belongs() -> None:
+    with pytest.raises(UserError, match="losses.lambda_con"):
+        Config().replace({"generator.lambda_con": "3"})
