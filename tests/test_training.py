@@ -24,7 +24,7 @@ MINUTE = Config().replace({
     "data.size": 16, "generator.parts": 3, "generator.noise_dim": 8, "generator.embedding_dim": 8, "generator.block_sizes": (8, 16),
     "generator.block_widths": (8, 8), "generator.spade_hidden": 4, "generator.margin": 2, "discriminator.widths": (8, 8),
     "discriminator.hidden": 8, "losses.penalty_every": 2, "optim.steps": 6, "optim.batch_size": 4, "optim.ema": 0.9,
-    "optim.lr_generator": 1e-3, "segmenter.backbone": "resnet18-light", "segmenter.batch_size": 2,
+    "optim.lr_generator": 1e-3, "segmenter.backbone": "resnet18-light", "segmenter.output_stride": 4, "segmenter.batch_size": 2,
 })
 
 
@@ -84,7 +84,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize(("make", "steps"), [(gan, 6), (segmenter, 4)])
+@pytest.mark.parametrize(("make", "steps"), [(gan, 24), (segmenter, 22)])
 def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, tmp_path: Path) -> None:
     whole, first, second = make(fabric), make(fabric), make(fabric)
     fit(whole, steps, tmp_path / "whole", Clock(), every=0, progress=False)
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, 
     assert same(state(whole), state(second))
     histories = [pd.read_csv(tmp_path / run / "history.csv").drop(columns="seconds") for run in ("whole", "killed")]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    assert list(histories[0].step) == list(range(1, steps + 1))
+    assert list(histories[0].step) == [20, steps], "checkpoints fall on the ends of windows, so rows do not depend on them"
 
 
 def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
