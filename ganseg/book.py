@@ -14,16 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ganseg.errors import UserError
-from ganseg.notebooks import (
-    execute,
-    experiments_of,
-    parameters_cell,
-    read,
-    resolve,  # noqa: F401
-    source_hash,
-    store,
-    write,
-)
+from ganseg.notebooks import execute, parameters_cell, read, resolve, source_hash, store, write
 
 SCALES = ("paper", "gpu", "laptop", "tiny")  # best first
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints")
