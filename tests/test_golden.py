@@ -120,6 +120,15 @@ def test_penalties_in_eval_mode(golden: Golden, evaluated: Scene) -> None:
     assert error(area, golden.section("eval")["area_penalty"]) < TOLERANCE
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The order of summation decides which side of a kink a unit of rounding noise falls on; one thread fixes the order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 class Kinks:
     """LeakyReLU that records units whose input is rounding noise, and can take the other side of the kink at some of them.
 
