@@ -38,7 +38,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 	@echo "parameters: SCALE=tiny|laptop|gpu|paper DATA=synthetic-bird|synthetic-face|flowers|folder"
-	@echo "            DATA_DIR=folder SEED=0 CORES=all THREADS=1 RESULTS=results PROFILE=profiles/default PYTHON=3.12"
+	@echo "            DATA_DIR=folder SEED=0 CORES=all THREADS=auto RESULTS=results PROFILE=profiles/default PYTHON=3.12"
 
 book: env ## train what is missing, execute the notebooks, build the book
 	$(call GRAPH,book)
