@@ -47,7 +47,7 @@ _SIX_BLOCKS: Settings = {"generator.block_sizes": (32, 32, 64, 64, 128, 128), "g
 PARTS = {"synthetic-bird": 6, "synthetic-face": 6}  # K where none is asked for; 8 elsewhere, as in the paper's tables
 
 # What a data set needs at a scale beyond the scale's own settings. At 128 px: paper-versus-code rows 9 and 22. At small sizes: found
-# by experiment; the book's page on collapse tells how.
+# by experiment; the book's chapter on Table 2 tells how.
 DATA: dict[tuple[str, str], Settings] = {
     ("flowers", "tiny"): {"losses.lambda_con": 10.0},
     ("flowers", "laptop"): {"losses.lambda_con": 5.0, "optim.steps": 3000},
