@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 try:
     from lightning_fabric import Fabric
 except ImportError:  # the umbrella package `lightning` holds the same class
     from lightning.fabric import Fabric
 
-__all__ = ["Fabric", "average_gradients", "default_precision", "make_fabric"]
+__all__ = ["Fabric", "average_over_processes", "default_precision", "make_fabric"]
 
 
 def default_precision(accelerator: str) -> str:
@@ -36,11 +34,7 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     return fabric
 
 
-def average_gradients(fabric: Fabric, modules: Iterable[nn.Module]) -> None:
-    """Replace every gradient by its mean over the processes: one collective for all of them."""
-    if fabric.world_size == 1:
-        return
-    grads: list[Tensor] = [p.grad for m in modules for p in m.parameters() if p.grad is not None]
-    mean = fabric.all_reduce(torch.cat([g.flatten() for g in grads]), reduce_op="mean")
-    for grad, part in zip(grads, mean.split([g.numel() for g in grads]), strict=True):
-        grad.copy_(part.view_as(grad))
+def average_over_processes(fabric: Fabric, gradient: Tensor) -> None:
+    """Replace `gradient` by its mean over the processes."""
+    if fabric.world_size > 1:
+        gradient.copy_(fabric.all_reduce(gradient, reduce_op="mean"))

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.layers import AdaInConvBlock, RelativeEncoding, SpadeResBlock, crop, mlp
-from ganseg.masks import Pyramid, embedding_map
+from ganseg.embedding import EmbeddingMap, working_precision
+from ganseg.layers import AdaInConvBlock, RelativeEncoding, SpadeResBlock, mlp
 from ganseg.points import Parts
+from ganseg.resampling import Pyramid, crop
 
 
 class ForegroundGenerator(nn.Module):
@@ -30,18 +31,12 @@ class ForegroundGenerator(nn.Module):
     def forward(self, masks: Tensor, parts: Parts) -> Tensor:
         """`masks` (B, K + 1, H, W), background first -> F with its margin, (B, D_emb, H + 2m, W + 2m)."""
         pyramid = self.pyramid
-        maps = {s: embedding_map(self._with_margin(masks[:, 1:], s), parts.embeddings) for s in set(pyramid.sizes)}
+        masks = working_precision(masks[:, 1:])
+        maps = {s: EmbeddingMap(pyramid.with_margin(masks, s), parts.embeddings) for s in set(pyramid.sizes)}
         x = self.start(pyramid.grid(pyramid.sizes[0]), parts.centres)
         for i, (size, block) in enumerate(zip(pyramid.sizes, self.blocks, strict=True)):
             x = pyramid.climb(block(x, maps[size]), i)
         return x
-
-    def _with_margin(self, masks: Tensor, size: int) -> Tensor:
-        """Masks at `size`, continued into the margin by their border pixels."""
-        m = self.pyramid.margin
-        if masks.shape[-1] != size:
-            masks = F.interpolate(masks, size=(size, size), mode="bilinear", align_corners=False)
-        return F.pad(masks, (m, m, m, m), mode="replicate") if m else masks
 
 
 class BackgroundGenerator(nn.Module):
@@ -80,19 +75,15 @@ class Composition(nn.Module):
         width, kernel = config.embedding_dim, 1 if config.rgb_layers == 1 else config.rgb_kernel
         hidden = [m for _ in range(config.rgb_layers - 1)
                   for m in (nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2))]
+        self.reach = config.rgb_layers * (kernel // 2)  # pixels, of all convolutions together
         self.convs = nn.Sequential(*hidden, nn.Conv2d(width, 3, kernel, padding=kernel // 2))
 
     def forward(self, masks: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
         """`masks` (B, K + 1, H, W); F and B with their margin (B, D_emb, H + 2m, ...) -> I (B, 3, H, W)."""
-        m, early = self.config.margin, self.config.rgb_crop == "before"
-        bg = masks[:, :1]
-        if early:
-            foreground, background = crop(foreground, m), crop(background, m)
-        elif m:
-            bg = F.pad(bg, (m, m, m, m), mode="replicate")
-        x = torch.lerp(foreground, background.to(foreground.dtype), bg.to(foreground.dtype))
-        if self.config.rgb_activation:
-            x = torch.tanh(self.convs(F.leaky_relu(x, 0.2)))
-        else:
-            x = self.convs(x)
-        return (x if early else crop(x, m)).float()
+        early = self.config.rgb_crop == "before"
+        reach = 0 if early else min(self.config.margin, self.reach)  # what of the margin the image can see
+        foreground, background = (crop(x, self.config.margin - reach) for x in (foreground, background))
+        bg = F.pad(masks[:, :1], (reach,) * 4, mode="replicate") if reach else masks[:, :1]
+        x = torch.lerp(foreground, background, bg.to(foreground.dtype))
+        x = torch.tanh(self.convs(F.leaky_relu(x, 0.2))) if self.config.rgb_activation else self.convs(x)
+        return crop(x, reach).float()

@@ -1,13 +1,16 @@
-"""Building blocks: MLP, pixel grids, positional encoding, SPADE and AdaIN blocks, upsample-and-crop (sections 3.1-3.3)."""
+"""Building blocks: MLP, positional encoding, SPADE and AdaIN blocks (sections 3.1-3.3)."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ganseg.embedding import EmbeddingMap, working_precision
 
 
 def initialise(module: nn.Module) -> nn.Module:
@@ -27,19 +30,6 @@ def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
     return initialise(nn.Sequential(*modules, nn.Linear(inputs, outputs)))
 
 
-def pixel_grid(size: int, margin: int, kind: Literal["cells", "endpoints"] = "cells") -> Tensor:
-    """Coordinates (x, y) of the pixels of a `size` x `size` image and a margin around it (Eq. 12).
-
-    `cells`: the image covers [-1, 1]^2 and a pixel sits at the centre of its cell, spacing 2/H0, the margin reaching 1 + 2 margin/H0.
-    `endpoints`: the released code's linspace(-1, 1, H0), spacing 2/(H0 - 1).
-    Returns (size + 2 margin, size + 2 margin, 2), indexed [row, column].
-    """
-    index = torch.arange(-margin, size + margin, dtype=torch.float64)
-    line = (2 * index + 1) / size - 1 if kind == "cells" else 2 * index / (size - 1) - 1
-    y, x = torch.meshgrid(line, line, indexing="ij")
-    return torch.stack([x, y], dim=-1).float()
-
-
 class RelativeEncoding(nn.Module):
     r"""Starting tensor from positions relative to points (Eq. 5).
 
@@ -51,6 +41,7 @@ class RelativeEncoding(nn.Module):
     def __init__(self, points: int, channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * points, channels // 2)
+        self.linear.full_precision = True
 
     def forward(self, grid: Tensor, points: Tensor) -> Tensor:
         """`grid` (H, W, 2) and `points` (B, P, 2) give (B, channels, H, W).
@@ -58,11 +49,39 @@ class RelativeEncoding(nn.Module):
         FC of the differences is FC_sum(p) - FC(x): no (B, H, W, 2P) tensor is made.
         """
         with torch.autocast(points.device.type, enabled=False):  # positions need fp32
-            weight = self.linear.weight.float()  # (C/2, 2P)
+            weight = self.linear.weight  # (C/2, 2P)
             of_pixel = grid @ weight.unflatten(1, (-1, 2)).sum(1).T  # (H, W, C/2)
-            of_points = points.flatten(1).float() @ weight.T - self.linear.bias.float()  # (B, C/2)
+            of_points = points.flatten(1) @ weight.T - self.linear.bias  # (B, C/2)
         phase = math.pi * (of_pixel[None] - of_points[:, None, None])  # (B, H, W, C/2)
-        return torch.cat([phase.sin(), phase.cos()], dim=-1).permute(0, 3, 1, 2)  # (B, C, H, W), channels_last in memory
+        encoding = torch.cat([phase.sin(), phase.cos()], dim=-1)
+        return working_precision(encoding).permute(0, 3, 1, 2)  # (B, C, H, W), channels_last in memory
+
+
+class Modulation(torch.autograd.Function):
+    r"""LeakyReLU of $\gamma \odot \mathbf x + \beta$, its gradient written out so that $\gamma$ and $\beta$ stay the halves of one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gamma_beta: Tensor, slope: float) -> Tensor:
+        """`x` (B, C, H, W), `gamma_beta` (B, 2C, H, W) -> (B, C, H, W); `slope` 1 is no LeakyReLU."""
+        gamma, beta = gamma_beta.chunk(2, dim=1)
+        y = (x * gamma).add_(beta)
+        y = F.leaky_relu_(y, slope) if slope != 1 else y
+        ctx.save_for_backward(x, gamma_beta, y)
+        ctx.slope = slope
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of x and of gamma and beta."""
+        x, gamma_beta, y = ctx.saved_tensors
+        if ctx.slope != 1:
+            grad = torch.ops.aten.leaky_relu_backward(grad, y, ctx.slope, True)
+        both = torch.empty_like(gamma_beta)
+        of_gamma, of_beta = both.chunk(2, dim=1)
+        torch.mul(grad, x, out=of_gamma)
+        of_beta.copy_(grad)
+        return grad * gamma_beta.chunk(2, dim=1)[0], both, None
 
 
 class Spade(nn.Module):
@@ -78,11 +97,12 @@ class Spade(nn.Module):
         self.gamma = nn.Conv2d(hidden, channels, 3, padding=1)
         self.beta = nn.Conv2d(hidden, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """`x` (B, C, H, W), `condition` (B, D, H, W) -> (B, C, H, W)."""
-        h = F.leaky_relu(self.shared(condition), 0.2, inplace=True)
-        scale = F.conv2d(h, self.gamma.weight, 1 + self.gamma.bias, padding=1)  # 1 + gamma
-        return (self.norm(x) * scale).add_(self.beta(h))
+    def forward(self, x: Tensor, condition: EmbeddingMap, slope: float = 1) -> Tensor:
+        """`x` (B, C, H, W) -> (B, C, H, W), with LeakyReLU(`slope`) after it."""
+        h = F.leaky_relu(condition.convolve(self.shared), 0.2, inplace=True)
+        weight = torch.cat([self.gamma.weight, self.beta.weight])
+        bias = torch.cat([1 + self.gamma.bias, self.beta.bias])
+        return Modulation.apply(self.norm(x), F.conv2d(h, weight, bias, padding=1), slope)
 
 
 class SpadeResBlock(nn.Module):
@@ -101,13 +121,13 @@ class SpadeResBlock(nn.Module):
             self.spade_shortcut = Spade(inputs, condition, hidden)
             self.conv_shortcut = nn.Conv2d(inputs, outputs, 3, padding=1)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """`x` (B, inputs, H, W), `condition` (B, D, H, W) -> (B, outputs, H, W)."""
+    def forward(self, x: Tensor, condition: EmbeddingMap) -> Tensor:
+        """`x` (B, inputs, H, W) -> (B, outputs, H, W)."""
         shortcut = x
         if hasattr(self, "conv_shortcut"):
             shortcut = self.conv_shortcut(self.spade_shortcut(x, condition))
-        h = self.conv1(F.leaky_relu(self.spade1(x, condition), 0.2, inplace=True))
-        return self.conv2(F.leaky_relu(self.spade2(h, condition), 0.2, inplace=True)) + shortcut
+        h = self.conv1(self.spade1(x, condition, slope=0.2))
+        return self.conv2(self.spade2(h, condition, slope=0.2)) + shortcut
 
 
 class AdaIn(nn.Module):
@@ -141,15 +161,3 @@ class AdaInConvBlock(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """`x` (B, inputs, H, W), `style` (B, D) -> (B, outputs, H, W)."""
         return self.conv(F.leaky_relu(self.adain(x, style), 0.2, inplace=True))
-
-
-def crop(x: Tensor, margin: int) -> Tensor:
-    """Drop `margin` pixels at each border; contiguous again in channels_last, which BatchNorm and convolutions want."""
-    if margin == 0:
-        return x
-    return x[..., margin:-margin, margin:-margin].contiguous(memory_format=torch.channels_last)
-
-
-def upsample_and_crop(x: Tensor, margin: int) -> Tensor:
-    """Bilinear 2x upsampling, then back to the margin it had (section 3.3): (B, C, H + 2m, ...) -> (B, C, 2H + 2m, ...)."""
-    return crop(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), margin)

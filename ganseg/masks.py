@@ -6,43 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.layers import RelativeEncoding, SpadeResBlock, crop, pixel_grid, upsample_and_crop
+from ganseg.embedding import EmbeddingMap
+from ganseg.layers import RelativeEncoding, SpadeResBlock
 from ganseg.points import Parts, heatmaps
-
-
-def embedding_map(maps: Tensor, embeddings: Tensor) -> Tensor:
-    r"""$\mathbf W(\mathbf p) = \sum_k \mathbf H_k(\mathbf p)\, \mathbf w_k$ (Eq. 4, 7): (B, K, H, W), (B, K, D) -> (B, D, H, W).
-
-    One matrix product an image; no (B, K, D, H, W) tensor is made.
-    """
-    pixels = maps.flatten(2).transpose(1, 2) @ embeddings.to(maps.dtype)  # (B, HW, D)
-    return pixels.unflatten(1, maps.shape[2:]).permute(0, 3, 1, 2)  # (B, D, H, W), channels_last in memory
-
-
-class Pyramid(nn.Module):
-    """The resolutions a level runs through: its pixel grids, and upsampling with cropping between blocks (Eq. 12).
-
-    `sizes`: H of each block; `margin`: pixels kept around the image; `grid`: see `pixel_grid`.
-    """
-
-    def __init__(self, sizes: tuple[int, ...], margin: int, grid: str) -> None:
-        super().__init__()
-        self.sizes, self.margin = sizes, margin
-        for size in set(sizes):
-            self.register_buffer(f"grid_{size}", pixel_grid(size, margin, grid), persistent=False)
-
-    def grid(self, size: int) -> Tensor:
-        """(size + 2 margin, size + 2 margin, 2) coordinates (x, y)."""
-        return getattr(self, f"grid_{size}")
-
-    def climb(self, x: Tensor, i: int) -> Tensor:
-        """Bring what block `i` made to the size of block `i + 1`."""
-        last = i + 1 == len(self.sizes)
-        return x if last or self.sizes[i + 1] == self.sizes[i] else upsample_and_crop(x, self.margin)
-
-    def image(self, x: Tensor) -> Tensor:
-        """Drop the margin."""
-        return crop(x, self.margin)
+from ganseg.resampling import Pyramid
 
 
 class MaskGenerator(nn.Module):
@@ -65,7 +32,7 @@ class MaskGenerator(nn.Module):
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
         pyramid, config = self.pyramid, self.config
-        maps = {s: embedding_map(heatmaps(pyramid.grid(s), parts.centres, parts.scales, config.heatmap), parts.embeddings)
+        maps = {s: EmbeddingMap(heatmaps(pyramid.grid(s), parts.centres, parts.scales, config.heatmap), parts.embeddings)
                 for s in set(config.block_sizes)}
         x = self.start(pyramid.grid(config.start_size), parts.points.flatten(1, 2))
         for i, (size, block) in enumerate(zip(config.block_sizes, self.blocks, strict=True)):

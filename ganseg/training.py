@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from ganseg import losses
 from ganseg.config import Config
-from ganseg.devices import Fabric, average_gradients
+from ganseg.devices import Fabric, average_over_processes
 from ganseg.discriminator import Discriminator
 from ganseg.generator import Generator, Scene
 from ganseg.segmenter import Segmenter, segmentation_loss
+from ganseg.working import Working, lay_out
 
 
 class Stream(Protocol):
@@ -29,7 +30,12 @@ class Stream(Protocol):
 
 def seed_step(seed: int, stage: str, step: int, rank: int = 0) -> None:
     """Seed every random draw of this step."""
-    torch.manual_seed(zlib.crc32(f"{seed}/{stage}/{step}/{rank}".encode()))
+    number = zlib.crc32(f"{seed}/{stage}/{step}/{rank}".encode())
+    torch.default_generator.manual_seed(number)  # torch.manual_seed looks for devices each time, which takes longer than a layer
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(number)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
 
 
 def to_unit(images: Tensor, device: torch.device) -> Tensor:
@@ -42,17 +48,17 @@ def place(module: nn.Module, fabric: Fabric) -> nn.Module:
     return module.to(fabric.device, memory_format=torch.channels_last)
 
 
-def adam(module: nn.Module, lr: float, betas: tuple[float, float], fabric: Fabric) -> torch.optim.Optimizer:
+def adam(work: Working, lr: float, betas: tuple[float, float], fabric: Fabric) -> torch.optim.Optimizer:
     """Adam in its fused implementation."""
-    return fabric.setup_optimizers(torch.optim.Adam(module.parameters(), lr=lr, betas=betas, fused=True))
+    return fabric.setup_optimizers(torch.optim.Adam([work.vector], lr=lr, betas=betas, fused=True))
 
 
-def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fabric: Fabric) -> None:
+def update(work: Working, optimizer: torch.optim.Optimizer, loss: Tensor, fabric: Fabric) -> None:
     """One step down the gradient of `loss`, averaged over the processes."""
-    optimizer.zero_grad()
-    fabric.backward(loss)
-    average_gradients(fabric, [module])
+    fabric.backward(loss, inputs=work.parameters)
+    average_over_processes(fabric, work.collect())
     optimizer.step()
+    work.refresh()
 
 
 class GanTrainer:
@@ -64,9 +70,13 @@ class GanTrainer:
         seed_step(config.seed, "init", 0)
         self.config, self.fabric, self.stream = config, fabric, stream
         optim = config.optim
-        self.g = place(Generator(config.generator), fabric)
-        self.d = place(Discriminator(config.discriminator, config.data.size), fabric)
-        self.ema = copy.deepcopy(self.g).requires_grad_(False) if optim.ema else None
+        self.generator = place(Generator(config.generator), fabric)
+        self.discriminator = place(Discriminator(config.discriminator, config.data.size), fabric)
+        self.ema = copy.deepcopy(self.generator).requires_grad_(False) if optim.ema else None
+        precision = fabric._precision.precision
+        self.g, self.d = Working(self.generator, precision), Working(self.discriminator, precision)
+        if self.ema is not None:
+            self.averaged = lay_out([self.ema.get_parameter(name) for name in self.g.names])
         self.g_optim = adam(self.g, optim.lr_generator, optim.betas, fabric)
         self.d_optim = adam(self.d, optim.lr_discriminator, optim.betas, fabric)
 
@@ -81,23 +91,27 @@ class GanTrainer:
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         real = to_unit(self.stream.batch(t)[mine], self.fabric.device)
         with self.fabric.autocast():
-            scene = self.g(self.g.noise(self.batch_size))
+            scene = self.scene()
             values = self.discriminator_step(t, real, scene.image.detach())
             if not self.config.optim.share_fakes:
-                scene = self.g(self.g.noise(self.batch_size))
+                scene = self.scene()
             values.update(self.generator_step(t, scene))
         if self.ema is not None:
             self.average()
         return values
 
+    def scene(self) -> Scene:
+        """A fresh batch of generated scenes."""
+        return self.g.module(self.generator.noise(self.batch_size))
+
     def discriminator_step(self, t: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Eq. 18: L_GAN(D) + lambda_gp L_gp(D)."""
         weights = self.config.losses
-        fake_logits, real_logits = self.d(torch.cat([fake, real])).split([len(fake), len(real)])
+        fake_logits, real_logits = self.d.module(torch.cat([fake, real])).split([len(fake), len(real)])
         loss = losses.discriminator_loss(fake_logits, real_logits)
         values = {"d": loss.detach()}
         if weights.lambda_gp and t % weights.penalty_every == 0:
-            penalty = losses.gradient_penalty(self.d, real, weights.gradient_penalty)
+            penalty = losses.gradient_penalty(self.d.module, real, weights.gradient_penalty)
             loss = loss + weights.lambda_gp * (weights.penalty_every if weights.penalty_rescale else 1) * penalty
             values["gp"] = penalty.detach()
         update(self.d, self.d_optim, loss, self.fabric)
@@ -105,22 +119,20 @@ class GanTrainer:
 
     def generator_step(self, t: int, scene: Scene) -> dict[str, Tensor]:
         """Eq. 19: L_GAN(G) + lambda_con L_con(G) + lambda_area L_area(G)."""
-        self.d.requires_grad_(False)
-        adversarial = losses.generator_loss(self.d(scene.image))
+        adversarial = losses.generator_loss(self.d.module(scene.image))
         values = {"g": adversarial.detach()}
         loss = adversarial
         if t % self.config.losses.geometry_every == 0:
             geometry, parts = self.geometry(scene)
             loss, values = loss + geometry, values | parts
         update(self.g, self.g_optim, loss, self.fabric)
-        self.d.requires_grad_(True)
         return values
 
     def geometry(self, scene: Scene) -> tuple[Tensor, dict[str, Tensor]]:
         """lambda_con L_con + lambda_area L_area (Eq. 16, 17), and the two by name."""
         weights, masks = self.config.losses, scene.masks[:, 1:]
-        con = losses.concentration_loss(masks, scene.centres, self.g.grid, weights.over_parts)
-        area = losses.area_loss(masks, scene.centres, scene.scales, self.g.grid,
+        con = losses.concentration_loss(masks, scene.centres, self.generator.grid, weights.over_parts)
+        area = losses.area_loss(masks, scene.centres, scene.scales, self.generator.grid,
                                 self.config.generator.heatmap, weights.area, weights.over_parts)
         foreground = masks.detach().sum(dim=1).mean()
         return weights.lambda_con * con + weights.lambda_area * area, {
@@ -129,19 +141,17 @@ class GanTrainer:
     @torch.no_grad()
     def average(self) -> None:
         """Move the averaged generator towards the current one; buffers are copied."""
-        ema, now = self.ema, self.g
-        torch._foreach_lerp_(list(ema.parameters()), list(now.parameters()), 1 - self.config.optim.ema)
-        for a, b in zip(ema.buffers(), now.buffers(), strict=True):
-            a.copy_(b)
+        self.averaged.lerp_(self.g.vector, 1 - self.config.optim.ema)
+        torch._foreach_copy_(list(self.ema.buffers()), list(self.generator.buffers()))
 
     @property
     def result(self) -> Generator:
         """The generator to use: the averaged one where there is one."""
-        return self.ema if self.ema is not None else self.g
+        return self.ema if self.ema is not None else self.generator
 
     def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What a checkpoint must hold."""
-        parts = {"generator": self.g, "discriminator": self.d, "g_optim": self.g_optim, "d_optim": self.d_optim}
+        parts = {"generator": self.generator, "discriminator": self.discriminator, "g_optim": self.g_optim, "d_optim": self.d_optim}
         return parts | ({"ema": self.ema} if self.ema is not None else {})
 
 
@@ -154,7 +164,8 @@ class SegmenterTrainer:
         seed_step(config.seed, "init-segmenter", 0)
         self.config, self.fabric = config, fabric
         self.generator = generator.eval().requires_grad_(False)
-        self.s = place(Segmenter(config.segmenter, config.generator.parts), fabric).train()
+        self.segmenter = place(Segmenter(config.segmenter, config.generator.parts), fabric).train()
+        self.s = Working(self.segmenter, fabric._precision.precision)
         self.s_optim = adam(self.s, config.segmenter.lr, (0.9, 0.999), fabric)
 
     def step(self, t: int) -> dict[str, Tensor]:
@@ -164,15 +175,15 @@ class SegmenterTrainer:
         with self.fabric.autocast():
             with torch.no_grad():
                 images, labels = self.generator.pairs(self.generator.noise(batch))
-            loss = segmentation_loss(self.s(images.clamp(-1, 1)), labels)
+            loss = segmentation_loss(self.s.module(images.clamp(-1, 1)), labels)
         update(self.s, self.s_optim, loss, self.fabric)
         return {"segmentation": loss.detach()}
 
     @property
     def result(self) -> Segmenter:
         """The trained network."""
-        return self.s
+        return self.segmenter
 
     def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What a checkpoint must hold."""
-        return {"segmenter": self.s, "s_optim": self.s_optim}
+        return {"segmenter": self.segmenter, "s_optim": self.s_optim}

@@ -10,11 +10,12 @@ from torch import nn
 
 from ganseg import losses
 from ganseg.config import GeneratorConfig
+from ganseg.embedding import EmbeddingMap
 from ganseg.generator import Generator
 from ganseg.image import Composition
-from ganseg.layers import AdaIn, RelativeEncoding, Spade, mlp, pixel_grid, upsample_and_crop
-from ganseg.masks import embedding_map
+from ganseg.layers import AdaIn, RelativeEncoding, Spade, mlp
 from ganseg.points import PointGenerator, heatmaps, part_scales
+from ganseg.resampling import pixel_grid, resample, upsampling_matrix
 
 SMALL = GeneratorConfig(parts=3, noise_dim=6, embedding_dim=8, block_sizes=(8, 16), block_widths=(8, 6), spade_hidden=4, margin=2)
 
@@ -61,14 +62,15 @@ def test_eq2_and_3_embedding_is_the_product_of_dynamic_and_constant() -> None:
 
 
 def test_eq4_heatmap_is_one_at_the_centre_and_exp_minus_one_at_sigma() -> None:
-    grid = torch.tensor([[[0.1, 0.2], [0.1 + 0.3, 0.2], [0.1, 0.2 - 0.6]]])  # at the centre, at sigma, at 2 sigma
-    close(heatmaps(grid, torch.tensor([[[0.1, 0.2]]]), torch.tensor([[0.3]])).flatten(), [1, math.exp(-1), math.exp(-4)])
+    grid = torch.tensor([[[0.1, 0.2], [0.4, 0.2]], [[0.1, -0.4], [0.4, -0.4]]])  # at the centre, sigma beside it, 2 sigma above it, both
+    wanted = [1, math.exp(-1), math.exp(-4), math.exp(-5)]
+    close(heatmaps(grid, torch.tensor([[[0.1, 0.2]]]), torch.tensor([[0.3]])).flatten(), wanted)
 
 
 def test_eq4_and_7_embedding_map_is_the_broadcast_sum() -> None:
     torch.manual_seed(0)
     maps, embeddings = torch.rand(2, 3, 5, 4), torch.randn(2, 3, 8)
-    close(embedding_map(maps, embeddings), (maps[:, :, None] * embeddings[..., None, None]).sum(1))
+    close(EmbeddingMap(maps, embeddings).dense, (maps[:, :, None] * embeddings[..., None, None]).sum(1))
 
 
 def test_eq5_starting_tensor_against_a_loop_over_pixels() -> None:
@@ -95,8 +97,8 @@ def test_eq6_masks_are_a_softmax_with_the_background_first() -> None:
 
 def test_eq8_spade_modulates_normalised_features() -> None:
     torch.manual_seed(0)
-    spade, x, condition = Spade(4, 3, 5), torch.randn(6, 4, 7, 7) * 3 + 1, torch.randn(6, 3, 7, 7)
-    hidden = nn.functional.leaky_relu(spade.shared(condition), 0.2)
+    spade, x, condition = Spade(4, 3, 5), torch.randn(6, 4, 7, 7) * 3 + 1, EmbeddingMap(torch.rand(6, 2, 7, 7), torch.randn(6, 2, 3))
+    hidden = nn.functional.leaky_relu(spade.shared(condition.dense), 0.2)
     gamma, beta = spade.gamma(hidden), spade.beta(hidden)
     normal = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
     close(spade(x, condition), (1 + gamma) * normal + beta)
@@ -135,7 +137,7 @@ def test_eq12_grid_spans_the_margin_with_spacing_2_over_h0() -> None:
 @pytest.mark.parametrize("margin", [1, 2, 10])
 def test_upsampling_keeps_the_margin_and_the_coordinates(margin: int) -> None:
     coarse, fine = pixel_grid(8, margin), pixel_grid(16, margin)
-    made = upsample_and_crop(coarse.permute(2, 0, 1)[None], margin)[0].permute(1, 2, 0)
+    made = resample(coarse.permute(2, 0, 1)[None], upsampling_matrix(8, margin))[0].permute(1, 2, 0)
     assert made.shape == fine.shape
     close(made, fine, 1e-6)
 

@@ -16,7 +16,7 @@ from ganseg import losses
 from ganseg.config import GeneratorConfig
 from ganseg.errors import UserError
 from ganseg.generator import Generator, Noise, Scene
-from ganseg.layers import crop, pixel_grid
+from ganseg.resampling import crop, pixel_grid
 from ganseg.points import heatmaps
 from ganseg.released import COMPUTED, convert_generator, released_name
 from ganseg.segmenter import segmentation_loss

@@ -21,7 +21,7 @@ if __name__ == "__main__":
     fabric = make_fabric("cpu", devices=2, precision="bf16-mixed")
     trainer = GanTrainer(MINUTE, fabric, Noise())
     values = [trainer.step(t) for t in range(3)][-1]
-    parameters = {f"{n}.{k}": p.detach() for n in ("g", "d", "ema") for k, p in getattr(trainer, n).named_parameters()}
+    parameters = {f"{n}.{k}": p.detach() for n in ("generator", "discriminator", "ema") for k, p in getattr(trainer, n).named_parameters()}
     torch.save((parameters, values["d"], trainer.batch_size), f"{sys.argv[1]}/rank{fabric.global_rank}.pt")
 """
 

@@ -48,6 +48,11 @@ def fabric() -> Fabric:
     return make_fabric("cpu", precision="bf16-mixed")
 
 
+@pytest.fixture(scope="module")
+def full_precision() -> Fabric:
+    return make_fabric("cpu", precision="32-true")
+
+
 def gan(fabric: Fabric, config: Config = MINUTE) -> GanTrainer:
     return GanTrainer(config, fabric, Noise(config))
 
@@ -143,7 +148,7 @@ def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, t
 
     def breaking(t: int) -> dict[str, Tensor]:
         if t == 3:
-            broken.d.head[1].weight.data[0, 0] = float("nan")
+            broken.d.module.head[1].weight.data[0, 0] = float("nan")
         return whole(t)
 
     broken.step = breaking  # type: ignore[method-assign]
@@ -153,29 +158,29 @@ def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, t
     assert same(state(first), state(fresh))
 
 
-def test_the_discriminators_step_leaves_the_generator_alone(fabric: Fabric) -> None:
-    trainer = gan(fabric)
-    before = copy.deepcopy(trainer.g.state_dict())
-    scene = trainer.g.eval()(trainer.g.noise(4))
+def test_the_discriminators_step_leaves_the_generator_alone(full_precision: Fabric) -> None:
+    trainer = gan(full_precision)
+    before = copy.deepcopy(trainer.generator.state_dict())
+    scene = trainer.generator.eval()(trainer.generator.noise(4))
     trainer.discriminator_step(0, torch.rand(4, 3, 16, 16), scene.image.detach())
-    assert all(p.grad is None for p in trainer.g.parameters())
-    assert all(torch.equal(v, before[k]) for k, v in trainer.g.state_dict().items())
+    assert all(p.grad is None for p in trainer.g.parameters)
+    assert all(torch.equal(v, before[k]) for k, v in trainer.generator.state_dict().items())
 
 
 def test_one_step_runs_the_generator_once_when_fakes_are_shared(fabric: Fabric) -> None:
     for share, count in ((True, 1), (False, 2)):
         trainer, calls = gan(fabric, MINUTE.replace({"optim.share_fakes": share})), []
-        trainer.g.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        trainer.g.module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         trainer.step(1)
         assert len(calls) == count
 
 
-def test_the_generators_step_leaves_the_discriminator_alone_and_trainable(fabric: Fabric) -> None:
-    trainer = gan(fabric)
-    before = copy.deepcopy(trainer.d.state_dict())
-    trainer.generator_step(0, trainer.g(trainer.g.noise(4)))
-    assert all(torch.equal(v, before[k]) for k, v in trainer.d.state_dict().items())
-    assert all(p.grad is None and p.requires_grad for p in trainer.d.parameters())
+def test_the_generators_step_leaves_the_discriminator_alone_and_trainable(full_precision: Fabric) -> None:
+    trainer = gan(full_precision)
+    before = copy.deepcopy(trainer.discriminator.state_dict())
+    trainer.generator_step(0, trainer.generator(trainer.generator.noise(4)))
+    assert all(torch.equal(v, before[k]) for k, v in trainer.discriminator.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in trainer.d.parameters)
 
 
 @pytest.fixture
@@ -187,24 +192,24 @@ def caught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("t", "rescale", "factor"), [(0, True, 2.0), (0, False, 1.0), (1, True, 0.0), (2, True, 2.0)])
-def test_eq18_total_with_the_lazy_penalty_scaled(t: int, rescale: bool, factor: float, fabric: Fabric, caught: list[Tensor]) -> None:
-    trainer = gan(fabric, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
+def test_eq18_total_with_the_lazy_penalty_scaled(t: int, rescale: bool, factor: float, full_precision: Fabric, caught: list[Tensor]) -> None:
+    trainer = gan(full_precision, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
     real, fake = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
     values = trainer.discriminator_step(t, real, fake)
-    expected = losses.discriminator_loss(trainer.d(fake), trainer.d(real))
+    expected = losses.discriminator_loss(trainer.discriminator(fake), trainer.discriminator(real))
     torch.testing.assert_close(values["d"], expected.detach())
     assert ("gp" in values) == (factor > 0)
-    expected = expected + 7 * factor * losses.gradient_penalty(trainer.d, real)
+    expected = expected + 7 * factor * losses.gradient_penalty(trainer.discriminator, real)
     torch.testing.assert_close(caught[0], expected.detach())
 
 
 @pytest.mark.parametrize(("t", "every", "counts"), [(0, 1, True), (1, 1, True), (1, 2, False), (2, 2, True)])
-def test_eq19_total(t: int, every: int, counts: bool, fabric: Fabric, caught: list[Tensor]) -> None:
-    trainer = gan(fabric, MINUTE.replace({"losses.lambda_con": 3, "losses.lambda_area": 0.5, "losses.geometry_every": every}))
-    scene = trainer.g(trainer.g.noise(4))
+def test_eq19_total(t: int, every: int, counts: bool, full_precision: Fabric, caught: list[Tensor]) -> None:
+    trainer = gan(full_precision, MINUTE.replace({"losses.lambda_con": 3, "losses.lambda_area": 0.5, "losses.geometry_every": every}))
+    scene = trainer.generator(trainer.generator.noise(4))
     values = trainer.generator_step(t, scene)
-    masks, grid = scene.masks[:, 1:], trainer.g.grid
-    expected = losses.generator_loss(trainer.d(scene.image))
+    masks, grid = scene.masks[:, 1:], trainer.generator.grid
+    expected = losses.generator_loss(trainer.discriminator(scene.image))
     if counts:
         expected = expected + 3 * losses.concentration_loss(masks, scene.centres, grid)
         expected = expected + 0.5 * losses.area_loss(masks, scene.centres, scene.scales, grid)
@@ -214,11 +219,11 @@ def test_eq19_total(t: int, every: int, counts: bool, fabric: Fabric, caught: li
 
 def test_the_averaged_generator_follows_with_its_decay(fabric: Fabric) -> None:
     trainer = gan(fabric)
-    start = [p.detach().clone() for p in trainer.g.parameters()]
+    start = [p.detach().clone() for p in trainer.generator.parameters()]
     trainer.step(0)
-    for old, now, ema in zip(start, trainer.g.parameters(), trainer.ema.parameters(), strict=True):
+    for old, now, ema in zip(start, trainer.generator.parameters(), trainer.ema.parameters(), strict=True):
         torch.testing.assert_close(ema, 0.9 * old + 0.1 * now.detach())
-    assert all(torch.equal(a, b) for a, b in zip(trainer.ema.buffers(), trainer.g.buffers(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(trainer.ema.buffers(), trainer.generator.buffers(), strict=True))
     assert trainer.result is trainer.ema
     assert gan(fabric, MINUTE.replace({"optim.ema": 0})).ema is None
 
@@ -231,10 +236,10 @@ def test_stage_2_learns_from_pairs_and_leaves_the_generator_alone(fabric: Fabric
         scene = trainer.generator(noise)
     assert torch.equal(images, scene.image) and torch.equal(labels, scene.masks.argmax(1))
     assert labels.min() >= 0 and labels.max() <= 3
-    before, weights = copy.deepcopy(trainer.generator.state_dict()), copy.deepcopy(trainer.s.state_dict())
+    before, weights = copy.deepcopy(trainer.generator.state_dict()), copy.deepcopy(trainer.segmenter.state_dict())
     assert trainer.step(0)["segmentation"].isfinite()
     assert all(torch.equal(v, before[k]) for k, v in trainer.generator.state_dict().items())
-    assert any(not torch.equal(v, weights[k]) for k, v in trainer.s.state_dict().items())
+    assert any(not torch.equal(v, weights[k]) for k, v in trainer.segmenter.state_dict().items())
 
 
 def test_history_keeps_window_means_and_drops_rows_that_will_be_made_again(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from ganseg.cli import config, paths
+from ganseg.cli import bench, config, paths
 from ganseg.cli.config import COMPUTING, Data, DataDir, Device, Devices, Nodes, Parts, Precision, Quiet
 from ganseg.cli.config import Results, RunName, Scale, Seed, Settings, TimeLimit, Variant
 from ganseg.cli.errors import CODES, Commands
+from ganseg.cli.queue import run_queue
 from ganseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -197,6 +198,12 @@ def runs(
     from ganseg.cli.tables import print_runs
 
     print_runs(results, scale)
+
+
+app.command()(bench.bench)
+
+
+app.command("queue")(run_queue)
 
 
 def open_run(name: str, results: Path | None, device: str) -> Run:
