@@ -51,6 +51,8 @@ class GeneratorConfig:
     grid: Literal["cells", "endpoints"] = "cells"  # spacing 2/H0 (Eq. 12) or linspace(-1, 1, H0)
     background_shift: Literal["both", "horizontal"] = "both"  # u ~ U([-1, 1]^2), or its vertical component set to 0
     adain_norm: Literal["instance", "batch"] = "instance"
+    use_points: bool = True  # False: masks from AdaIN blocks and a learned constant (section 4.6)
+    separate_background: bool = True  # False: the background is one more part of the foreground generator (section 4.6)
     rgb_layers: int = 2  # convolutions of Eq. 11; 1 means a single 1x1
     rgb_kernel: int = 3
     rgb_crop: Literal["after", "before"] = "after"  # drop the margin after or before those convolutions

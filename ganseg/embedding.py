@@ -22,12 +22,12 @@ class EmbeddingMap:
         self.maps, self.embeddings = working_precision(maps), working_precision(embeddings)
         self.folds = embeddings.shape[2] >= self.FOLDS * embeddings.shape[1]
 
-    def convolve(self, conv: nn.Conv2d) -> Tensor:
-        """`conv`(W), a 3x3 convolution with zero padding: (B, C, H, W), channels_last in memory."""
+    def convolve(self, conv: nn.Conv2d, slope: float = 0.2) -> Tensor:
+        """LeakyReLU of `conv`(W), a 3x3 convolution with zero padding: (B, C, H, W), channels_last in memory."""
         if not self.folds:
-            return conv(self.dense)
+            return F.leaky_relu(conv(self.dense), slope, inplace=True)
         kernel = torch.einsum("bkd,cdyx->byxkc", self.embeddings, conv.weight).flatten(1, 3)  # (B, 9 K, C)
-        out = torch.baddbmm(conv.bias, self.patches, kernel)  # (B, HW, C)
+        out = F.leaky_relu(torch.baddbmm(conv.bias, self.patches, kernel), slope, inplace=True)  # (B, HW, C)
         return out.unflatten(1, self.maps.shape[2:]).permute(0, 3, 1, 2)
 
     @cached_property

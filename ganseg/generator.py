@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ganseg.ablations import PointlessMaskGenerator, located
 from ganseg.config import GeneratorConfig
-from ganseg.image import BackgroundGenerator, Composition, ForegroundGenerator
+from ganseg.image import BackgroundEmbedding, BackgroundGenerator, Composition, ForegroundGenerator
 from ganseg.masks import MaskGenerator
 from ganseg.points import PointGenerator, heatmaps
 
@@ -50,9 +51,9 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.point_generator = PointGenerator(config)
-        self.mask_generator = MaskGenerator(config)
+        self.mask_generator = (MaskGenerator if config.use_points else PointlessMaskGenerator)(config)
         self.foreground_generator = ForegroundGenerator(config)
-        self.background_generator = BackgroundGenerator(config)
+        self.background_generator = (BackgroundGenerator if config.separate_background else BackgroundEmbedding)(config)
         self.composition = Composition(config)
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> Noise:
@@ -69,8 +70,14 @@ class Generator(nn.Module):
         """Generate one scene for each row of `noise`."""
         parts = self.point_generator(noise.point, noise.appearance)
         masks = self.mask_generator(parts)
-        foreground = self.foreground_generator(masks, parts)
+        if not self.config.use_points:
+            parts = located(parts, masks, self.grid)
         background = self.background_generator(noise.background, noise.position)
+        if self.config.separate_background:
+            foreground = self.foreground_generator(masks[:, 1:], parts.embeddings, parts.centres)
+        else:  # the background is one of the parts, and all of the image is foreground
+            embeddings = torch.cat([background[:, None], parts.embeddings], dim=1)
+            foreground = background = self.foreground_generator(masks, embeddings, parts.centres)
         return Scene(*parts, masks, foreground, background, self.composition(masks, foreground, background))
 
     def pairs(self, noise: Noise) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganseg.ablations import ConstantStart
 from ganseg.config import GeneratorConfig
 from ganseg.embedding import EmbeddingMap, working_precision
 from ganseg.layers import AdaInConvBlock, RelativeEncoding, SpadeResBlock, mlp
-from ganseg.points import Parts
 from ganseg.resampling import Pyramid, crop
 
 
@@ -23,17 +23,18 @@ class ForegroundGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.pyramid = Pyramid(config.block_sizes, config.margin, config.grid)
-        self.start = RelativeEncoding(config.parts, config.block_widths[0])
+        self.start = RelativeEncoding(config.parts, config.block_widths[0]) if config.use_points else ConstantStart(
+            config.block_widths[0], config.start_size + 2 * config.margin)
         widths = [*config.block_widths, config.embedding_dim]
         self.blocks = nn.ModuleList(
             SpadeResBlock(a, b, config.embedding_dim, config.spade_hidden) for a, b in zip(widths, widths[1:], strict=False))
 
-    def forward(self, masks: Tensor, parts: Parts) -> Tensor:
-        """`masks` (B, K + 1, H, W), background first -> F with its margin, (B, D_emb, H + 2m, W + 2m)."""
-        pyramid = self.pyramid
-        masks = working_precision(masks[:, 1:])
-        maps = {s: EmbeddingMap(pyramid.with_margin(masks, s), parts.embeddings) for s in set(pyramid.sizes)}
-        x = self.start(pyramid.grid(pyramid.sizes[0]), parts.centres)
+    def forward(self, masks: Tensor, embeddings: Tensor, centres: Tensor) -> Tensor:
+        """`masks` M_k (B, K, H, W), `embeddings` w_k (B, K, D_emb), `centres` x_k (B, K, 2)
+        -> F with its margin, (B, D_emb, H + 2m, W + 2m)."""
+        pyramid, masks = self.pyramid, working_precision(masks)
+        maps = {s: EmbeddingMap(pyramid.with_margin(masks, s), embeddings) for s in set(pyramid.sizes)}
+        x = self.start(pyramid.grid(pyramid.sizes[0]), centres)
         for i, (size, block) in enumerate(zip(pyramid.sizes, self.blocks, strict=True)):
             x = pyramid.climb(block(x, maps[size]), i)
         return x
@@ -61,6 +62,18 @@ class BackgroundGenerator(nn.Module):
         for i, block in enumerate(self.blocks):
             x = self.pyramid.climb(block(x, style), i)
         return x
+
+
+class BackgroundEmbedding(nn.Module):
+    r"""$\mathbf w_{bg}$ of Eq. 9 alone, where the background is one of the parts (section 4.6, "Disabling Separated Background")."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
+
+    def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
+        """`z_app` (B, D_noise) -> w_bg (B, D_emb); `position` is not used."""
+        return self.appearance(z_app).float()
 
 
 class Composition(nn.Module):

@@ -99,7 +99,7 @@ class Spade(nn.Module):
 
     def forward(self, x: Tensor, condition: EmbeddingMap, slope: float = 1) -> Tensor:
         """`x` (B, C, H, W) -> (B, C, H, W), with LeakyReLU(`slope`) after it."""
-        h = F.leaky_relu(condition.convolve(self.shared), 0.2, inplace=True)
+        h = condition.convolve(self.shared)
         weight = torch.cat([self.gamma.weight, self.beta.weight])
         bias = torch.cat([1 + self.gamma.bias, self.beta.bias])
         return Modulation.apply(self.norm(x), F.conv2d(h, weight, bias, padding=1), slope)

@@ -1,8 +1,9 @@
 """Executing notebooks where jupyter is absent, as on a machine that has a GPU and little else.
 
-`python -m ganseg.plain_execute NOTEBOOK OUTPUT -p NAME=VALUE` keeps the contract of `ganseg.notebooks.execute`: the same
-parameters, outputs, record and messages. The code cells run in one namespace of one process; what they print, `display` or end in
-becomes outputs of notebook format 4.5. What it cannot show as a kernel would (pyplot's open figures; magics) is an error.
+`python -m ganseg.plain_execute NOTEBOOK OUTPUT -p NAME=VALUE` keeps the contract of `ganseg.notebooks.execute`:
+the same parameters, outputs, record and messages. The code cells run in one namespace of one process; what they
+print, `display` or end in becomes outputs of notebook format 4.5. What it cannot show as a kernel would (pyplot's
+open figures; magics) is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from ganseg import notebooks
 from ganseg.errors import UserError
 from ganseg.files import atomic_path
 
-REPRESENTATIONS = {"text/html": "_repr_html_", "text/markdown": "_repr_markdown_", "text/latex": "_repr_latex_"}
+REPRESENTATIONS = {
+    "text/html": "_repr_html_",
+    "text/markdown": "_repr_markdown_",
+    "text/latex": "_repr_latex_",
+}
 
 
 class Node(dict):
@@ -72,7 +77,7 @@ def _in_lines(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def experiments_of(path: str | Path, **given: Any) -> list[dict[str, Any]]:
-    """`ganseg.notebooks.experiments_of` without jupyter's packages; `given` may name parameters that the notebook lacks."""
+    """`notebooks.experiments_of` without jupyter; `given` may name parameters that the notebook lacks."""
     notebook = read(path)
     values = notebooks.resolve(notebook, known(notebook, given))
     rows = []
@@ -90,32 +95,58 @@ def known(notebook: Node, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in names}
 
 
-class Outputs(list):
-    """The outputs of one cell, in the order in which they came."""
+class Kernel:
+    """The namespace of the cells, and where what they show goes: one `display` for all of them."""
+
+    def __init__(self) -> None:
+        self.main, self.show = types.ModuleType("__main__"), types.ModuleType("IPython.display")
+        self.show.Markdown, self.show.HTML, self.show.display = Markdown, HTML, self.display
+        self.outputs: list[dict[str, Any]] = []  # of the cell that runs
 
     def stream(self, name: str, text: str) -> None:
         """Add printed text; what follows on the same stream belongs to the same output."""
-        if self and self[-1].get("name") == name:
-            self[-1]["text"] += text
+        if self.outputs and self.outputs[-1].get("name") == name:
+            self.outputs[-1]["text"] += text
         elif text:
-            self.append({"output_type": "stream", "name": name, "text": text})
+            self.outputs.append({"output_type": "stream", "name": name, "text": text})
 
-    def display(self, *values: Any, raw: bool = False, metadata: dict[str, Any] | None = None, **_: Any) -> None:
+    def display(
+        self, *values: Any, raw: bool = False, metadata: dict[str, Any] | None = None, **_: Any
+    ) -> None:
         """What `IPython.display.display` does; `raw` values are bundles already."""
         for value in values:
             data = dict(value) if raw else bundle(value)
-            self.append({"output_type": "display_data", "data": data, "metadata": metadata or {}})
+            self.outputs.append({"output_type": "display_data", "data": data, "metadata": metadata or {}})
+
+    @contextlib.contextmanager
+    def running(self, folder: Path) -> Iterator[None]:
+        """Be `__main__`, `IPython.display` and the standard streams, in `folder`; give all back afterwards.
+
+        No module `IPython` itself: libraries look for it to learn whether a kernel runs.
+        """
+        modules = {module.__name__: module for module in (self.main, self.show)}
+        before = {name: sys.modules[name] for name in modules if name in sys.modules}
+        os.environ.setdefault("MPLBACKEND", "agg")
+        sys.modules.update(modules)
+        out, err = Stream("stdout", self), Stream("stderr", self)
+        try:
+            with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                yield
+        finally:
+            for name in modules:
+                del sys.modules[name]
+            sys.modules.update(before)
 
 
 class Stream(io.TextIOBase):
-    """Standard output or error of a cell."""
+    """Standard output or error of the cells."""
 
-    def __init__(self, name: str, outputs: Outputs) -> None:
-        self.name, self.outputs = name, outputs
+    def __init__(self, name: str, kernel: Kernel) -> None:
+        self.name, self.kernel = name, kernel
 
     def write(self, text: str) -> int:
-        """Keep `text` as an output."""
-        self.outputs.stream(self.name, text)
+        """Keep `text` as an output of the cell that runs."""
+        self.kernel.stream(self.name, text)
         return len(text)
 
 
@@ -143,15 +174,14 @@ def bundle(value: Any) -> dict[str, Any]:
 def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] | None = None) -> Node:
     """Execute the notebook at `path`, in its folder, and write it with its provenance to `output`.
 
-    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError with its number and the
-    exception's last line, and leaves the notebook up to there beside `output` as `*.failed.ipynb`.
+    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError with its
+    number and the exception's last line, and leaves the notebook up to there beside `output` as `*.failed.ipynb`.
     """
     notebook, folder, output = read(path), Path(path).resolve().parent, Path(output).resolve()
     values = notebooks.resolve(notebook, parameters or {})
     failed = output.with_suffix(".failed.ipynb")
     try:
-        with _kernel(folder) as (namespace, show):
-            _run_cells(notebook, path, values, namespace, show)
+        _run_cells(notebook, path, values, folder)
     except UserError as error:
         write(notebook, failed)
         raise UserError(f"{error}\nIts cells up to there: {failed}") from error
@@ -161,56 +191,60 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
     return notebook
 
 
-@contextlib.contextmanager
-def _kernel(folder: Path) -> Iterator[tuple[dict[str, Any], types.ModuleType]]:
-    """The namespace of the cells, as module `__main__`, and the module that stands for `IPython.display`; both go afterwards."""
-    modules = {name: types.ModuleType(name) for name in ("__main__", "IPython.display")}
-    main, show = modules.values()  # no module `IPython`: libraries look for it to learn whether a kernel runs
-    show.Markdown, show.HTML = Markdown, HTML
-    before = {name: sys.modules[name] for name in modules if name in sys.modules}
-    os.environ.setdefault("MPLBACKEND", "agg")
-    sys.modules.update(modules)
-    try:
-        with contextlib.chdir(folder):
-            yield main.__dict__, show
-    finally:
-        for name in modules:
-            del sys.modules[name]
-        sys.modules.update(before)
-
-
-def _run_cells(notebook: Node, path: str | Path, values: dict[str, Any], namespace: dict[str, Any], show: types.ModuleType) -> None:
-    """Execute the code cells in order, the parameters coming right after their cell; fills in outputs and counts."""
-    chosen = notebooks.parameters_cell(notebook)
+def _run_cells(notebook: Node, path: str | Path, values: dict[str, Any], folder: Path) -> None:
+    """Execute the code cells in order, the parameters right after their cell; fills in the outputs."""
+    kernel, chosen = Kernel(), notebooks.parameters_cell(notebook)
     code = [(index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     for _, cell in code:
-        cell.outputs, cell.execution_count = Outputs(), None
+        cell.outputs, cell.execution_count = [], None
     for count, (index, cell) in enumerate(((i, c) for i, c in code if c.source.strip()), 1):
-        cell.execution_count = count
+        cell.execution_count, kernel.outputs = count, cell.outputs
         try:
-            _run_cell(cell, f"<cell {index + 1}>", namespace, show)
+            with kernel.running(folder):
+                _run_cell(cell, f"<cell {index + 1}>", kernel)
         except (Exception, SystemExit) as error:
             line = next(line for line in cell.source.splitlines() if line.strip())
-            cell.outputs.append({"output_type": "error", "ename": type(error).__name__, "evalue": str(error),
-                                 "traceback": traceback.format_exception(error)})
-            raise UserError(f"{path}, cell {index + 1} ({line.strip()}): {type(error).__name__}: {error}") from error
+            cell.outputs.append(
+                {
+                    "output_type": "error",
+                    "ename": type(error).__name__,
+                    "evalue": str(error),
+                    "traceback": traceback.format_exception(error),
+                }
+            )
+            raise UserError(
+                f"{path}, cell {index + 1} ({line.strip()}): {type(error).__name__}: {error}"
+            ) from error
         if index == chosen:
-            namespace.update(values)
+            kernel.main.__dict__.update(values)
 
 
-def _run_cell(cell: Node, name: str, namespace: dict[str, Any], show: types.ModuleType) -> None:
+def _run_cell(cell: Node, name: str, kernel: Kernel) -> None:
     """Execute one cell; its last expression, unless a semicolon ends it, is its result."""
-    linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)  # tracebacks show the line
-    body = ast.parse(cell.source, name).body
+    linecache.cache[name] = (
+        len(cell.source),
+        None,
+        cell.source.splitlines(True),
+        name,
+    )  # tracebacks show the line
+    body, namespace = ast.parse(cell.source, name).body, kernel.main.__dict__
     shown = bool(body) and isinstance(body[-1], ast.Expr) and not cell.source.rstrip().endswith(";")
     last = body.pop() if shown else None
-    show.display = cell.outputs.display
-    with contextlib.redirect_stdout(Stream("stdout", cell.outputs)), contextlib.redirect_stderr(Stream("stderr", cell.outputs)):
-        exec(compile(ast.Module(body, []), name, "exec", dont_inherit=True), namespace)
-        value = eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), namespace) if last else None
+    exec(compile(ast.Module(body, []), name, "exec", dont_inherit=True), namespace)
+    value = (
+        eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), namespace)
+        if last
+        else None
+    )
     if value is not None:
-        cell.outputs.append({"output_type": "execute_result", "execution_count": cell.execution_count, "data": bundle(value),
-                             "metadata": {}})
+        cell.outputs.append(
+            {
+                "output_type": "execute_result",
+                "execution_count": cell.execution_count,
+                "data": bundle(value),
+                "metadata": {},
+            }
+        )
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot and pyplot.get_fignums():
         pyplot.close("all")
@@ -219,10 +253,19 @@ def _run_cell(cell: Node, name: str, namespace: dict[str, Any], show: types.Modu
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Execute one notebook; 1 and a message where the user can mend what went wrong."""
-    parser = argparse.ArgumentParser(prog="python -m ganseg.plain_execute", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m ganseg.plain_execute", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="a parameter of the notebook")
+    parser.add_argument(
+        "-p",
+        dest="parameters",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a parameter of the notebook",
+    )
     given = parser.parse_args(arguments)
     try:
         execute(given.notebook, given.output, dict(pair.partition("=")[::2] for pair in given.parameters))

@@ -60,16 +60,20 @@ class PointGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.points = mlp(config.noise_dim, config.parts * config.points_per_part * 2, config.point_layers)
-        with torch.no_grad():
-            self.points[-1].weight *= config.point_spread
+        if config.use_points:
+            self.points = mlp(config.noise_dim, config.parts * config.points_per_part * 2, config.point_layers)
+            with torch.no_grad():
+                self.points[-1].weight *= config.point_spread
         self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
         self.constant = nn.Parameter(torch.randn(config.parts, config.embedding_dim))
 
     def forward(self, z_point: Tensor, z_app: Tensor) -> Parts:
-        """`z_point`, `z_app`: (B, D_noise) noise."""
+        """`z_point`, `z_app`: (B, D_noise) noise. Without points there are embeddings alone, and all points lie at 0."""
+        embeddings = self.appearance(z_app).float()[:, None] * self.constant  # (B, K, D_emb)
+        if not self.config.use_points:
+            points = embeddings.new_zeros(*embeddings.shape[:2], 1, 2)
+            return Parts(points, points[:, :, 0], points[:, :, 0, 0], embeddings)
         points = self.points(z_point).float().unflatten(1, (self.config.parts, -1, 2))  # (B, K, n_per, 2)
         if self.config.point_squash == "tanh":
             points = torch.tanh(points / self.config.point_divisor)
-        embeddings = self.appearance(z_app).float()[:, None] * self.constant  # (B, K, D_emb)
         return Parts(points, points.mean(dim=2), part_scales(points, self.config.part_scale), embeddings)

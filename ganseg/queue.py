@@ -1,11 +1,7 @@
-"""The experiments of the book in the order in which they are worth their time, and work on them within a wall-clock budget."""
+"""The book's experiments in the order in which they are worth their time; work on them within a budget."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ganseg import executions
 from ganseg.data import DATASETS
 from ganseg.errors import UserError
-from ganseg.experiments import CONFIG, METRICS, Experiment, Run, find_runs, run
+from ganseg.experiments import CONFIG, METRICS, Experiment, find_runs, run
 from ganseg.packing import Packed, pack
-from ganseg.paths import project_root, results_dir
 
-# What is trained, the most telling first: (data, variant, K). All of it with the first seed, then all with the next.
+# (data, variant, K), the most telling first; all of them with the first seed, then all with the next.
 STUDIES: tuple[tuple[str, str, int], ...] = (
     ("flowers", "paper", 8),
     ("flowers", "released", 8),
@@ -32,12 +28,18 @@ SEEDS = (0, 1, 2)
 State = Literal["finished", "begun", "to do", "no data"]
 
 
-def experiments(scale: str = "gpu", data_dirs: Mapping[str, str | Path] | None = None,
-                overrides: Mapping[str, Any] | None = None) -> list[Experiment]:
-    """The queue at `scale`; `data_dirs` says where data sets lie, by name. UserError for an unknown data set."""
+def experiments(
+    scale: str = "gpu",
+    data_dirs: Mapping[str, str | Path] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[Experiment]:
+    """The queue at `scale`; `data_dirs`: folders of data sets by name. UserError for an unknown data set."""
     folders = {_dataset(name): folder for name, folder in (data_dirs or {}).items()}
-    return [Experiment(data, variant, parts, seed, scale, folders.get(_dataset(data)), overrides or {})
-            for seed in SEEDS for data, variant, parts in STUDIES]
+    return [
+        Experiment(data, variant, parts, seed, scale, folders.get(_dataset(data)), overrides or {})
+        for seed in SEEDS
+        for data, variant, parts in STUDIES
+    ]
 
 
 def state(experiment: Experiment, results: str | Path | None = None) -> State:
@@ -52,7 +54,7 @@ def state(experiment: Experiment, results: str | Path | None = None) -> State:
 
 @dataclass
 class Worker:
-    """Works on experiments one after the other for `budget` seconds, which began at `start` on the monotonic clock.
+    """Works on experiments one after the other for `budget` seconds from `start` (monotonic clock) on.
 
     What it says goes to `say`. Packs into `out`, where given, after each finished experiment and at the end.
     """
@@ -76,23 +78,28 @@ class Worker:
         return self.budget - (time.monotonic() - self.start)
 
     def work(self, queue: Sequence[Experiment]) -> None:
-        """Finish what can be finished. OutOfTime when the budget ends before the queue; the same call then goes on."""
+        """Finish what can be finished. OutOfTime when the budget ends before the queue; the next call goes on."""
         from ganseg.loop import OutOfTime
 
-        done, remaining = 0, [experiment for experiment in queue if state(experiment, self.results) != "finished"]
+        done, remaining = (
+            0,
+            [experiment for experiment in queue if state(experiment, self.results) != "finished"],
+        )
         try:
             self.afterwards(queue)
             for experiment in remaining:
                 done += self.attempt(experiment)
         except OutOfTime as error:
-            raise OutOfTime(f"{done} experiments finished in this call, {self.count(queue)} are left; {error}") from None
+            raise OutOfTime(
+                f"{done} experiments finished in this call, {self.count(queue)} are left; {error}"
+            ) from None
         finally:
             self.pack(queue)
         if self.failures:
             raise UserError("; ".join(self.failures))
 
     def attempt(self, experiment: Experiment) -> bool:
-        """Train one experiment, or go on with it; True when it is finished. OutOfTime when the budget ends."""
+        """Train one experiment or go on with it; True when it is finished. OutOfTime: the budget ended."""
         name, kind = experiment.name, state(experiment, self.results)
         if kind == "no data":
             self.say(f"skipped {name}: no folder for the data set; give --data-dir {experiment.data}=DIR")
@@ -118,31 +125,52 @@ class Worker:
         prepare(experiment)
         reserve = self.evaluation(experiment) + self.seconds_packing
         if self.left <= reserve:
-            raise OutOfTime(f"{experiment.name} was not begun: {max(0, self.left):.0f} s are left, of which evaluating and packing "
-                            f"it take {reserve:.0f} s; the same command goes on with it")
-        self.say(f"{state(experiment, self.results)}: {experiment.name}, {self.left - reserve:.0f} s to train, {reserve:.0f} s in reserve")
-        run(experiment, self.results, need="metrics", time_limit=self.left - reserve, device=self.device, progress=self.progress)
+            raise OutOfTime(
+                f"{experiment.name} was not begun: {max(0, self.left):.0f} s are left, and evaluating and packing "
+                f"it take {reserve:.0f} s; the same command goes on with it"
+            )
+        self.say(
+            f"{state(experiment, self.results)}: {experiment.name}, {self.left - reserve:.0f} s to train and "
+            f"{reserve:.0f} s in reserve"
+        )
+        run(
+            experiment,
+            self.results,
+            need="metrics",
+            time_limit=self.left - reserve,
+            device=self.device,
+            progress=self.progress,
+        )
 
     def evaluation(self, experiment: Experiment) -> float:
-        """Seconds that evaluating `experiment` takes: as this device took before on the same data, else by a rehearsal."""
+        """Seconds that the evaluation takes: as on this device and data before, else by a rehearsal."""
         from ganseg.devices import make_fabric
         from ganseg.provenance import describe_machine
 
         device = describe_machine(make_fabric(self.device).device)["device"]
-        before = [found.provenance["seconds_evaluation"] for found in find_runs(self.results, experiment.scale, data=experiment.data)
-                  if found.provenance["device"] == device]
+        before = [
+            found.provenance["seconds_evaluation"]
+            for found in find_runs(self.results, experiment.scale, data=experiment.data)
+            if found.provenance["device"] == device
+        ]
         return max(before) if before else rehearse(experiment, self.device)
 
     def afterwards(self, queue: Sequence[Experiment]) -> None:
         """Execute the notebooks that can be executed now, as far as time allows, and pack."""
         self.pack(queue)
         if self.notebooks and queue:
-            for path in pending_notebooks(queue[0], self.results):
-                if self.left > self.seconds_packing:
-                    said = execute(path, queue[0], self.results, self.left - self.seconds_packing)
-                    self.say(said)
-                    self.failures += [said] if said.startswith("failed") else []
+            self.execute_notebooks(queue[0])
             self.pack(queue)
+
+    def execute_notebooks(self, experiment: Experiment) -> None:
+        """On the queue's first data and seed: a scale keeps one execution of each notebook."""
+        if (experiment.data, experiment.seed) != (_dataset(STUDIES[0][0]), SEEDS[0]):
+            return
+        for path in executions.pending(experiment, self.results):
+            if self.left > self.seconds_packing:
+                said = executions.execute(path, experiment, self.results, self.left - self.seconds_packing)
+                self.say(said)
+                self.failures += [said] if said.startswith("failed") else []
 
     def pack(self, queue: Sequence[Experiment]) -> None:
         """Pack what is there, and remember how long it took."""
@@ -172,13 +200,18 @@ def rehearse(experiment: Experiment, device: str = "auto") -> float:
     from ganseg.segmenter import Segmenter
 
     start, config, fabric = time.monotonic(), experiment.config, make_fabric(device)
-    evaluate(config, Segmenter(config.segmenter, config.generator.parts).to(fabric.device), fabric, experiment.data_dir)
+    evaluate(
+        config,
+        Segmenter(config.segmenter, config.generator.parts).to(fabric.device),
+        fabric,
+        experiment.data_dir,
+    )
     return time.monotonic() - start
 
 
 @contextmanager
 def claimed(experiment: Experiment, results: str | Path | None = None) -> Iterator[bool]:
-    """Whether this process may train `experiment`: no other queue works on it and no `ganseg train` holds its lock."""
+    """Whether this process may train `experiment`: no other queue or `ganseg train` is at it."""
     from filelock import FileLock, Timeout
 
     directory = experiment.directory(results)
@@ -190,61 +223,6 @@ def claimed(experiment: Experiment, results: str | Path | None = None) -> Iterat
             yield True
     except Timeout:
         yield False
-
-
-def pending_notebooks(experiment: Experiment, results: str | Path | None = None, folder: Path | None = None) -> list[Path]:
-    """Notebooks whose experiments, on the data and with the seed of `experiment`, have weights here and that were not executed since.
-
-    A scale has one execution of each notebook; the data that comes first in the queue is the one that they show.
-    """
-    if (experiment.data, experiment.seed) != (_dataset(STUDIES[0][0]), SEEDS[0]):
-        return []
-    return [path for path in sorted((folder or project_root() / "notebooks").glob("*.ipynb")) if _is_pending(path, experiment, results)]
-
-
-def _is_pending(path: Path, experiment: Experiment, results: str | Path | None) -> bool:
-    from ganseg import notebooks, plain_execute
-
-    rows = plain_execute.experiments_of(path, **_parameters(experiment, results))
-    runs = [Run(Experiment(**row).directory(results)) for row in rows]
-    if not all((found.directory / METRICS).exists() and found.has_weights for found in runs):
-        return False
-    output = results_dir(results) / experiment.scale / "notebooks" / path.name
-    if not output.exists():
-        return True
-    record = plain_execute.read(output).metadata.get("ganseg", {}).get("execution", {})
-    newest = max((found.directory / METRICS).stat().st_mtime for found in runs) if runs else 0
-    return record.get("source") != notebooks.source_hash(plain_execute.read(path)) or output.stat().st_mtime < newest
-
-
-def execute(path: Path, experiment: Experiment, results: str | Path | None, seconds: float) -> str:
-    """Execute a notebook in a process of its own, with jupyter where it is there; says what became of it after `seconds` at most."""
-    from ganseg import plain_execute
-
-    tool = ["ganseg.book", "execute"] if has_jupyter() else ["ganseg.plain_execute"]
-    given = plain_execute.known(plain_execute.read(path), _parameters(experiment, results))
-    output = results_dir(results).resolve() / experiment.scale / "notebooks" / path.name
-    command = [sys.executable, "-m", *tool, str(path), str(output), *(f"-p{name}={value}" for name, value in given.items())]
-    search = os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH")]))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=os.environ | {"PYTHONPATH": search})
-    except subprocess.TimeoutExpired:
-        return f"no time for notebook {path.name}: it takes more than {seconds:.0f} s"
-    if done.returncode:
-        return f"failed notebook {path.name}: {(done.stderr.strip() or 'no message').splitlines()[-1]}"
-    return f"executed notebook {path.name}"
-
-
-def has_jupyter() -> bool:
-    """Whether papermill can execute notebooks here."""
-    return all(importlib.util.find_spec(name) for name in ("papermill", "nbformat", "ipykernel"))
-
-
-def _parameters(experiment: Experiment, results: str | Path | None) -> dict[str, Any]:
-    """What a notebook is executed with."""
-    folder = str(Path(experiment.data_dir).expanduser().resolve()) if experiment.data_dir else ""
-    return {"scale": experiment.scale, "data": experiment.data, "seed": experiment.seed, "data_dir": folder,
-            "results_dir": str(results_dir(results).resolve())}
 
 
 def _dataset(name: str) -> str:

@@ -76,6 +76,8 @@ DIFFERENCES: dict[str, Settings] = {
 # Named departures that are neither the paper's method nor part of `released`.
 OPTIONS: dict[str, Settings] = {
     "imagenet-segmenter": {"segmenter.backbone": "resnet50", "segmenter.pretrained": True, "segmenter.output_stride": 8},
+    "no-points": {"generator.use_points": False, "losses.lambda_area": 0.0},  # no points, hence no heatmaps to compare areas with
+    "no-background": {"generator.separate_background": False},
     "no-concentration": {"losses.lambda_con": 0.0},
     "no-area": {"losses.lambda_area": 0.0},
     "single-convolution": {"generator.rgb_layers": 1},  # the released code's choice for Flowers alone

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ganseg import losses
 from ganseg.config import Config
-from ganseg.devices import Fabric, average_over_processes
+from ganseg.devices import Fabric, average_over_processes, place
 from ganseg.discriminator import Discriminator
-from ganseg.generator import Generator, Scene
+from ganseg.generator import Generator, Noise, Scene
 from ganseg.segmenter import Segmenter, segmentation_loss
 from ganseg.working import Working, lay_out
 
@@ -28,9 +28,9 @@ class Stream(Protocol):
         """uint8 (B, 3, H, W), the batch of all processes together."""
 
 
-def seed_step(seed: int, stage: str, step: int, rank: int = 0) -> None:
-    """Seed every random draw of this step."""
-    number = zlib.crc32(f"{seed}/{stage}/{step}/{rank}".encode())
+def seed_step(seed: int, stage: str, step: int) -> None:
+    """Seed every random draw of this step, alike in all processes."""
+    number = zlib.crc32(f"{seed}/{stage}/{step}/0".encode())
     torch.default_generator.manual_seed(number)  # torch.manual_seed looks for devices each time, which takes longer than a layer
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(number)
@@ -41,11 +41,6 @@ def seed_step(seed: int, stage: str, step: int, rank: int = 0) -> None:
 def to_unit(images: Tensor, device: torch.device) -> Tensor:
     """uint8 [0, 255] -> float [-1, 1] on `device`."""
     return images.to(device, non_blocking=True).float().div_(127.5).sub_(1)
-
-
-def place(module: nn.Module, fabric: Fabric) -> nn.Module:
-    """Move `module` to this process's device, in channels_last."""
-    return module.to(fabric.device, memory_format=torch.channels_last)
 
 
 def adam(work: Working, lr: float, betas: tuple[float, float], fabric: Fabric) -> torch.optim.Optimizer:
@@ -59,6 +54,16 @@ def update(work: Working, optimizer: torch.optim.Optimizer, loss: Tensor, fabric
     average_over_processes(fabric, work.collect())
     optimizer.step()
     work.refresh()
+
+
+def share(fabric: Fabric) -> slice:
+    """Which images of a batch belong to this process."""
+    return slice(fabric.global_rank, None, fabric.world_size)
+
+
+def own_noise(generator: Generator, batch: int, fabric: Fabric) -> Noise:
+    """This process's share of the noise of a whole batch, which all processes draw alike."""
+    return Noise(*(z[share(fabric)] for z in generator.noise(batch)))
 
 
 class GanTrainer:
@@ -80,16 +85,10 @@ class GanTrainer:
         self.g_optim = adam(self.g, optim.lr_generator, optim.betas, fabric)
         self.d_optim = adam(self.d, optim.lr_discriminator, optim.betas, fabric)
 
-    @property
-    def batch_size(self) -> int:
-        """Images of this process."""
-        return self.config.optim.batch_size // self.fabric.world_size
-
     def step(self, t: int) -> dict[str, Tensor]:
         """Train both networks once; returns the losses of step `t`."""
-        seed_step(self.config.seed, self.name, t, self.fabric.global_rank)
-        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        real = to_unit(self.stream.batch(t)[mine], self.fabric.device)
+        seed_step(self.config.seed, self.name, t)
+        real = to_unit(self.stream.batch(t)[share(self.fabric)], self.fabric.device)
         with self.fabric.autocast():
             scene = self.scene()
             values = self.discriminator_step(t, real, scene.image.detach())
@@ -102,7 +101,7 @@ class GanTrainer:
 
     def scene(self) -> Scene:
         """A fresh batch of generated scenes."""
-        return self.g.module(self.generator.noise(self.batch_size))
+        return self.g.module(own_noise(self.generator, self.config.optim.batch_size, self.fabric))
 
     def discriminator_step(self, t: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Eq. 18: L_GAN(D) + lambda_gp L_gp(D)."""
@@ -170,11 +169,11 @@ class SegmenterTrainer:
 
     def step(self, t: int) -> dict[str, Tensor]:
         """Train the segmentation network once; returns its loss."""
-        seed_step(self.config.seed, self.name, t, self.fabric.global_rank)
-        batch = self.config.segmenter.batch_size // self.fabric.world_size
+        seed_step(self.config.seed, self.name, t)
+        noise = own_noise(self.generator, self.config.segmenter.batch_size, self.fabric)
         with self.fabric.autocast():
             with torch.no_grad():
-                images, labels = self.generator.pairs(self.generator.noise(batch))
+                images, labels = self.generator.pairs(noise)
             loss = segmentation_loss(self.s.module(images.clamp(-1, 1)), labels)
         update(self.s, self.s_optim, loss, self.fabric)
         return {"segmentation": loss.detach()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -202,3 +203,40 @@ def test_eq17_disc_variant_is_the_discs_area_in_pixels() -> None:
 
 def test_mlp_has_the_layers_it_is_asked_for() -> None:
     assert [len([m for m in mlp(4, 2, n) if isinstance(m, nn.Linear)]) for n in (1, 3, 5)] == [1, 3, 5]
+
+
+def varied(config: GeneratorConfig, **changes: object) -> Generator:
+    torch.manual_seed(0)
+    return Generator(dataclasses.replace(config, **changes)).eval()
+
+
+def test_without_points_masks_depend_on_the_mean_embedding_alone() -> None:
+    generator = varied(SMALL, use_points=False)
+    noise = generator.noise(2)
+    masks = generator(noise).masks
+    close(generator(noise._replace(point=torch.randn_like(noise.point))).masks, masks)
+    assert not torch.allclose(generator(noise._replace(appearance=noise.appearance.flip(0))).masks, masks)
+    assert not [name for name, _ in generator.named_parameters() if "spade" in name and name.startswith("mask")]
+    assert not hasattr(generator.point_generator, "points")
+
+
+def test_without_points_a_part_lies_at_its_masks_centre_of_mass() -> None:
+    scene = varied(SMALL, use_points=False)(varied(SMALL).noise(2))
+    mask, grid = scene.masks[1, 2], pixel_grid(16, 0)
+    close(scene.centres[1, 1], (mask[..., None] * grid).sum((0, 1)) / mask.sum())
+
+
+def test_without_a_separate_background_its_embedding_is_one_more_part() -> None:
+    generator = varied(SMALL, separate_background=False)
+    noise = generator.noise(2)
+    scene = generator(noise)
+    close(scene.image, generator.composition.convs(scene.foreground)[..., 2:-2, 2:-2])
+    assert not torch.allclose(generator(noise._replace(background=noise.background.flip(0))).image, scene.image)
+    assert not [name for name, _ in generator.named_parameters() if "adain" in name]
+
+
+def test_both_can_be_switched_off_and_still_learn() -> None:
+    generator = varied(SMALL, use_points=False, separate_background=False).train()
+    scene = generator(generator.noise(2))
+    (scene.image.square().mean() + losses.concentration_loss(scene.masks[:, 1:], scene.centres, generator.grid)).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())

@@ -36,7 +36,7 @@ def scene_at(generator: Generator, noise: Noise, offset: Tensor) -> Scene:
     parts = generator.point_generator(noise.point, noise.appearance)
     parts = Parts(parts.points + offset, parts.centres + offset, parts.scales + 0.3, parts.embeddings)
     masks = generator.mask_generator(parts)
-    foreground = generator.foreground_generator(masks, parts)
+    foreground = generator.foreground_generator(masks[:, 1:], parts.embeddings, parts.centres)
     background = generator.background_generator(noise.background, noise.position + offset)
     return Scene(*parts, masks, foreground, background, generator.composition(masks, foreground, background))
 

@@ -1,6 +1,8 @@
-"""What a training step costs: counted, measured, and compared with a plain formulation of the released code's own step.
+"""What a training step costs: counted, measured, and compared with the released code's own step.
 
-`counting`: FLOPs and least bytes. `timing`: interleaved measurement, the device's ceilings. `steps`: the settings that are compared, and
-their steps whole and in parts. `plain`: the released code's step. `memory`: peak memory. `gains`: what each optimisation brings.
-`report`: all of it as one JSON file. `inference`: files against network. `figures`: the drawings of the chapter on compute.
+`counting`: FLOPs and least bytes. `timing`: interleaved measurement, the device's ceilings. `plain`,
+`plain_step`: the released code's generator and step. `steps`: the settings that are compared. `parts`: their
+steps in parts. `measure`: comparisons, parts, sweeps. `memory`: peak memory. `gains`: what each optimisation
+brings. `inference`: files against network. `report`: all of it as one JSON file. `figures`: the drawings of
+the chapter on compute.
 """

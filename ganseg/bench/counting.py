@@ -44,9 +44,10 @@ def size(tree: Any) -> int:
 def count(run: Callable[[], object]) -> Count:
     """FLOPs and least bytes of `run`.
 
-    FLOPs are those of convolutions and matrix products, forward and backward (torch's registry of them; its own counter cannot count second derivatives). Least bytes are the inputs and
-    outputs, weights included, of the same operations, each moved once: what would remain if everything else (normalisation,
-    activations, resampling, losses) were fused into them. Compiled regions and replayed CUDA graphs are not seen.
+    FLOPs are those of convolutions and matrix products, forward and backward (torch's registry of them; its
+    own counter cannot count second derivatives). Least bytes are the inputs and outputs, weights included, of
+    the same operations, each moved once: what would remain if everything else (normalisation, activations,
+    resampling, losses) were fused into them. Compiled regions and replayed CUDA graphs are not seen.
     """
     with _Counter() as counter:
         run()
@@ -54,7 +55,8 @@ def count(run: Callable[[], object]) -> Count:
 
 
 def optimiser_bytes(optimizers: Iterable[torch.optim.Optimizer], averaged: nn.Module | None = None) -> int:
-    """Least bytes of the update: parameters (averaged ones, too), gradients and the optimisers' state, each moved once."""
+    """Least bytes of the update: parameters (averaged ones, too), gradients and the optimisers' state,
+    each moved once."""
     total = size(list(averaged.parameters())) if averaged is not None else 0
     for optimizer in optimizers:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

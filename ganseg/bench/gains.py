@@ -1,4 +1,5 @@
-"""What each optimisation brings: the step with it and with it alone switched off, interleaved in one process."""
+"""What each optimisation brings: the step with it and with it alone switched off, interleaved in one
+process."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from ganseg.bench.steps import Setting, Step
 
 @dataclass(frozen=True)
 class Gain:
-    """An optimisation and how to switch it off: by settings, by another precision, by changing the built trainer (`adjust`), or in a
-    context in which the trainer is built and every step is taken (`around`, which may replace a function of the package)."""
+    """An optimisation and how to switch it off: by settings, by another precision, by changing the built
+    trainer (`adjust`), or in a context in which the trainer is built and every step is taken (`around`,
+    which may replace a function of the package)."""
 
     name: str
     what: str
@@ -26,13 +28,21 @@ class Gain:
 
     def off(self, setting: Setting) -> Setting:
         """`setting` without this optimisation."""
-        return dataclasses.replace(setting, label=f"without {self.name}", config=setting.config.replace(dict(self.settings)),
-                                   precision=self.precision or setting.precision, adjust=self.adjust, around=self.around)
+        return dataclasses.replace(
+            setting,
+            label=f"without {self.name}",
+            config=setting.config.replace(dict(self.settings)),
+            precision=self.precision or setting.precision,
+            adjust=self.adjust,
+            around=self.around,
+        )
 
     def changes(self, setting: Setting, precision: str) -> bool:
         """Whether there is something to switch off; `precision` is the one in use."""
         elsewhere = self.adjust is not None or self.around is not nullcontext
-        return elsewhere or self.precision not in ("", precision) or self.off(setting).config != setting.config
+        return (
+            elsewhere or self.precision not in ("", precision) or self.off(setting).config != setting.config
+        )
 
 
 def unfused(trainer: Any) -> None:
@@ -52,8 +62,11 @@ GAINS: list[Gain] = [
 ]
 
 
-def measure_gains(setting: Setting, device: str, budget: float, gains: Sequence[Gain] = GAINS) -> list[dict[str, Any]]:
-    """Rows with `name`, `what`, seconds a step `before` (switched off) and `after` (on), and their `ratio` with quartiles.
+def measure_gains(
+    setting: Setting, device: str, budget: float, gains: Sequence[Gain] = GAINS
+) -> list[dict[str, Any]]:
+    """Rows with `name`, `what`, seconds a step `before` (switched off) and `after` (on), and their `ratio`
+    with quartiles.
 
     `budget`: seconds for each. What is not in use, and so cannot be switched off, is left out.
     """
@@ -63,6 +76,13 @@ def measure_gains(setting: Setting, device: str, budget: float, gains: Sequence[
         if not gain.changes(setting, on.precision):
             continue
         found = compare({"after": on, "before": Step(gain.off(setting), device)}, budget)
-        rows.append({"name": gain.name, "what": gain.what, "before": found["before"]["seconds"],
-                     "after": found["after"]["seconds"], "ratio": found["ratio"]})
+        rows.append(
+            {
+                "name": gain.name,
+                "what": gain.what,
+                "before": found["before"]["seconds"],
+                "after": found["after"]["seconds"],
+                "ratio": found["ratio"],
+            }
+        )
     return rows

@@ -1,8 +1,9 @@
 """Peak memory of a training step, measured where nothing else runs.
 
-On CUDA: torch's largest allocation while the setting is built and steps, less what was allocated before. On a CPU: a fresh process
-builds the setting, notes its resident set, takes a step with the penalty and one without, and reports how much higher its peak was;
-weights are not in it, activations, gradients, the optimisers' state and the libraries' workspaces are.
+On CUDA: torch's largest allocation while the setting is built and steps, less what was allocated before. On a
+CPU: a fresh process builds the setting, notes its resident set, takes a step with the penalty and one
+without, and reports how much higher its peak was; weights are not in it, activations, gradients, the
+optimisers' state and the libraries' workspaces are.
 """
 
 from __future__ import annotations
@@ -22,15 +23,21 @@ from ganseg.bench.timing import synchronise
 from ganseg.config import Config
 from ganseg.paths import PACKAGE
 
-HOW = {"cuda": "largest allocation of two steps, weights included",
-       "cpu": "peak resident set of a fresh process during two steps, less its level before them"}
+HOW = {
+    "cuda": "largest allocation of two steps, weights included",
+    "cpu": "peak resident set of a fresh process during two steps, less its level before them",
+}
 
 
 def peak_memory(setting: Setting, device: torch.device) -> dict[str, Any]:
-    """`bytes`, and `how` it was measured; on other devices nothing is known. `adjust` and `around` cannot be sent to a child."""
+    """`bytes`, and `how` it was measured; on other devices nothing is known. `adjust` and `around` cannot
+    be sent to a child."""
     if device.type not in HOW:
         return {"bytes": None, "how": f"not measured on {device.type}"}
-    return {"bytes": _on_cuda(setting, device) if device.type == "cuda" else _in_child(setting), "how": HOW[device.type]}
+    return {
+        "bytes": _on_cuda(setting, device) if device.type == "cuda" else _in_child(setting),
+        "how": HOW[device.type],
+    }
 
 
 def _on_cuda(setting: Setting, device: torch.device) -> int:
@@ -44,10 +51,17 @@ def _on_cuda(setting: Setting, device: torch.device) -> int:
 
 def _in_child(setting: Setting) -> int:
     given = {"config": setting.config.to_dict(), "precision": setting.precision, "kind": setting.kind}
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()),
-                                "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-m", "ganseg.bench.memory"], input=json.dumps(given), capture_output=True, text=True,
-                          env=environment)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "ganseg.bench.memory"],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     if done.returncode:
         raise RuntimeError(f"measuring the memory of {setting.label!r} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,8 +1,8 @@
 """The released code's generator in fp32, written plainly, to compare with (paper-versus-code rows 2-14).
 
-Nothing here is used outside the benchmark. Parameters have the names of `ganseg.generator.Generator`, so that either reads the other's
-weights. Where it is not known how the released code does something, the cheaper way is taken: embedding maps are made once a
-resolution.
+Nothing here is used outside the benchmark. Parameters have the names of `ganseg.generator.Generator`, so that
+either reads the other's weights. Where it is not known how the released code does something, the cheaper way
+is taken: embedding maps are made once a resolution.
 """
 
 from __future__ import annotations
@@ -17,16 +17,27 @@ from ganseg.config import GeneratorConfig
 from ganseg.errors import UserError
 from ganseg.generator import Noise, Scene
 
-FORM = {"part_scale": "mean_abs", "heatmap": "cone", "point_squash": "tanh", "grid": "endpoints",
-        "background_shift": "horizontal", "adain_norm": "batch", "rgb_crop": "before", "rgb_activation": True}
+FORM = {
+    "part_scale": "mean_abs",
+    "heatmap": "cone",
+    "point_squash": "tanh",
+    "grid": "endpoints",
+    "background_shift": "horizontal",
+    "adain_norm": "batch",
+    "rgb_crop": "before",
+    "rgb_activation": True,
+}
 
 
 def check(config: GeneratorConfig) -> None:
     """UserError where `config` asks for equations that are not the released code's."""
     other = [name for name, value in FORM.items() if getattr(config, name) != value]
     if other:
-        raise UserError("the plain formulation is the released code's: it needs "
-                        + ", ".join(f"generator.{name}={FORM[name]}" for name in other) + " (variant released)")
+        raise UserError(
+            "the plain formulation is the released code's: it needs "
+            + ", ".join(f"generator.{name}={FORM[name]}" for name in other)
+            + " (variant released)"
+        )
 
 
 def grid(size: int, margin: int, device: torch.device) -> Tensor:
@@ -90,7 +101,10 @@ class SpadeBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, condition: int, hidden: int) -> None:
         super().__init__()
         self.spade1, self.spade2 = Spade(inputs, condition, hidden), Spade(outputs, condition, hidden)
-        self.conv1, self.conv2 = nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv1, self.conv2 = (
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+        )
         self.widens = inputs != outputs
         if self.widens:
             self.spade_shortcut = Spade(inputs, condition, hidden)
@@ -108,9 +122,14 @@ class StyleBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, condition: int, hidden: int) -> None:
         super().__init__()
-        self.adain = nn.ModuleDict({
-            "norm": nn.BatchNorm2d(inputs, affine=False), "shared": nn.Linear(condition, hidden),
-            "gamma": nn.Linear(hidden, inputs), "beta": nn.Linear(hidden, inputs)})
+        self.adain = nn.ModuleDict(
+            {
+                "norm": nn.BatchNorm2d(inputs, affine=False),
+                "shared": nn.Linear(condition, hidden),
+                "gamma": nn.Linear(hidden, inputs),
+                "beta": nn.Linear(hidden, inputs),
+            }
+        )
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -123,11 +142,15 @@ class StyleBlock(nn.Module):
 class Level(nn.Module):
     """A start tensor and the blocks over it."""
 
-    def __init__(self, config: GeneratorConfig, points: int, widths: list[int], block: type[nn.Module]) -> None:
+    def __init__(
+        self, config: GeneratorConfig, points: int, widths: list[int], block: type[nn.Module]
+    ) -> None:
         super().__init__()
         self.start = Start(points, widths[0])
         self.blocks = nn.ModuleList(
-            block(a, b, config.embedding_dim, config.spade_hidden) for a, b in zip(widths, widths[1:], strict=False))
+            block(a, b, config.embedding_dim, config.spade_hidden)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.sizes, self.margin = config.block_sizes, config.margin
 
     def forward(self, points: Tensor, conditions: list[Tensor]) -> Tensor:
@@ -135,7 +158,7 @@ class Level(nn.Module):
         x = self.start(grid(self.sizes[0], self.margin, points.device), points)
         for i, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
             x = block(x, condition)
-            x = climb(x, self.margin) if self.sizes[i + 1:i + 2] == (2 * self.sizes[i],) else x
+            x = climb(x, self.margin) if self.sizes[i + 1 : i + 2] == (2 * self.sizes[i],) else x
         return x
 
 
@@ -157,8 +180,11 @@ class PlainGenerator(nn.Module):
         self.background_generator = Level(c, 1, [*c.block_widths, width], StyleBlock)
         self.background_generator.appearance = mlp(c.noise_dim, width, c.appearance_layers)
         kernel = 1 if c.rgb_layers == 1 else c.rgb_kernel
-        hidden = [m for _ in range(c.rgb_layers - 1)
-                  for m in (nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2))]
+        hidden = [
+            m
+            for _ in range(c.rgb_layers - 1)
+            for m in (nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2))
+        ]
         self.composition = nn.Module()
         self.composition.convs = nn.Sequential(*hidden, nn.Conv2d(width, 3, kernel, padding=kernel // 2))
 
@@ -166,7 +192,9 @@ class PlainGenerator(nn.Module):
         """Three normal vectors an image, and a horizontal place of the background."""
         device = self.point_generator.constant.device
         z = [torch.randn(batch, self.config.noise_dim, device=device) for _ in range(3)]
-        return Noise(*z, (2 * torch.rand(batch, 2, device=device) - 1) * torch.tensor([1.0, 0.0], device=device))
+        return Noise(
+            *z, (2 * torch.rand(batch, 2, device=device) - 1) * torch.tensor([1.0, 0.0], device=device)
+        )
 
     def forward(self, noise: Noise) -> Scene:
         """A scene for each row of `noise`."""
@@ -175,9 +203,13 @@ class PlainGenerator(nn.Module):
         points = torch.tanh(points / c.point_divisor)
         centres = points.mean(dim=2)
         scales = (points - centres[:, :, None]).abs().mean(dim=(2, 3)) + 1e-6
-        embeddings = self.point_generator.appearance(noise.appearance)[:, None] * self.point_generator.constant
+        embeddings = (
+            self.point_generator.appearance(noise.appearance)[:, None] * self.point_generator.constant
+        )
 
-        maps = {s: broadcast(cones(grid(s, c.margin, points.device), centres, scales), embeddings) for s in sizes}
+        maps = {
+            s: broadcast(cones(grid(s, c.margin, points.device), centres, scales), embeddings) for s in sizes
+        }
         x = self.mask_generator(points.flatten(1, 2), [maps[s] for s in c.block_sizes])
         masks = torch.softmax(crop(x, c.margin), dim=1)
         maps = {s: broadcast(self.at(masks[:, 1:], s), embeddings) for s in sizes}

@@ -1,7 +1,8 @@
-"""The released code's discriminator and training step, written plainly, to compare with (paper-versus-code rows 15-24).
+"""The released code's discriminator and training step, written plainly, to compare with (paper-versus-code
+rows 15-24).
 
-Where it is not known how the released code does something, the cheaper way is taken: the discriminator's weights get no gradient in
-the generator's step.
+Where it is not known how the released code does something, the cheaper way is taken: the discriminator's
+weights get no gradient in the generator's step.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ class PlainDiscriminator(nn.Module):
         widths = (3, *config.widths)
         self.blocks = nn.Sequential(*(Down(a, b) for a, b in zip(widths, widths[1:], strict=False)))
         side = math.ceil(size / 2 ** len(config.widths))
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * side * side, config.hidden),
-                                  nn.LeakyReLU(0.2), nn.Linear(config.hidden, 1))
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(widths[-1] * side * side, config.hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(config.hidden, 1),
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B,)."""
@@ -45,19 +50,24 @@ class Down(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2); the shortcut is strided by hand, as in `ganseg.discriminator`."""
+        """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2); the shortcut is strided by hand, as in
+        `ganseg.discriminator`."""
         h = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
         return (h + self.shortcut(x[..., ::2, ::2])) / math.sqrt(2)
 
 
 class PlainTrainer:
-    """The released code's step: fakes of the D step keep their graph, so each iteration runs G forward and backward twice."""
+    """The released code's step: fakes of the D step keep their graph, so each iteration runs G forward and
+    backward twice."""
 
     ema = None
 
     def __init__(self, config: Config, fabric: Any, stream: Any) -> None:
         self.config, self.fabric, self.stream = config, fabric, stream
-        self.g, self.d = PlainGenerator(config.generator), PlainDiscriminator(config.discriminator, config.data.size)
+        self.g, self.d = (
+            PlainGenerator(config.generator),
+            PlainDiscriminator(config.discriminator, config.data.size),
+        )
         self.g.load_state_dict(Generator(config.generator).state_dict())
         self.d.load_state_dict(Discriminator(config.discriminator, config.data.size).state_dict())
         self.g.to(fabric.device), self.d.to(fabric.device)
@@ -90,7 +100,7 @@ class PlainTrainer:
     def penalty(self, real: Tensor) -> Tensor:
         """Mean of (||grad D(x)|| - 1)^2."""
         real = real.detach().requires_grad_()
-        gradient, = torch.autograd.grad(self.d(real).sum(), real, create_graph=True)
+        (gradient,) = torch.autograd.grad(self.d(real).sum(), real, create_graph=True)
         return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
     def geometry(self, scene: Scene) -> tuple[Tensor, dict[str, Tensor]]:

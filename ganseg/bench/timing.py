@@ -1,4 +1,5 @@
-"""Measuring time: synchronised, warmed up, interleaved, as medians with quartiles; and what the device can do at most."""
+"""Measuring time: synchronised, warmed up, interleaved, as medians with quartiles; and what the device can
+do at most."""
 
 from __future__ import annotations
 
@@ -39,17 +40,27 @@ def spread(samples: Sequence[float]) -> dict[str, float]:
 
 
 def repeats(seconds: float, device: torch.device) -> int:
-    """Runs in a row for one sample: several on an accelerator, so that a short run's launches are not waited for one by one."""
+    """Runs in a row for one sample: several on an accelerator, so that a short run's launches are not
+    waited for one by one."""
     return 1 if device.type == "cpu" else int(np.clip(np.ceil(0.05 / max(seconds, 1e-6)), 1, 20))
 
 
-def interleave(runs: Mapping[str, Callable[[], object]], device: torch.device, budget: float, least: int = 3,
-               most: int = 200) -> dict[str, list[float]]:
-    """Time `runs` in turn (ABAB...), so that the machine's noise meets all alike: samples in seconds, by name.
+def interleave(
+    runs: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    budget: float,
+    least: int = 3,
+    most: int = 200,
+    warm: Mapping[str, float] | None = None,
+) -> dict[str, list[float]]:
+    """Time `runs` in turn (ABAB...), so that the machine's noise meets all alike: samples in seconds, by
+    name.
 
-    Each is run once before. At least `least` rounds, at most `most`; between them until `budget` seconds are over.
+    Each is run once before, unless `warm` says how many seconds that took. At least `least` rounds, at most
+    `most`; between them until `budget` seconds are over.
     """
-    rows = {name: repeats(seconds_of(run, device), device) for name, run in runs.items()}
+    warm = warm or {name: seconds_of(run, device) for name, run in runs.items()}
+    rows = {name: repeats(warm[name], device) for name in runs}
     start, samples = time.perf_counter(), {name: [] for name in runs}
     for done in range(most):
         if done >= least and time.perf_counter() - start > budget:
@@ -65,13 +76,17 @@ def best(run: Callable[[], object], device: torch.device, budget: float = QUARTE
 
 
 def ceilings(device: torch.device) -> dict[str, Any]:
-    """The device's measured limits: FLOP/s of large square matrix products (best of a few sizes), bytes/s of a large copy.
+    """The device's measured limits: FLOP/s of large square matrix products (best of a few sizes), bytes/s of
+    a large copy.
 
-    `matmul_32-true` uses the float32 precision that is set (on CUDA, TF32 where it is allowed). A copy reads and writes.
+    `matmul_32-true` uses the float32 precision that is set (on CUDA, TF32 where it is allowed). A copy reads
+    and writes.
     """
     found: dict[str, Any] = {}
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
-        found[f"matmul_{name}"] = max(_matmul(n, dtype, device) for n in MATMUL_SIZES.get(device.type, (2048,)))
+        found[f"matmul_{name}"] = max(
+            _matmul(n, dtype, device) for n in MATMUL_SIZES.get(device.type, (2048,))
+        )
     source = torch.empty(COPY_BYTES.get(device.type, 2**28), dtype=torch.uint8, device=device).fill_(1)
     target = torch.empty_like(source)
     found["copy"] = 2 * source.numel() / best(lambda: target.copy_(source), device)

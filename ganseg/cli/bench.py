@@ -13,20 +13,46 @@ from ganseg.errors import UserError
 
 
 def bench(
-    data: Data = "synthetic-bird", scale: Scale = "tiny", variant: Variant = "paper", parts: Parts = None, settings: Settings = None,
-    against: Annotated[str | None, Option(
-        metavar="WHAT", help="Compare with: plain (the released code's step in fp32), or a variant and settings in quotes: "
-        "\"released optim.share_fakes=false precision=32-true\".")] = None,
-    what: Annotated[str, Option(
-        metavar="LIST", help="Any of step, parts, memory, segmenter, gains, inference.")] = "step,parts,memory,segmenter",
-    sweep: Annotated[list[str] | None, Option(
-        metavar="AXIS", help="Time along size, parts or batch, as in size or size=64,128; may be given several times.")] = None,
+    data: Data = "synthetic-bird",
+    scale: Scale = "tiny",
+    variant: Variant = "paper",
+    parts: Parts = None,
+    settings: Settings = None,
+    against: Annotated[
+        str | None,
+        Option(
+            metavar="WHAT",
+            help="Compare with: plain (the released code's step in fp32), or a variant and settings "
+            'in quotes: "released optim.share_fakes=false precision=32-true".',
+        ),
+    ] = None,
+    what: Annotated[
+        str, Option(metavar="LIST", help="Any of step, parts, memory, segmenter, gains, inference.")
+    ] = "step,parts,memory,segmenter",
+    sweep: Annotated[
+        list[str] | None,
+        Option(
+            metavar="AXIS",
+            help="Time along size, parts or batch, as in size or size=64,128; may be given several times.",
+        ),
+    ] = None,
     seconds: Annotated[float, Option(min=0, metavar="S", help="Seconds for each measurement, about.")] = 10,
-    out: Annotated[Path | None, Option(
-        "--out", "-o", metavar="FILE.json", show_default="SCALE/bench/NAME.json of the results", help="The report.")] = None,
-    results: Results = None, device: Device = "auto", precision: Precision = "auto",
-) -> None:  # fmt: skip
-    """Count and measure a training step: FLOPs, bytes, time of its parts, images/s, memory, share of what the device can do.
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            metavar="FILE.json",
+            show_default="SCALE/bench/NAME.json of the results",
+            help="The report.",
+        ),
+    ] = None,
+    results: Results = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Count and measure a training step: FLOPs, bytes, time of its parts, images/s, memory, share of what the
+    device can do.
 
     Data is random: nothing is read. Settings that are compared take steps in turn, in one process.
 
@@ -41,10 +67,26 @@ def bench(
     base = steps.Setting("ours", resolve(data, variant, scale, parts, overrides=overrides), precision)
     compared = [base, *([steps.other(against, base, data, scale, parts, overrides)] if against else [])]
     found = report.measure(
-        compared, device, seconds, [word.strip() for word in what.split(",") if word.strip()], axes, data=data, scale=scale,
-        variant=variant, parts=base.config.generator.parts, blocks=len(base.config.generator.block_sizes), overrides=overrides)
+        compared,
+        device,
+        seconds,
+        [word.strip() for word in what.split(",") if word.strip()],
+        axes,
+        data=data,
+        scale=scale,
+        variant=variant,
+        parts=base.config.generator.parts,
+        blocks=len(base.config.generator.block_sizes),
+        overrides=overrides,
+    )
     kind = found["provenance"]["accelerator"]
-    path = out or results_dir(results) / scale / "bench" / f"{report.default_name(kind, data, variant, against)}.json"
+    path = (
+        out
+        or results_dir(results)
+        / scale
+        / "bench"
+        / f"{report.default_name(kind, data, variant, against)}.json"
+    )
     print_report(found)
     print(report.save(found, path))
 
@@ -54,8 +96,12 @@ def parse_sweeps(words: list[str] | None) -> dict[str, tuple[int, ...]]:
     found = {}
     for word in words or ():
         axis, _, values = word.partition("=")
-        if axis not in ("size", "parts", "batch") or not all(v.strip().isdigit() and int(v) for v in values.split(",") if values):
-            raise UserError(f"--sweep {word}: write size, parts or batch, or one with its values, as in size=64,128")
+        if axis not in ("size", "parts", "batch") or not all(
+            v.strip().isdigit() and int(v) for v in values.split(",") if values
+        ):
+            raise UserError(
+                f"--sweep {word}: write size, parts or batch, or one with its values, as in size=64,128"
+            )
         found[axis] = tuple(int(v) for v in values.split(",")) if values else ()
     return found
 
@@ -67,28 +113,45 @@ def print_report(report: dict[str, Any]) -> None:
     from ganseg.cli.tables import console
 
     for label, row in report["settings"].items():
-        table = Table(title=f"{label} ({row['precision']}, batch {row['batch_size']})", box=None, title_justify="left")
+        table = Table(
+            title=f"{label} ({row['precision']}, batch {row['batch_size']})", box=None, title_justify="left"
+        )
         for heading in ("part", "GFLOP", "GB", "ms a step"):
             table.add_column(heading, justify="left" if heading == "part" else "right")
         for name, part in row.get("parts", {}).items():
-            table.add_row(name, f"{part['flops'] / 1e9:.2f}", f"{part['bytes'] / 1e9:.3f}", f"{1e3 * part['seconds']['median']:.2f}")
+            table.add_row(
+                name,
+                f"{part['flops'] / 1e9:.2f}",
+                f"{part['bytes'] / 1e9:.3f}",
+                f"{1e3 * part['seconds']['median']:.2f}",
+            )
         if "seconds" in row:
-            counted = [f"{row[kind] / 1e9:.{digits}f}" if kind in row else "" for kind, digits in (("flops", 2), ("bytes", 3))]
+            counted = [
+                f"{row[kind] / 1e9:.{digits}f}" if kind in row else ""
+                for kind, digits in (("flops", 2), ("bytes", 3))
+            ]
             table.add_row("whole step, measured", *counted, f"{1e3 * row['seconds']:.2f}")
         console().print(table)
         console().print(summary(row))
     if "images_per_second" in report.get("ratio", {}):
-        low, value, high = (report["ratio"]["images_per_second"].get(k, float("nan")) for k in ("q1", "value", "q3"))
+        low, value, high = (
+            report["ratio"]["images_per_second"].get(k, float("nan")) for k in ("q1", "value", "q3")
+        )
         memory = report["ratio"].get("peak_memory")
-        console().print(f"{value:.2f} times the images/s (quartiles {low:.2f} to {high:.2f})"
-                        + (f", {memory:.2f} times the memory" if memory else ""))
+        console().print(
+            f"{value:.2f} times the images/s (quartiles {low:.2f} to {high:.2f})"
+            + (f", {memory:.2f} times the memory" if memory else "")
+        )
 
 
 def summary(row: dict[str, Any]) -> str:
     """Images/s, shares of the ceilings and peak memory of a setting, as far as they were measured."""
     words = [f"{row['images_per_second']:.2f} images/s"] if "images_per_second" in row else []
     if "share_of_matmul" in row:
-        words.append(f"{row['share_of_matmul']:.1%} of the matmul ceiling, {row['share_of_copy']:.1%} of the copy ceiling")
+        words.append(
+            f"{row['share_of_matmul']:.1%} of the matmul ceiling, "
+            f"{row['share_of_copy']:.1%} of the copy ceiling"
+        )
     if row.get("memory", {}).get("bytes"):
         words.append(f"peak memory {row['memory']['bytes'] / 1e9:.2f} GB")
     return ", ".join(words)

@@ -20,31 +20,53 @@ if TYPE_CHECKING:
 
 Budget = Annotated[
     str | None,
-    Option("--budget", metavar="TIME", help="Wall-clock time of this call: 90s, 9m or 1h30m. All that it does fits in."),
+    Option(
+        "--budget",
+        metavar="TIME",
+        help="Wall-clock time of this call: 90s, 9m or 1h30m. All that it does fits in.",
+    ),
 ]
 Folders = Annotated[
     list[str] | None,
-    Option("--data-dir", metavar="NAME=DIR", help="Where a data set lies, as flowers=/data/flowers-102; may be repeated."),
+    Option(
+        "--data-dir",
+        metavar="NAME=DIR",
+        help="Where a data set lies, as flowers=/data/flowers-102; may be repeated.",
+    ),
 ]
-Out = Annotated[Path | None, Option("--pack", metavar="DIR", help="Copy what was measured into this folder, to be carried away.")]
+Out = Annotated[
+    Path | None,
+    Option("--pack", metavar="DIR", help="Copy what was measured into this folder, to be carried away."),
+]
 Weights = Annotated[
-    float, Option("--pack-weights", min=0, metavar="MB", help="Pack at most so many MiB of weights, too (bfloat16, files of 16 MiB).")
+    float,
+    Option(
+        "--pack-weights",
+        min=0,
+        metavar="MB",
+        help="Pack at most so many MiB of weights, too (bfloat16, files of 16 MiB).",
+    ),
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress bars.")]
-Unpack = Annotated[Path | None, Option("--unpack", metavar="DIR", help="Check a pack, merge it into the results, and stop.")]
+Unpack = Annotated[
+    Path | None, Option("--unpack", metavar="DIR", help="Check a pack, merge it into the results, and stop.")
+]
+
+List = Annotated[bool, Option("--list", help="List what became of each experiment, and stop.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Name what would be trained, in order, and stop.")]
 
 
 def run_queue(
-    budget: Budget = None, pack: Out = None, pack_weights: Weights = 0, data_dir: Folders = None, scale: Scale = "gpu",
+    budget: Budget = None, pack: Out = None, pack_weights: Weights = 0, data_dir: Folders = None,
+    scale: Scale = "gpu",
     settings: Settings = None, results: Results = None, device: Device = "auto", quiet: Quiet = False,
     notebooks: Annotated[bool, Option(help="Execute the notebooks whose experiments are finished.")] = True,
-    show: Annotated[bool, Option("--list", help="List the queue with what became of each experiment, and stop.")] = False,
-    dry_run: Annotated[bool, Option("--dry-run", help="Name what would be trained, in order, and stop.")] = False,
+    show: List = False, dry_run: DryRun = False,
     unpack: Unpack = None,
 ) -> None:  # fmt: skip
     """Train the book's experiments one after the other, within a budget of time.
 
-    Finished ones are skipped, an interrupted one goes on. Exit code 3: some are left, the same command goes on with them.
+    Finished ones are skipped, an interrupted one goes on. Exit code 3: some are left for the same command.
 
     Example: [cyan]ganseg queue --budget 9m --data-dir flowers=/data/flowers-102 --pack out[/cyan]
     """
@@ -112,7 +134,7 @@ def parse_budget(text: str | None) -> float | None:
 
 
 def parse_folders(pairs: list[str] | None) -> dict[str, Path]:
-    """`["flowers=/data/flowers-102"]` as a dictionary; UserError for another form or a folder that is not there."""
+    """`["flowers=/data/flowers-102"]` as a dictionary; UserError for another form or a missing folder."""
     folders = {}
     for pair in pairs or ():
         name, equals, folder = pair.partition("=")
