@@ -36,14 +36,8 @@ SMALL = {
 }
 
 
-def small(variant: str = "paper", **overrides: Any) -> Config:
-    return resolve(
-        "synthetic-bird",
-        variant,
-        "tiny",
-        3,
-        overrides=SMALL | {k.replace("__", "."): v for k, v in overrides.items()},
-    )
+def small(variant: str = "paper") -> Config:
+    return resolve("synthetic-bird", variant, "tiny", 3, overrides=SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The benchmark's plain formulation computes what the released variant computes, and steps as the released code does."""
+"""The benchmark's plain formulation computes what variant `released` does, and steps as the released code."""
 
 from __future__ import annotations
 

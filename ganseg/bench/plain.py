@@ -26,12 +26,14 @@ FORM = {
     "adain_norm": "batch",
     "rgb_crop": "before",
     "rgb_activation": True,
+    "use_points": True,
+    "separate_background": True,
 }
 
 
 def check(config: GeneratorConfig) -> None:
     """UserError where `config` asks for equations that are not the released code's."""
-    other = [name for name, value in FORM.items() if getattr(config, name) != value]
+    other = [name for name, value in FORM.items() if getattr(config, name, value) != value]
     if other:
         raise UserError(
             "the plain formulation is the released code's: it needs "
