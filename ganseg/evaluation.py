@@ -1,110 +1,155 @@
-"""Evaluating a segmentation network on held-out images: every metric that the data's labels allow (section 4.1)."""
+"""Evaluating a segmentation network on held-out images: every score that the labels allow (section 4.1)."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ganseg import metrics
+from ganseg import metrics, protocols
 from ganseg.config import Config
 from ganseg.data import Split, load
 from ganseg.devices import Fabric
+from ganseg.errors import UserError
+from ganseg.protocols import Protocol
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
 
-REGRESSION_IMAGES = 2000  # training images with keypoints that the landmark regression is fitted on
 EQUIVARIANCE_IMAGES = 200
+# a score, and why it is not there when it is not
+NEEDED = {
+    "iou": "no foreground masks: IoU is not measured",
+    "nmi_all": "no part masks: NMI and ARI over pixels are not measured",
+    "nmi_keypoints": "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are not measured",
+}
+
+
+class Found(NamedTuple):
+    """What the network finds in N images of S x S pixels."""
+
+    labels: np.ndarray  # (N, S, S) uint8, the most likely of K + 1 labels, background 0
+    centres: np.ndarray  # (N, K, 2), centres of mass of the soft masks, (x, y) in pixels
+
+
+def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric, batch: int = 100) -> Tensor:
+    """Part probabilities (N, K + 1, S, S), background first, of uint8 `images` (N, S, S, 3)."""
+    return torch.cat(list(_predictions(segmenter, images, fabric, batch)))
+
+
+def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric, batch: int = 100) -> Found:
+    """Labels and part centres of uint8 `images` (N, S, S, 3), a batch in memory at a time."""
+    labels, centres = [], []
+    for probabilities in _predictions(segmenter, images, fabric, batch):
+        labels.append(probabilities.argmax(dim=1).numpy().astype(np.uint8))
+        centres.append(metrics.part_centres(probabilities[:, 1:].numpy()))
+    return Found(np.concatenate(labels), np.concatenate(centres))
 
 
 @torch.no_grad()
-def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric, batch: int = 100) -> Tensor:
-    """Part probabilities (N, K + 1, S, S), background first, of uint8 `images` (N, S, S, 3)."""
+def _predictions(segmenter: Segmenter, images: np.ndarray, fabric: Fabric, batch: int) -> Iterator[Tensor]:
     segmenter.eval()
-    chunks = []
-    with fabric.autocast():
-        for start in range(0, len(images), batch):
-            block = torch.from_numpy(np.array(images[start:start + batch])).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            chunks.append(segmenter.probabilities(to_unit(block, fabric.device)).cpu())
-    return torch.cat(chunks)
+    for start in range(0, len(images), batch):
+        block = torch.from_numpy(np.array(images[start : start + batch])).permute(0, 3, 1, 2)  # (B, 3, S, S)
+        with fabric.autocast():
+            yield segmenter.probabilities(to_unit(block, fabric.device)).cpu().float()
 
 
-def held_out(config: Config, data_dir: str | Path | None, cache_dir: str | Path | None = None) -> Split:
-    """The images that headline numbers are measured on.
+def held_out(config: Config, data_dir: str | Path | None, cache_dir: str | Path | None = None,
+             protocol: Protocol | None = None) -> Split:  # fmt: skip
+    """The images that numbers are measured on: those of `protocol`, by default the paper's."""
+    protocol = protocol or Protocol.of(config.data.name, data_dir)
+    return load(config.data.name, protocol.split, config.data.size, data_dir=data_dir, cache_dir=cache_dir,
+                limit=config.data.test_limit or None)  # fmt: skip
 
-    The paper's test split; for Flowers with trimaps instead of the publisher's masks, test and validation split together, because
-    only some of their images have one.
+
+def regression_images(config: Config, test: Split, protocol: Protocol, data_dir: str | Path | None,
+                      cache_dir: str | Path | None = None) -> Split:  # fmt: skip
+    """The images with keypoints that landmark regressions are fitted on, without those of `test`.
+
+    UserError where none is left.
     """
-    trimaps = config.data.name == "flowers" and not (Path(data_dir or ".") / "segmim").is_dir()
-    split = "test+val" if trimaps else "test"
-    return load(config.data.name, split, config.data.size, data_dir=data_dir, cache_dir=cache_dir, limit=config.data.test_limit or None)
+    train = load(config.data.name, protocol.regression, config.data.size, data_dir=data_dir,
+                 cache_dir=cache_dir, limit=config.data.train_limit or None)  # fmt: skip
+    scored = set(test.names)
+    chosen = [i for i, name in enumerate(train.names) if name not in scored]
+    if not chosen:
+        raise UserError(f"all images of split {protocol.regression} are among those that are scored; "
+                        "--regression names the split that keypoints are regressed on")  # fmt: skip
+    return _subset(train, chosen[: protocol.regression_images or None])
 
 
-def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-             cache_dir: str | Path | None = None) -> dict[str, Any]:
-    """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent."""
-    test = held_out(config, data_dir, cache_dir)
-    probabilities = predict(segmenter, test.images, fabric)
-    labels = probabilities.argmax(dim=1).numpy().astype(np.uint8)
-    values = usage(labels, config.generator.parts) | coverage(labels, test) | {"test_images": len(test)}
-    if test.parts is not None:
-        for over in ("foreground", "both"):
-            nmi, ari = metrics.nmi_ari(labels, test.parts, over)
-            values |= {f"nmi_{over}": nmi, f"ari_{over}": ari}
+def _subset(split: Split, chosen: list[int]) -> Split:
+    """The `chosen` images and their labels; the first ones stay memory-mapped."""
+    first = chosen == list(range(len(chosen)))
+    rows = slice(0, len(chosen)) if first else np.array(chosen, np.int64)
+    names = ("images", "foreground", "parts", "keypoints", "visible")
+    taken = {name: getattr(split, name)[rows] for name in names if getattr(split, name) is not None}
+    return dataclasses.replace(split, names=tuple(split.names[i] for i in chosen), **taken)
+
+
+def evaluate(
+    config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
+    protocol: Protocol | None = None, cache_dir: str | Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
+
+    `protocol`: by default the paper's for the data set, `Protocol.of`.
+    """
+    protocol = protocol or Protocol.of(config.data.name, data_dir)
+    test = held_out(config, data_dir, cache_dir, protocol)
+    found = find_parts(segmenter, test.images, fabric)
+    values = usage(found.labels, config.generator.parts) | {"test_images": len(test)}
+    values |= protocols.coverage(found.labels, test.foreground, protocol)
+    values |= protocols.agreement(found.labels, test)
     if test.keypoints is not None:
-        train = load(config.data.name, "train", config.data.size, data_dir=data_dir, cache_dir=cache_dir,
-                     limit=config.data.train_limit or None)
-        values |= landmarks(segmenter, fabric, probabilities, test, train)
-    values["equivariance_error"] = metrics.equivariance_error(
-        lambda images: predict(segmenter, images, fabric).argmax(dim=1).numpy(), np.asarray(test.images[:EQUIVARIANCE_IMAGES]))
+        train = regression_images(config, test, protocol, data_dir, cache_dir)
+        centres = find_parts(segmenter, train.images, fabric).centres
+        values |= protocols.landmarks(train, centres, test, found.centres, protocol)
+        values["regression_images"] = len(train)
+    some = np.asarray(test.images[:EQUIVARIANCE_IMAGES])
+    for name, error in (("equivariance_error", metrics.equivariance_error),
+                        ("equivariance_error_affine", metrics.affine_equivariance_error)):  # fmt: skip
+        values[name] = error(lambda images: find_parts(segmenter, images, fabric).labels, some)
     return {name: _plain(value) for name, value in values.items()}
+
+
+def regress_keypoints(
+    config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
+    protocol: Protocol | None = None, cache_dir: str | Path | None = None,
+) -> tuple[Split, np.ndarray]:  # fmt: skip
+    """The scored images, and keypoints (N, J, 2) in pixels that part centres predict there; for pictures."""
+    protocol = protocol or Protocol.of(config.data.name, data_dir)
+    test = held_out(config, data_dir, cache_dir, protocol)
+    train = regression_images(config, test, protocol, data_dir, cache_dir)
+    centres = [find_parts(segmenter, split.images, fabric).centres for split in (train, test)]
+    return test, protocols.predicted_keypoints(train, *centres, protocol)
+
+
+def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
+    """What `evaluate` could not measure and for want of what, a sentence each."""
+    said = [why for name, why in NEEDED.items() if name not in values]
+    if "nmi_keypoints" in values and "taichi_mae" not in values:
+        splits = f"split {protocol.regression} and split {protocol.split}"
+        said.append(f"no keypoint is visible in both {splits}: landmark errors and MAE are not measured")
+    elif "taichi_mae" in values and "landmark_error" not in values and protocol.normaliser != "taichi":
+        lacking = {"object": "no foreground masks", "inter-ocular": "keypoints 0 and 1 are no eyes"}
+        error = f"the landmark error with normaliser {protocol.normaliser}"
+        said.append(f"{lacking[protocol.normaliser]}: {error} is not measured")
+    return said
 
 
 def usage(labels: np.ndarray, parts: int) -> dict[str, Any]:
     """How the K parts are used: fraction of images, mean area, fragments."""
-    values = {"foreground_fraction": metrics.foreground_fraction(labels), "part_usage": metrics.part_usage(labels, parts),
-              "part_areas": metrics.part_areas(labels, parts)}
+    values = {"foreground_fraction": metrics.foreground_fraction(labels)}
+    values["part_usage"] = metrics.part_usage(labels, parts)
+    values["part_areas"] = metrics.part_areas(labels, parts)
     fragments = metrics.components_per_part(labels, parts)
     return values | ({"components_per_part": fragments} if np.isfinite(fragments) else {})
-
-
-def coverage(labels: np.ndarray, test: Split) -> dict[str, float]:
-    """Foreground IoU (Tables 2 and 3) over the images that have a mask, and of the best constant mask."""
-    if test.foreground is None:
-        return {}
-    known = (np.asarray(test.foreground) == 1).any(axis=(1, 2))
-    truth, labels = np.asarray(test.foreground)[known], labels[known]
-    return {"iou": metrics.mean_iou(labels, truth), "iou_dataset": metrics.dataset_iou(labels, truth),
-            "iou_constant_mask": metrics.best_constant_mask(truth)[1], "iou_images": int(known.sum())}
-
-
-def landmarks(segmenter: Segmenter, fabric: Fabric, probabilities: Tensor, test: Split, train: Split) -> dict[str, float]:
-    """Landmark regression from part centres (section 4.1), in units of the object's size: the root of its bounding box's area."""
-    chosen = slice(0, REGRESSION_IMAGES)
-    of_train = metrics.part_centres(predict(segmenter, train.images[chosen], fabric)[:, 1:].numpy())
-    of_test = metrics.part_centres(probabilities[:, 1:].numpy())
-    sizes = object_sizes(test)
-    common = {"normaliser": sizes, "size": test.size, "train_visible": train.visible[chosen], "test_visible": test.visible}
-    errors = {origin: metrics.landmark_regression(of_train, train.keypoints[chosen], of_test, test.keypoints, origin=origin, **common)
-              for origin in ("released", "centred", "affine")}
-    mean = metrics.mean_predictor_error(train.keypoints[chosen], test.keypoints, **common)
-    return {"landmark_error": errors["released"], "landmark_error_centred": errors["centred"],
-            "landmark_error_affine": errors["affine"], "landmark_error_mean": mean, "landmark_error_ratio": errors["released"] / mean}
-
-
-def object_sizes(split: Split) -> np.ndarray:
-    """(N,) root of the area of the foreground's bounding box, in pixels; at least 1."""
-    rows, columns = (np.asarray(split.foreground) == 1).any(axis=2), (np.asarray(split.foreground) == 1).any(axis=1)
-    return np.sqrt(np.maximum(_extent(rows) * _extent(columns), 1))
-
-
-def _extent(occupied: np.ndarray) -> np.ndarray:
-    """(N, S) booleans -> (N,) distance from the first to the last True, both included; 0 where none is."""
-    first, last = occupied.argmax(axis=1), occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
-    return np.where(occupied.any(axis=1), last - first, 0)
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,8 @@ GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
 class Experiment:
     """(data set, variant, K, seed, scale), and settings on top; see `ganseg.scales` for what they resolve to.
 
-    `parts` None is the data set's usual K. `data_dir` says where the data lies and is not part of the experiment's identity.
+    `parts` None is the data set's usual K. `data_dir` says where the data lies and is not part of the experiment's identity,
+    but for `folder`: other images, another experiment.
     """
 
     data: str = "synthetic-bird"
@@ -53,10 +54,14 @@ class Experiment:
         """The resolved configuration."""
         return resolve(self.data, self.variant, self.scale, self.parts, self.seed, dict(self.overrides))
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
-        """Hash of the configuration and of the code that can change its numbers."""
+        """Hash of the configuration, of the code that can change its numbers, and of which images are in a `folder`."""
         text = json.dumps(self.config.to_dict(), sort_keys=True) + code_hash(self.data)
+        if self.data == "folder" and self.data_dir:
+            from ganseg.data.folder import content_key
+
+            text += content_key(self.data_dir)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
@@ -71,7 +76,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished experiment, read from its directory."""
+    """A finished experiment, read from its directory; or an imported one, which has no metrics until it is evaluated."""
 
     directory: Path
 
@@ -81,7 +86,7 @@ class Run:
         directory = Path(directory)
         if not (directory / CONFIG).exists():
             raise UserError(f"{directory} is not a run: it has no {CONFIG}")
-        if not (directory / METRICS).exists():
+        if not (directory / METRICS).exists() and not cls(directory).imported:
             raise UserError(f"{directory} is not finished: it has no {METRICS}; the `ganseg train` command that began it goes on with it")
         return cls(directory)
 
@@ -92,8 +97,8 @@ class Run:
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
-        """All measured numbers."""
-        return read_json(self.directory / METRICS)
+        """All measured numbers; none for an imported run that was not evaluated."""
+        return read_json(self.directory / METRICS) if (self.directory / METRICS).exists() else {}
 
     @functools.cached_property
     def provenance(self) -> dict[str, Any]:
@@ -106,6 +111,11 @@ class Run:
         import pandas as pd
 
         return pd.read_csv(self.directory / HISTORY)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the run was made of released files (`ganseg import-released`) instead of trained."""
+        return (self.directory / PROVENANCE).exists() and "imported" in self.provenance
 
     @property
     def has_weights(self) -> bool:
@@ -124,6 +134,9 @@ class Run:
         from ganseg.checkpoints import load_weights
         from ganseg.segmenter import Segmenter
 
+        if self.imported and not (self.directory / SEGMENTER).exists():
+            raise UserError(f"{self.directory} was imported without a segmentation network; "
+                            "`ganseg import-released` takes it with --segmenter FILE")
         return load_weights(self.directory / SEGMENTER, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
 
 

@@ -1,4 +1,4 @@
-"""Metrics: IoU, NMI and ARI, part usage, fragmentation, equivariance; from `ganseg.landmarks`, the landmarks.
+"""Metrics: IoU, NMI and ARI, part usage, fragmentation; landmarks and equivariance from files of their own.
 
 Label maps are integers (N, H, W): background 0, parts 1..K; in ground truth 255 means ignore. A foreground
 mask is a label map whose only part is 1. NumPy in, NumPy or float out; fractions, not per cent.
@@ -6,12 +6,12 @@ mask is a label map whose only part is 1. NumPy in, NumPy or float out; fraction
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
+from ganseg.equivariance import affine_equivariance_error, equivariance_error
 from ganseg.errors import UserError
 from ganseg.landmarks import (
     landmark_regression,
@@ -22,12 +22,15 @@ from ganseg.landmarks import (
 )
 
 __all__ = [
+    "affine_equivariance_error",
     "best_constant_mask",
+    "better_side",
     "components_per_part",
     "dataset_iou",
     "equivariance_error",
     "foreground_fraction",
     "iou_per_image",
+    "keypoint_nmi_ari",
     "landmark_regression",
     "mean_iou",
     "mean_predictor_error",
@@ -65,6 +68,16 @@ def dataset_iou(prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None
     """IoU with the pixels of all images pooled, so that large objects weigh more; 0 without foreground."""
     intersection, union = _overlap(prediction, truth, ignore)
     return float(intersection.sum() / max(union.sum(), 1))
+
+
+def better_side(prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None = 255) -> np.ndarray:
+    """Foregrounds (N, H, W) of 0 and 1: the predicted one or its complement, whichever has the higher IoU.
+
+    The oracle of ReDO (Chen et al. 2019), whose two regions have no names: the truth chooses in each image.
+    """
+    sides = [np.asarray(prediction) > 0, np.asarray(prediction) == 0]
+    mask, complement = (iou_per_image(side, truth, ignore=ignore) for side in sides)
+    return np.where((complement > mask)[:, None, None], sides[1], sides[0]).astype(np.uint8)
 
 
 def best_constant_mask(
@@ -121,12 +134,25 @@ def nmi_ari(
         chosen &= prediction > 0
     if not chosen.any():
         return 0.0, 0.0
-    rows, columns = truth[chosen].astype(np.int64), prediction[chosen].astype(np.int64)
-    width = int(columns.max()) + 1
-    counts = np.bincount(rows * width + columns, minlength=(int(rows.max()) + 1) * width)
-    table = counts.reshape(-1, width)  # (true labels, predicted labels), pixels
-    table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
-    return _nmi(table), _ari(table)
+    return _agreement(truth[chosen], prediction[chosen])
+
+
+def keypoint_nmi_ari(
+    labels: np.ndarray, keypoints: np.ndarray, visible: np.ndarray | None = None
+) -> tuple[float, float]:
+    """NMI and ARI of the label at each visible keypoint against which keypoint it is, pooled over all images.
+
+    labels (N, H, W), the background being one more cluster; keypoints (N, J, 2) as (x, y) in pixels, read at
+    the nearest pixel; visible (N, J), all by default. (0, 0) where none is visible. Later work on CUB has it.
+    """
+    labels, keypoints = np.asarray(labels), np.asarray(keypoints)
+    if keypoints.ndim != 3 or len(labels) != len(keypoints):
+        raise UserError(f"labels are {labels.shape}, keypoints {keypoints.shape}; not (N, H, W), (N, J, 2)")
+    chosen = np.ones(keypoints.shape[:2], bool) if visible is None else np.asarray(visible, bool)
+    image, identity = np.nonzero(chosen)  # (M,) each
+    last = np.array(labels.shape[:0:-1]) - 1  # of x and y
+    x, y = np.clip(np.rint(keypoints[chosen]).astype(np.int64), 0, last).T
+    return _agreement(identity, labels[image, y, x]) if len(image) else (0.0, 0.0)
 
 
 def part_areas(labels: np.ndarray, parts: int) -> np.ndarray:
@@ -171,32 +197,6 @@ def components_per_part(labels: np.ndarray, parts: int, minimum_area: float = SP
     return float(counts[counts > 0].mean()) if (counts > 0).any() else float("nan")
 
 
-def equivariance_error(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    shifts: Sequence[tuple[int, int]] = ((4, 0), (-4, 0), (0, 4), (0, -4)),
-    measure: Literal["iou", "centres"] = "iou",
-) -> float:
-    """How far predict(shift(image)) is from shift(predict(image)); 0 is translation equivariance.
-
-    images (N, H, W, C); each shift is (dx, dy) in whole pixels, and the pixels it uncovers repeat the edge.
-    Both sides are compared on the pixels that image and shifted image share. The mean over shifts of:
-    "iou": 1 - IoU, averaged over images and parts seen on either side; predict returns labels (N, H, W). An
-        all-background prediction is perfectly equivariant (0): read it beside the foreground fraction.
-    "centres": distance of the part centres in pixels; predict returns part probabilities (N, K, H, W).
-    """
-    if measure not in ("iou", "centres"):
-        raise UserError(f"measure is {measure!r}; it must be 'iou' or 'centres'")
-    compare = _disagreement if measure == "iou" else _centre_distance
-    images = np.asarray(images)
-    before = np.asarray(predict(images))
-    errors = []
-    for dx, dy in shifts:
-        after = np.asarray(predict(_shifted(images, dx, dy)))
-        errors.append(compare(_overlapping(before, -dx, -dy), _overlapping(after, dx, dy)))
-    return float(np.mean(errors))
-
-
 def _label_maps(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape or truth.ndim != 3:
@@ -212,6 +212,16 @@ def _overlap(prediction: np.ndarray, truth: np.ndarray, ignore: int | None) -> t
     counted = np.ones(truth.shape, dtype=bool) if ignore is None else truth != ignore
     ours, theirs = prediction > 0, truth > 0
     return (ours & theirs & counted).sum(axis=(1, 2)), ((ours | theirs) & counted).sum(axis=(1, 2))
+
+
+def _agreement(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
+    """NMI and ARI of two labellings (M,) by non-negative integers."""
+    rows, columns = truth.astype(np.int64), prediction.astype(np.int64)
+    width = int(columns.max()) + 1
+    counts = np.bincount(rows * width + columns, minlength=(int(rows.max()) + 1) * width)
+    table = counts.reshape(-1, width)  # (true labels, predicted labels), pixels
+    table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
+    return _nmi(table), _ari(table)
 
 
 def _areas(labels: np.ndarray, parts: int) -> np.ndarray:
@@ -242,32 +252,3 @@ def _ari(table: np.ndarray) -> float:
     expected = rows * columns / total if total else 0.0
     maximum = (rows + columns) / 2
     return 1.0 if maximum == expected else float((together - expected) / (maximum - expected))
-
-
-def _shifted(images: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """Images (N, H, W, C) moved dx to the right and dy down, edges repeated."""
-    rows = np.clip(np.arange(images.shape[1]) - dy, 0, images.shape[1] - 1)
-    columns = np.clip(np.arange(images.shape[2]) - dx, 0, images.shape[2] - 1)
-    return images[:, rows][:, :, columns]
-
-
-def _overlapping(maps: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """The rows and columns of maps (..., H, W) that a shift by (dx, dy) has filled with known pixels."""
-    height, width = maps.shape[-2:]
-    if abs(dx) >= width or abs(dy) >= height:
-        raise UserError(f"a shift by {(dx, dy)} leaves nothing to compare of {width} x {height} pixels")
-    return maps[..., max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
-
-
-def _disagreement(before: np.ndarray, after: np.ndarray) -> float:
-    """1 - IoU over all (image, part) pairs of label maps (N, H, W) where either side shows the part."""
-    values = []
-    for k in range(1, int(max(before.max(), after.max())) + 1):
-        union = ((before == k) | (after == k)).sum(axis=(1, 2))  # (N,)
-        common = ((before == k) & (after == k)).sum(axis=(1, 2))
-        values.append(1 - common[union > 0] / union[union > 0])
-    return float(np.concatenate(values).mean()) if values else 0.0
-
-
-def _centre_distance(before: np.ndarray, after: np.ndarray) -> float:
-    return float(np.linalg.norm(part_centres(before) - part_centres(after), axis=-1).mean())

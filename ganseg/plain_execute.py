@@ -174,8 +174,8 @@ def bundle(value: Any) -> dict[str, Any]:
 def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] | None = None) -> Node:
     """Execute the notebook at `path`, in its folder, and write it with its provenance to `output`.
 
-    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError with its
-    number and the exception's last line, and leaves the notebook up to there beside `output` as `*.failed.ipynb`.
+    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError with
+    its number and the exception's last line; what came before stays beside `output` as `*.failed.ipynb`.
     """
     notebook, folder, output = read(path), Path(path).resolve().parent, Path(output).resolve()
     values = notebooks.resolve(notebook, parameters or {})

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 # What cannot change a number: presentation, and what is in the key already as the resolved configuration.
 HARMLESS = {"__init__", "__main__", "book", "checkpoints", "cli", "config", "errors", "experiments", "figures", "files", "inference",
-            "notebooks", "paths", "pictures", "provenance", "registry", "released", "reported", "scales", "tables"}
+            "notebooks", "paths", "pictures", "provenance", "registry", "released", "released_files", "released_runs", "reported", "scales",
+            "sizes", "tables"}
 # One file a data set: those of other data sets do not count.
-READERS = {"bird": "synthetic-bird", "face": "synthetic-face", "flowers": "flowers", "folder": "folder"}
+READERS = {"bird": "synthetic-bird", "face": "synthetic-face", "flowers": "flowers", "folder": "folder",
+           "folder_labels": "folder"}
 
 
 @cache

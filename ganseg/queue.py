@@ -78,7 +78,7 @@ class Worker:
         return self.budget - (time.monotonic() - self.start)
 
     def work(self, queue: Sequence[Experiment]) -> None:
-        """Finish what can be finished. OutOfTime when the budget ends before the queue; the next call goes on."""
+        """Finish what can be finished. OutOfTime: the budget ended first; the next call goes on."""
         from ganseg.loop import OutOfTime
 
         done, remaining = (
@@ -126,8 +126,8 @@ class Worker:
         reserve = self.evaluation(experiment) + self.seconds_packing
         if self.left <= reserve:
             raise OutOfTime(
-                f"{experiment.name} was not begun: {max(0, self.left):.0f} s are left, and evaluating and packing "
-                f"it take {reserve:.0f} s; the same command goes on with it"
+                f"{experiment.name} was not begun: {max(0, self.left):.0f} s are left, and evaluating and "
+                f"packing it take {reserve:.0f} s; the same command goes on with it"
             )
         self.say(
             f"{state(experiment, self.results)}: {experiment.name}, {self.left - reserve:.0f} s to train and "

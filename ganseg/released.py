@@ -6,16 +6,25 @@ last; the mapping permutes weights so that ours, in (x, y) and background first,
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ganseg.config import GeneratorConfig
+from ganseg.config import GeneratorConfig, SegmenterConfig
 from ganseg.errors import UserError
 from ganseg.generator import Generator
+from ganseg.segmenter import Segmenter
 
 COMPUTED = "init_extend_coord"  # the released code stores its grid; ours is computed
+MARGIN = 10  # pixels that the released code keeps around the image
+SHIPPED = {4: (32, 32, 64, 128), 6: (32, 32, 64, 64, 128, 128)}  # number of blocks -> their sizes
+ANCHORS = {  # dimensions of the tensors that tell the architecture
+    "keypoints_embedding.weight": 2, "gen_keypoints_layer.0.model.0.weight": 2, COMPUTED: 3,
+    "adain_blocks.0.spade1.conv.weight": 2, "adain_blocks.0.conv1.weight": 4, "conv.0.weight": 4,
+}  # fmt: skip
 ENCODINGS = ("mask_generator.start", "foreground_generator.start", "background_generator.start")
 RENAMED = [  # our part of a name -> the released one, applied in this order
     (r"^point_generator\.constant$", "keypoints_embedding.weight"),
@@ -47,6 +56,95 @@ def released_name(name: str, config: GeneratorConfig) -> str:
     return name
 
 
+def infer_generator(
+    released: dict[str, Tensor], sizes: Sequence[int] | None = None, cone: bool = True
+) -> GeneratorConfig:
+    """Configuration of a released generator: what shapes tell, the rest as the released code fixes it.
+
+    Shapes do not tell where the blocks double their size, nor which heatmap is used. `sizes`: of the blocks;
+    by default one of the two that were released, or doubling at every block. `cone`: use_linear=1, as in all
+    that was released; otherwise the Gaussian. UserError names tensors that are missing or of another shape.
+    """
+    _check_anchors(released)
+    parts, embedding = released["keypoints_embedding.weight"].shape
+    layers, blocks = _indices(released, "gen_keypoints_layer"), _indices(released, "adain_blocks")
+    last = f"gen_keypoints_layer.{layers[-1]}.weight"
+    coordinates = released[last].shape[0]
+    if coordinates % (2 * parts):
+        raise UserError(f"{last} gives {coordinates} coordinates, which are not (x, y) of points of {parts} "
+                        "parts (keypoints_embedding.weight)")  # fmt: skip
+    return GeneratorConfig(
+        parts=parts, points_per_part=coordinates // (2 * parts), embedding_dim=embedding, margin=MARGIN,
+        noise_dim=released["gen_keypoints_layer.0.model.0.weight"].shape[1],
+        block_sizes=block_sizes(len(blocks), start_size(released), sizes),
+        block_widths=tuple(released[f"adain_blocks.{i}.conv1.weight"].shape[1] for i in blocks),
+        spade_hidden=released["adain_blocks.0.spade1.conv.weight"].shape[0],
+        point_layers=len(layers), appearance_layers=len(_indices(released, "gen_keypoints_embedding_noise")),
+        point_squash="tanh", point_divisor=20.0, point_spread=1.0,
+        part_scale="mean_abs" if cone else "distance_variance",
+        heatmap="cone" if cone else "gaussian_unsquared",
+        grid="endpoints", background_shift="horizontal", adain_norm="batch",
+        rgb_crop="before", rgb_activation=True, rgb_layers=len(_indices(released, "conv")),
+        rgb_kernel=released["conv.0.weight"].shape[-1],
+    )  # fmt: skip
+
+
+def _check_anchors(released: dict[str, Tensor]) -> None:
+    """Refuse to guess an architecture from tensors that are not there."""
+    wanted = ANCHORS | {f"adain_blocks.{i}.conv1.weight": 4 for i in _indices(released, "adain_blocks")}
+    wanted |= {f"gen_keypoints_layer.{i}.weight": 2 for i in _indices(released, "gen_keypoints_layer")[-1:]}
+    faults = [f"missing: {name}" for name in wanted if name not in released]
+    shapes = {name: tuple(released[name].shape) for name in wanted if name in released}
+    faults += [f"{name} has the shape {shape}, not {wanted[name]} dimensions"
+               for name, shape in shapes.items() if len(shape) != wanted[name]]  # fmt: skip
+    if faults:
+        raise UserError("this is not a released generator:\n  " + "\n  ".join(faults))
+
+
+def start_size(released: dict[str, Tensor]) -> int:
+    """H_0, from the grid with its margin that the released code stores, (1, (H_0 + 20)^2, 2)."""
+    pixels = released[COMPUTED].shape[1]
+    side = math.isqrt(pixels)
+    if side * side != pixels or side <= 2 * MARGIN:
+        raise UserError(f"{COMPUTED} holds {pixels} positions, which are no square with a margin of {MARGIN}")
+    return side - 2 * MARGIN
+
+
+def block_sizes(blocks: int, start: int, given: Sequence[int] | None = None) -> tuple[int, ...]:
+    """Sizes of the blocks: `given` where number and first size fit, by default those that were released."""
+    if given is None:
+        known = SHIPPED.get(blocks, ())
+        return known if known[:1] == (start,) else tuple(start * 2**i for i in range(blocks))
+    if len(given) != blocks or given[0] != start:
+        said = ",".join(map(str, given))
+        raise UserError(f"feature_map_sizes is {said}, but the checkpoint has {blocks} blocks that begin at "
+                        f"{start} pixels (adain_blocks, {COMPUTED})")  # fmt: skip
+    return tuple(given)
+
+
+def _indices(released: dict[str, Tensor], module: str) -> list[int]:
+    """The numbers that follow `module` in the names, in order."""
+    return sorted({int(m[1]) for name in released if (m := re.match(rf"{module}\.(\d+)\.", name))})
+
+
+def convert_segmenter(
+    released: dict[str, Tensor], config: SegmenterConfig, parts: int
+) -> tuple[dict[str, Tensor], list[str]]:
+    """State dict of our `Segmenter(config, parts)`, and names of the auxiliary head, for training only.
+
+    Both codes have the background first. Raises UserError that lists every missing, unknown and wrongly
+    shaped tensor by its released name.
+    """
+    with torch.device("meta"):
+        wanted = Segmenter(config, parts).state_dict()
+    dropped = [name for name in released if name.startswith("model.aux_classifier.")]
+    kept = {name: tensor for name, tensor in released.items() if name not in dropped}
+    sources = {ours: ours.replace("network.", "model.", 1) for ours in wanted}
+    shapes = {theirs: tuple(wanted[ours].shape) for ours, theirs in sources.items()}
+    _check(kept, shapes, f"segmentation network of K = {parts}")
+    return {ours: released[theirs] for ours, theirs in sources.items()}, dropped
+
+
 def convert_generator(released: dict[str, Tensor], config: GeneratorConfig) -> dict[str, Tensor]:
     """State dict of our `Generator(config)` from the released generator's tensors, any dtype kept.
 
@@ -62,14 +160,17 @@ def convert_generator(released: dict[str, Tensor], config: GeneratorConfig) -> d
     return state
 
 
-def _check(released: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
+def _check(
+    released: dict[str, Tensor], shapes: dict[str, tuple[int, ...]],
+    what: str = "generator of this configuration",
+) -> None:
     """Compare names and shapes with those that are needed."""
     faults = [f"missing: {name}" for name in shapes if name not in released]
     faults += [f"unknown: {name}" for name in released if name not in shapes and name != COMPUTED]
     faults += [f"{name} has the shape {tuple(released[name].shape)}, this configuration needs {shape}"
                for name, shape in shapes.items() if name in released and tuple(released[name].shape) != shape]
     if faults:
-        raise UserError("these are not the tensors of a released generator of this configuration:\n  " + "\n  ".join(faults))
+        raise UserError(f"these are not the tensors of a released {what}:\n  " + "\n  ".join(faults))
 
 
 def _released_shape(ours: Tensor, name: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ganseg.config import Config
 from ganseg.errors import UserError
+from ganseg.sizes import settings_for_size
 
 Settings = dict[str, Any]
 
@@ -101,7 +102,10 @@ def variant_settings(variant: str) -> Settings:
 
 def resolve(data: str, variant: str, scale: str, parts: int | None = None, seed: int = 0,
             overrides: dict[str, Any] | None = None) -> Config:
-    """The configuration of an experiment: defaults, scale, data set, variant, K and seed, then `overrides`, the later winning."""
+    """The configuration of an experiment: defaults, scale, data set, variant, K and seed, then `overrides`, the later winning.
+
+    `data.size` among the overrides brings fitting blocks along, unless they name generator.block_sizes (`ganseg.sizes`).
+    """
     if scale not in SCALES:
         raise UserError(f"unknown scale {scale!r}; known are {', '.join(SCALES)}")
     parts = PARTS.get(data, 8) if parts is None else parts
@@ -109,4 +113,7 @@ def resolve(data: str, variant: str, scale: str, parts: int | None = None, seed:
     config = Config().replace(settings | {"data.name": data, "generator.parts": parts, "seed": seed})
     if config.losses.over_parts == "sum":
         config = config.replace({f"losses.{name}": getattr(config.losses, name) / parts for name in ("lambda_con", "lambda_area")})
-    return config.replace(overrides or {})
+    overrides = dict(overrides or {})
+    if "data.size" in overrides and "generator.block_sizes" not in overrides:
+        overrides = settings_for_size(config, overrides["data.size"]) | overrides
+    return config.replace(overrides)

@@ -9,6 +9,7 @@ A row of ours is a dict: `mean`, `std` and `n` over seeds, `scale`, `data`, `see
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -119,6 +120,22 @@ def our_row(runs: Sequence[Any], metric: str, *, factor: float = 1.0, **fields: 
             raise UserError(f"a row mixes runs of {key} {', '.join(sorted(found))}; make a row of each")
         row[key] = found.pop()
     return row | {"seeds": sorted(run.provenance["seed"] for run in runs)} | fields
+
+
+def grouped(runs: Iterable[Any], first: str = "") -> list[list[Any]]:
+    """Runs that differ in their seed only, together; the data set `first` and the best scale come first."""
+
+    def kind(run: Any) -> tuple[Any, ...]:
+        r = run.provenance
+        return r["data"] != first, -SCALES.index(r["scale"]), r["data"], r["variant"], r["parts"]
+
+    return [list(group) for _, group in itertools.groupby(sorted(runs, key=kind), key=kind)]
+
+
+def group_name(group: Sequence[Any]) -> str:
+    """Data set, scale, variant and K of runs that differ in their seed only."""
+    r = group[0].provenance
+    return f"{r['data']}, scale {r['scale']}, variant {r['variant']}, K = {r['parts']}"
 
 
 def provenance_line(runs: Iterable[Any]) -> str:

@@ -137,6 +137,47 @@ def test_evaluating_again_gives_the_same_metrics(run, tmp_path):
     assert "equivariance" in done.stdout
 
 
+def test_other_conventions_leave_the_metrics_and_go_to_a_file_of_their_own(run, tmp_path):
+    shutil.copytree(run, tmp_path / "copy")
+    before = (tmp_path / "copy" / "metrics.json").read_bytes()
+    done = ganseg("evaluate", tmp_path / "copy", "--origin", "affine", "--iou", "dataset", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    written = tmp_path / "copy" / "metrics-iou-dataset-origin-affine.json"
+    assert done.stdout.strip().endswith(str(written))
+    assert (tmp_path / "copy" / "metrics.json").read_bytes() == before
+    usual, other = json.loads(before), json.loads(written.read_text())
+    assert other["landmark_error"] == pytest.approx(usual["landmark_error_affine"], abs=1e-3)
+    assert other["iou"] == pytest.approx(usual["iou_dataset"], abs=1e-3)
+    assert other["protocol"] == {"origin": "affine", "iou": "dataset"}
+
+
+def test_what_has_no_labels_is_told_by_evaluate(run, tmp_path):
+    shutil.copytree(run, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    config["config"]["data"]["name"] = "folder"
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    random = np.random.default_rng(0)
+    for i in range(100):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "images" / f"{i}.png")
+    done = ganseg("evaluate", tmp_path / "copy", "--data-dir", tmp_path / "images", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "no foreground masks: IoU is not measured" in done.stderr
+    assert "no keypoints: landmark errors" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--origin", "corner"], "origin is 'corner'; it is one of released, centred, affine"),
+        (["--oracle", "min"], "oracle is 'min'; it is one of none, max"),
+        (["--split", "official-test"], "no split 'official-test'; it has train, val, test"),
+    ],
+)
+def test_unknown_conventions_are_told_with_the_known_ones(run, arguments, said):
+    assert said in mistaken("evaluate", run, "--device", "cpu", *arguments)
+
+
 def test_runs_are_listed_with_their_numbers_and_keys(trained, run):
     done = ganseg("runs", "--results", trained)
     assert done.exit_code == 0
@@ -248,7 +289,7 @@ def test_the_process_exits_with_2_and_one_line_for_a_mistake(tmp_path):
 def test_help_of_every_command_has_an_example_and_needs_no_torch():
     code = "import sys, ganseg.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-    for command in ("train", "segment", "sample", "evaluate", "runs"):
+    for command in ("train", "segment", "sample", "evaluate", "runs", "import-released"):
         done = ganseg(command, "--help")
         assert done.exit_code == 0
         assert f"Example: ganseg {command}" in plain(done.output), command

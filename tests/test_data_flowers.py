@@ -8,6 +8,7 @@ import scipy.io
 from PIL import Image
 
 from ganseg.data import load
+from ganseg.data.registry import check
 from ganseg.data.flowers import read_segmim, read_trimap
 from ganseg.errors import UserError
 
@@ -108,7 +109,7 @@ def test_new_segmentations_are_noticed(flowers, tmp_path):
 
 def test_what_is_missing_is_named(flowers, tmp_path):
     (flowers / "jpg" / "image_00003.jpg").unlink()
-    with pytest.raises(UserError, match=r"1 of the 3 train images are missing: image_00003.jpg"):
+    with pytest.raises(UserError, match=r"1 of the 3 train images are missing \(image_00003.jpg\)"):
         load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
     (flowers / "setid.mat").write_bytes(b"damaged")
     with pytest.raises(UserError, match="setid.mat cannot be read"):
@@ -122,6 +123,59 @@ def test_a_broken_photograph_is_named_not_skipped(flowers, tmp_path):
     (flowers / "jpg" / "image_00005.jpg").write_bytes(b"broken")
     with pytest.raises(UserError, match="image_00005.jpg"):
         load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+
+
+def test_the_report_counts_what_is_there(flowers):
+    add_segmim(flowers, range(1, 8))
+    report = check("flowers", flowers)
+    assert report.counts == {"train": 3, "test": 2, "val": 2}
+    assert report.expected == {"train": 6149, "test": 1020, "val": 1020}
+    assert report.labels == {"keypoints": 0, "foreground masks": 7, "trimaps": 0}
+    report.refuse()
+
+
+def test_partly_extracted_masks_are_refused_with_how_many(flowers, tmp_path):
+    add_segmim(flowers, [2, 6])
+    with pytest.raises(UserError, match=r"5 masks are missing of the 7 images \(segmim_00007.jpg"):
+        check("flowers", flowers).refuse()
+    with pytest.raises(UserError, match=r"1 masks are missing of the 2 images \(segmim_00005.jpg\)"):
+        load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+
+
+def test_oddities_are_reported(flowers, tmp_path):
+    (flowers / "jpg" / "image_00099.jpg").write_bytes(b"extra")
+    (flowers / "jpg" / ".DS_Store").write_bytes(b"")
+    Image.fromarray(photograph(5)[..., 0]).save(flowers / "jpg" / "image_00005.jpg")
+    report = check("flowers", flowers)
+    said = "\n".join(map(str, report.problems))
+    assert "1 files in jpg/ that setid.mat does not name (image_00099.jpg)" in said
+    assert "1 images are grey (image_00005.jpg)" in said and "IoU cannot be evaluated" in said
+    report.refuse()
+    image = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).images[1]
+    assert (image[..., :1] == image).all()
+
+
+def test_the_report_refuses_what_the_reader_refuses(flowers, tmp_path):
+    (flowers / "jpg" / "image_00003.jpg").unlink()
+    (flowers / "jpg" / "image_00005.jpg").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"(?s)1 of the 3 train images are missing.*1 files cannot be read"):
+        check("flowers", flowers).refuse()
+    assert len(load("flowers", "val", 16, data_dir=flowers, cache_dir=tmp_path)) == 2  # which has both
+    scipy.io.savemat(flowers / "setid.mat", {"tstid": [[1, 4]], "trnid": [[2]], "valid": [[6, 4]]})
+    with pytest.raises(UserError, match=r"1 image numbers twice in setid.mat \(4\)"):
+        check("flowers", flowers).refuse()
+    (flowers / "setid.mat").unlink()
+    with pytest.raises(UserError, match="setid.mat is missing"):
+        check("flowers", flowers).refuse()
+
+
+def test_the_report_of_the_real_flowers(shared):
+    root = shared / "data" / "flowers-102"
+    if not root.is_dir():
+        pytest.skip(f"no photographs at {root}")
+    report = check("flowers", root)
+    assert report.counts == report.expected and not report.problems
+    assert report.labels == {"keypoints": 0, "foreground masks": 0, "trimaps": 466}
 
 
 def test_the_real_flowers_have_the_papers_counts(shared, tmp_path):

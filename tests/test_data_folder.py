@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ganseg.data import decode, load
+from ganseg.data.registry import check
 from ganseg.data.decode import read_rgb
 from ganseg.data.folder import is_held_out, list_images
 from ganseg.errors import UserError
@@ -206,3 +207,176 @@ def test_broken_files_do_not_count_towards_the_minimum(tmp_path):
     with pytest.raises(UserError, match=r"found 70 images, \d\d of them unreadable; at least 64"):
         load("folder", "train", 16, data_dir=tmp_path, cache_dir=tmp_path / "c")
     assert not list((tmp_path / "c").iterdir())
+
+
+# Labels: masks/ and keypoints.csv.
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """70 images of 40 x 24 pixels; 00.png to 09.png have a mask of the right upper quarter, 00.png to 04.png two keypoints."""
+    root = tmp_path / "labelled"
+    (root / "masks" / "deep").mkdir(parents=True)
+    (root / "deep").mkdir()
+    mask = Image.fromarray(np.uint8([[0, 255], [0, 0]])).resize((40, 24), Image.Resampling.NEAREST)
+    for i in range(70):
+        quarters().save(root / ("deep" if i % 2 else "") / f"{i:02d}.png")
+        if i < 10:
+            mask.save(root / "masks" / ("deep" if i % 2 else "") / f"{i:02d}.png")
+    names = [f"{'deep/' if i % 2 else ''}{i:02d}.png" for i in range(5)]
+    rows = [f"{name},top right,39,0,1\n{name},bottom left,0,23,{int(name != '02.png')}" for name in names]
+    (root / "keypoints.csv").write_text("name,point,x,y,visible\n" + "\n".join(rows) + "\n")
+    return root
+
+
+def both_splits(root, cache, size=20):
+    return [load("folder", split, size, data_dir=root, cache_dir=cache) for split in ("train", "test")]
+
+
+def test_masks_are_labels_and_never_images(labelled, tmp_path):
+    splits = both_splits(labelled, tmp_path)
+    names = [name for split in splits for name in split.names]
+    assert len(names) == 70 and not any(name.startswith("masks") for name in names)
+    for split in splits:
+        for name, foreground in zip(split.names, split.foreground):
+            assert set(np.unique(foreground)) == ({0, 1} if int(name[-6:-4]) < 10 else {255})
+            if int(name[-6:-4]) < 10:
+                assert foreground[:10, 10:].all() and foreground.sum() == 100
+
+
+def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_path):
+    train, test = both_splits(labelled, tmp_path)
+    assert train.keypoint_names == test.keypoint_names == ("top right", "bottom left")
+    seen = {n: (k, v) for s in (train, test) for n, k, v in zip(s.names, s.keypoints, s.visible)}
+    points, visible = seen["00.png"]
+    np.testing.assert_allclose(
+        points, [[39.5 / 2 - 0.5, 0.5 * 20 / 24 - 0.5], [0.5 / 2 - 0.5, 23.5 * 20 / 24 - 0.5]], atol=1e-4
+    )
+    assert visible.all() and seen["02.png"][1].tolist() == [True, False] and not seen["10.png"][1].any()
+    assert sum(int(v.sum()) for _, v in seen.values()) == 9
+
+
+def test_labels_refer_to_the_upright_image(tmp_path):
+    root, exif = tmp_path / "photos", Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side: viewers turn it clockwise
+    (root / "masks").mkdir(parents=True)
+    upright = quarters((RED, GREEN, BLUE, WHITE), size=(24, 40))
+    for i in range(70):
+        upright.rotate(90, expand=True).save(root / f"{i}.JPG", quality=100, exif=exif)
+    Image.fromarray(np.uint8([[0, 255], [0, 0]])).resize((24, 40), Image.Resampling.NEAREST).save(
+        root / "masks" / "0.png"
+    )
+    (root / "keypoints.csv").write_text("name,x,y\n0.JPG,23,0\n")
+    splits = both_splits(root, tmp_path / "c", 16)
+    (found,) = [(s, s.names.index("0.JPG")) for s in splits if "0.JPG" in s.names]
+    split, i = found
+    x, y = split.keypoints[i, 0]
+    np.testing.assert_allclose([x, y], [23.5 * 16 / 24 - 0.5, 0.5 * 16 / 40 - 0.5], atol=1e-4)
+    assert close(split.images[i][0, 15], GREEN) and close(split.images[i][max(round(y), 0), round(x)], GREEN)
+    assert split.foreground[i][:8, 8:].all() and split.foreground[i].sum() == 64 and split.visible[i].all()
+
+
+def test_a_mask_of_the_unturned_image_is_refused(tmp_path):
+    root, exif = tmp_path / "photos", Image.Exif()
+    exif[0x0112] = 6
+    (root / "masks").mkdir(parents=True)
+    for i in range(70):
+        quarters(size=(40, 24)).save(root / f"{i}.jpg", exif=exif)
+    Image.new("L", (40, 24)).save(root / "masks" / "3.png")
+    with pytest.raises(
+        UserError, match="1 masks have another shape than their image .3.jpg: 24 x 40, mask 40 x 24"
+    ):
+        load("folder", "test", 16, data_dir=root, cache_dir=tmp_path / "c")
+
+
+def test_a_larger_mask_of_the_same_shape_fits(labelled, tmp_path):
+    Image.new("L", (80, 48), 255).save(labelled / "masks" / "00.png")
+    assert not [p for p in check("folder", labelled).problems if p.fatal]
+
+
+def test_images_that_differ_in_their_suffix_alone_have_masks_of_their_own_names(labelled, tmp_path):
+    quarters().save(labelled / "00.jpg")
+    with pytest.raises(UserError, match="2 images share a mask with another .00.jpg, 00.png"):
+        both_splits(labelled, tmp_path)
+    (labelled / "masks" / "00.png").rename(labelled / "masks" / "00.png.png")
+    assert check("folder", labelled).labels["foreground masks"] == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,x,y\n00.png,1,2\n", "1 columns are missing in keypoints.csv (name)"),
+        ("name,x,y\n00.png,1,left\n", "hold no numbers x, y, or a visible that is not 0 or 1 (line 2)"),
+        ("name,x,y\n00.png,1,\n", "hold no numbers x, y, or a visible that is not 0 or 1 (line 2)"),
+        (
+            "name,x,y,visible\n00.png,1,2,maybe\n",
+            "hold no numbers x, y, or a visible that is not 0 or 1 (line 2)",
+        ),
+        ("name,x,y\n00.png,1,2\n00.png,1,3\n", "1 lines of keypoints.csv name a point again (line 3)"),
+        ("name,x,y\nz.png,1,2\n", "1 names in keypoints.csv are no image of the folder (z.png)"),
+        ("", "1 file cannot be read"),
+    ],
+)
+def test_keypoints_that_cannot_be_used_are_refused_with_their_line(labelled, tmp_path, text, said):
+    (labelled / "keypoints.csv").write_text(text)
+    with pytest.raises(UserError) as caught:
+        both_splits(labelled, tmp_path)
+    assert said in str(caught.value)
+
+
+def test_the_report_counts_images_and_labels_and_advises(labelled):
+    quarters().save(labelled / "masks" / "none.png")
+    (labelled / "cut.jpg").write_bytes(b"no image")
+    (labelled / "b.tiff").touch()
+    quarters(size=(400, 90)).save(labelled / "wide.png")
+    with (labelled / "keypoints.csv").open("a") as file:
+        file.write("06.png,top right,40,0,1\nelse.png,top right,4,0,1\n")
+    report = check("folder", labelled)
+    assert sum(report.counts.values()) == 72 and set(report.counts) == {"train", "test"}
+    assert report.labels == {"foreground masks": 10, "keypoints": 5, "visible keypoints": 9}
+    said = "\n".join(map(str, report.problems))
+    for words in (
+        "1 images cannot be opened (cut.jpg)",
+        "formats that are not read (b.tiff)",
+        "images have a side below 32 pixels",
+        "as long as wide (wide.png)",
+        "72 images are few. The paper asks for more than 5,000",
+        "(none.png)",
+        "1 keypoints lie outside their (upright) image (06.png: top right)",
+        "no image of the folder (else.png)",
+    ):
+        assert words in said
+    assert not [p for p in report.problems if p.fatal]
+
+
+def test_the_report_of_too_few_images_is_fatal(tmp_path):
+    quarters().save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="1 images can be read. At least 64 are needed"):
+        check("folder", tmp_path).refuse()
+
+
+def test_few_images_are_warned_of_when_training_begins(many, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        load("folder", "test", 16, data_dir=many, cache_dir=tmp_path)
+        assert "are few" not in caplog.text
+        load("folder", "train", 16, data_dir=many, cache_dir=tmp_path)
+    assert "100 images are few. The paper asks for more than 5,000" in caplog.text
+
+
+def test_grey_palette_transparent_cmyk_and_upper_case_images_train_together(tmp_path):
+    root = tmp_path / "mixed"
+    root.mkdir()
+    modes = {"L": "PNG", "1": "png", "P": "Png", "RGBA": "PNG", "CMYK": "JPG", "RGB": "JPEG"}
+    for i in range(72):
+        mode, suffix = list(modes.items())[i % 6]
+        quarters().convert(mode).save(root / f"{i}.{suffix}")
+    train, test = both_splits(root, tmp_path / "c", 16)
+    assert len(train) + len(test) == 72 and train.images.shape[1:] == (16, 16, 3)
+
+
+def test_a_new_mask_is_seen_in_spite_of_the_cache(labelled, tmp_path):
+    before = both_splits(labelled, tmp_path)
+    Image.new("L", (40, 24), 255).save(labelled / "masks" / "20.png")
+    after = both_splits(labelled, tmp_path)
+    known = [sum(int((s.foreground != 255).any(axis=(1, 2)).sum()) for s in pair) for pair in (before, after)]
+    assert known == [10, 11]

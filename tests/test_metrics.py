@@ -332,3 +332,62 @@ def test_a_predictor_that_ignores_the_image_is_not_equivariant():
 def test_a_shift_as_large_as_the_image_is_refused():
     with pytest.raises(UserError, match="leaves nothing to compare"):
         metrics.equivariance_error(brightness_parts, np.zeros((1, 8, 8, 3), dtype=np.uint8), shifts=[(8, 0)])
+
+
+def test_turns_and_scalings_move_a_pixelwise_prediction_along():
+    images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
+    images[:, 6:20, 4:18, 0] = 255  # off the centre
+    assert metrics.affine_equivariance_error(brightness_parts, images) < 0.1
+    quarter = metrics.affine_equivariance_error(brightness_parts, images, [(90, 1.0)])
+    assert quarter == pytest.approx(0, abs=1e-6)
+
+
+def test_an_image_turns_clockwise():
+    images = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    images[0, 0, 0] = 200  # a quarter to the right brings the top-left corner to the top right
+    seen = []
+
+    def watch(batch):
+        seen.append(batch)
+        return brightness_parts(batch)
+
+    metrics.affine_equivariance_error(watch, images, [(90, 1.0)])
+    assert seen[1][0, 0, 7].tolist() == [200, 200, 200]
+
+
+def test_a_fixed_prediction_does_not_turn_along():
+    fixed = lambda images: np.pad(np.ones((len(images), 4, 16), int), ((0, 0), (2, 10), (0, 0)))  # noqa: E731
+    images = np.zeros((2, 16, 16, 3), dtype=np.uint8)
+    assert metrics.affine_equivariance_error(fixed, images, [(90, 1.0)]) > 0.5
+
+
+# The oracle, and keypoints
+
+
+def test_the_oracle_takes_the_complement_only_where_it_is_better():
+    truth = np.array([[[1, 1, 1, 0]], [[1, 0, 0, 0]], [[1, 255, 255, 0]]])
+    prediction = np.array([[[0, 0, 0, 2]], [[1, 1, 0, 0]], [[0, 1, 1, 1]]])
+    expected = [[[1, 1, 1, 0]], [[1, 1, 0, 0]], [[1, 0, 0, 0]]]
+    np.testing.assert_array_equal(metrics.better_side(prediction, truth), expected)
+    better = metrics.better_side(prediction, truth)
+    assert metrics.mean_iou(better, truth) == pytest.approx((1 + 1 / 2 + 1) / 3)
+
+
+def test_keypoint_agreement_equals_scikit_learns(rng):
+    labels = rng.integers(0, 4, (20, 16, 16))
+    keypoints = rng.uniform(0, 15, (20, 5, 2))
+    visible = rng.random((20, 5)) < 0.7
+    at = np.rint(keypoints).astype(int)
+    found = labels[np.arange(20)[:, None], at[..., 1], at[..., 0]][visible]
+    identity = np.broadcast_to(np.arange(5), (20, 5))[visible]
+    nmi, ari = metrics.keypoint_nmi_ari(labels, keypoints, visible)
+    assert nmi == pytest.approx(normalized_mutual_info_score(identity, found))
+    assert ari == pytest.approx(adjusted_rand_score(identity, found))
+
+
+def test_keypoints_are_read_as_x_y_and_at_the_border_outside():
+    labels = np.zeros((1, 4, 8), dtype=np.uint8)
+    labels[0, 1, 6], labels[0, 3, 7] = 1, 2
+    keypoints = np.array([[[6.2, 0.9], [7.6, 3.4], [0, 0]]])
+    assert metrics.keypoint_nmi_ari(labels, keypoints) == (1, 1)
+    assert metrics.keypoint_nmi_ari(labels, keypoints, np.zeros((1, 3), bool)) == (0, 0)

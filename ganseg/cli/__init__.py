@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from ganseg.cli import bench, config, paths
+from ganseg.cli import bench, config, imports, paths
 from ganseg.cli.config import COMPUTING, Data, DataDir, Device, Devices, Nodes, Parts, Precision, Quiet
-from ganseg.cli.config import Results, RunName, Scale, Seed, Settings, TimeLimit, Variant
+from ganseg.cli.config import Results, RunName, Scale, Seed, Settings, Size, TimeLimit, Variant
+from ganseg.cli.data import app as data_app
 from ganseg.cli.errors import CODES, Commands
+from ganseg.cli.evaluate import evaluate
 from ganseg.cli.queue import run_queue
 from ganseg.errors import UserError
 
@@ -57,7 +59,7 @@ def root(
 @app.command()
 def train(
     data: Data = "synthetic-bird", data_dir: DataDir = None, parts: Parts = None, scale: Scale = "tiny",
-    variant: Variant = "paper", seed: Seed = 0, settings: Settings = None,
+    size: Size = None, variant: Variant = "paper", seed: Seed = 0, settings: Settings = None,
     results: Results = None, time_limit: TimeLimit = None, quiet: Quiet = False, device: Device = "auto",
     devices: Devices = "1", num_nodes: Nodes = 1, precision: Precision = "auto",
 ) -> None:  # fmt: skip
@@ -69,6 +71,7 @@ def train(
     """
     seconds, overrides = config.parse_duration(time_limit), config.parse_settings(settings)
     count = config.parse_devices(devices)
+    overrides = ({"data.size": size} if size else {}) | overrides
     config.check_computing(device, precision)
     from ganseg.experiments import Experiment
     from ganseg.experiments import run as train_or_read
@@ -167,24 +170,7 @@ def sample(
     print(sample_sheet(*generate(opened, count, seed, device), path))
 
 
-@app.command()
-def evaluate(
-    run: RunName, data_dir: DataDir = None, results: Results = None, device: Device = "auto"
-) -> None:
-    """Measure a run again on held-out images; rewrite its metrics.json and print it.
-
-    Example: [cyan]ganseg evaluate flowers-paper-k8-s0 --data-dir /data/flowers-102[/cyan]
-    """
-    opened = open_run(run, results, device)
-    from ganseg.cli.tables import print_metrics
-    from ganseg.devices import make_fabric
-    from ganseg.evaluation import evaluate as measure
-    from ganseg.files import write_json
-
-    fabric = make_fabric(device)
-    measured = opened.metrics | measure(opened.config, opened.segmenter().to(fabric.device), fabric, data_dir)
-    write_json(opened.directory / paths.METRICS, measured)
-    print_metrics(measured)
+app.command()(evaluate)
 
 
 @app.command()
@@ -201,9 +187,9 @@ def runs(
 
 
 app.command()(bench.bench)
-
-
 app.command("queue")(run_queue)
+app.command("import-released")(imports.import_released)
+app.add_typer(data_app, name="data")
 
 
 def open_run(name: str, results: Path | None, device: str) -> Run:

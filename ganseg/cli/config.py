@@ -36,7 +36,8 @@ Data = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="synthetic-bird or synthetic-face (drawn by the package), flowers, or folder (your own images).",
+        help="synthetic-bird or synthetic-face (drawn by the package), celeba-wild, celeba-aligned, cub, "
+        "flowers, taichi, or folder (your own images).",
     ),
 ]
 Scale = Annotated[
@@ -45,6 +46,16 @@ Scale = Annotated[
         metavar="NAME",
         help="Size and budget: tiny (2 minutes), laptop (15 minutes), gpu (25 minutes of a GPU) "
         "or paper (hours of a GPU).",
+    ),
+]
+Size = Annotated[
+    int | None,
+    Option(
+        "--size",
+        min=8,
+        metavar="PIXELS",
+        show_default="the scale's",
+        help="Side of the images, such as 64 or 256; both networks get blocks that fit.",
     ),
 ]
 Variant = Annotated[

@@ -15,25 +15,47 @@ from ganseg.files import read_json
 from ganseg.paths import results_dir
 
 MEANINGS = {
-    "iou": "IoU of the foreground, mean of images",
-    "iou_constant_mask": "IoU of the best constant mask",
+    "iou": "IoU of the foreground",
+    "iou_constant_mask": "IoU of the best constant mask, mean of images",
+    "iou_image": "IoU of the foreground, mean of images",
     "iou_dataset": "IoU of the foreground, pixels pooled",
+    "iou_oracle": "IoU of the better of mask and complement",
+    "iou_no_oracle": "IoU of the foreground, without the oracle",
     "nmi_both": "NMI of the parts, where both have foreground",
     "ari_both": "ARI of the parts, where both have foreground",
     "nmi_foreground": "NMI of the parts, on the true foreground",
     "ari_foreground": "ARI of the parts, on the true foreground",
-    "landmark_error": "landmark error, of the object's size",
+    "nmi_all": "NMI of the parts, on all pixels",
+    "ari_all": "ARI of the parts, on all pixels",
+    "nmi_keypoints": "NMI of parts and visible keypoints",
+    "ari_keypoints": "ARI of parts and visible keypoints",
+    "landmark_error": "landmark error",
     "landmark_error_mean": "landmark error of the mean predictor",
     "landmark_error_ratio": "ratio of the two",
+    "landmark_error_released": "landmark error, origin in the top-left corner",
     "landmark_error_centred": "landmark error, origin at the image's centre",
     "landmark_error_affine": "landmark error, regression with a bias",
+    "landmark_error_object": "landmark error over the object's size",
+    "landmark_error_object_mean": "the same of the mean predictor",
+    "landmark_error_inter_ocular": "landmark error over the distance of the eyes",
+    "landmark_error_inter_ocular_mean": "the same of the mean predictor",
+    "landmark_error_edge": "landmark error over the image's edge",
+    "landmark_error_edge_mean": "the same of the mean predictor",
+    "taichi_mae": "MAE of Table 3, in pixels of 256",
+    "taichi_mae_mean": "MAE of the mean predictor",
+    "taichi_mae_l1": "MAE, sum over coordinates",
+    "taichi_mae_l1_mean": "the same of the mean predictor",
+    "taichi_mae_l2": "MAE, sum of distances",
+    "taichi_mae_l2_mean": "the same of the mean predictor",
     "foreground_fraction": "fraction of pixels in the foreground",
     "part_usage": "fraction of images that show each part",
     "part_areas": "mean area of each part",
     "components_per_part": "connected components of a part (1 is best)",
-    "equivariance_error": "equivariance error (0 is best)",
+    "equivariance_error": "equivariance error under shifts (0 is best)",
+    "equivariance_error_affine": "equivariance error under turns and scalings",
     "test_images": "test images",
     "iou_images": "test images with a mask",
+    "regression_images": "images that landmarks are regressed on",
 }
 SHORT = (
     "iou", "iou_constant_mask", "nmi_both", "ari_both", "landmark_error", "landmark_error_mean",
@@ -98,7 +120,8 @@ def row(directory: Path) -> list[str]:
     named["scale"] = directory.parent.parent.name
     values = (began.get("config", {}), metrics, named | provenance)
     cells = [text(read(*values)) for read in COLUMNS.values()]
-    return cells if metrics else [*cells[:-1], f"{cells[-1]} (unfinished)"]
+    state = "imported, not evaluated" if "imported" in provenance else "unfinished"
+    return cells if metrics else [*cells[:-1], f"{cells[-1]} ({state})"]
 
 
 def text(value: Any) -> str:

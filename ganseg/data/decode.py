@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,43 @@ from PIL import Image, ImageOps
 from ganseg.data.source import Chunk
 
 MAX_PIXELS = 100_000_000  # larger images are refused before they are decoded
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # EPS would start a program; MPO is JPEG
 
 
-def read_rgb(path: str | Path, size: int) -> np.ndarray:
-    """(S, S, 3) uint8: upright by its EXIF data, over white where transparent, squashed to a square.
+@contextmanager
+def open_checked(path: str | Path) -> Iterator[Image.Image]:
+    """An image or mask as Pillow opens it, not yet decoded: every reader opens its files through this.
 
-    Bilinear with antialiasing. Raises an exception of any type where the file is broken or too large.
+    ValueError above MAX_PIXELS; an exception of any type where the file is broken or of another format.
     """
-    return np.asarray(open_rgb(path, draft=4 * size).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def open_rgb(path: str | Path, draft: int | None = None) -> Image.Image:
-    """The image in `path`: upright by its EXIF data, RGB. `draft`: a side in pixels that is enough, where decoding less is faster.
-
-    Raises an exception of any type where the file is broken or too large.
-    """
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             pixels = f"{image.width} x {image.height} pixels"
             raise ValueError(f"{pixels} is above the limit of {MAX_PIXELS:,} pixels")
+        yield image
+
+
+def read_rgb(path: str | Path, size: int, upright: bool = True) -> np.ndarray:
+    """(S, S, 3) uint8: upright by its EXIF data, over white where transparent, squashed to a square.
+
+    Bilinear with antialiasing. `upright`: False for annotated images, whose coordinates are those of the
+    stored pixels. Raises an exception of any type where the file is broken or too large.
+    """
+    image = open_rgb(path, draft=4 * size, upright=upright)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def open_rgb(path: str | Path, draft: int | None = None, upright: bool = True) -> Image.Image:
+    """The image in `path`: RGB, upright by its EXIF data unless `upright` is False.
+
+    `draft`: a side in pixels that is enough, where decoding less is faster.
+    Raises an exception of any type where the file is broken or too large.
+    """
+    with open_checked(path) as image:
         if draft:
             image.draft(None, (draft, draft))  # lets a large JPEG decode at a fraction of its size
         image.load()
-        return to_rgb(_upright(image))
+        return to_rgb(_upright(image) if upright else image)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from ganseg.data import flowers, synthetic
+from ganseg.data import celeba, cub, flowers, folder, publishers, synthetic, taichi
 from ganseg.data.cache import cached
-from ganseg.data.folder import open_folder
+from ganseg.data.download import RemoteFile
+from ganseg.data.report import Report
 from ganseg.data.source import Source
 from ganseg.data.split import Split
 from ganseg.errors import UserError
@@ -18,15 +20,25 @@ SMALLEST = 16
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known of a data set before it is opened."""
+    """What is known of a data set before it is opened.
+
+    `augment`: what training does unless told otherwise. `inspect`: looks at a folder without decoding it.
+    `regression`: the split that landmark regression is fitted on. `normaliser`: what its error is divided by.
+    """
 
     name: str
     title: str
     reader: Callable[[str, Path | None], Source]
     splits: tuple[str, ...]
     needs_dir: bool
-    augment: str  # "none", "flip" or "crop_flip": what training does unless told otherwise
+    augment: str  # "none", "flip" or "crop_flip"
     how_to_get: str
+    inspect: Callable[[Path], Report] | None = None
+    regression: str = "train"
+    normaliser: Literal["object", "inter-ocular", "edge", "taichi"] = "object"
+    licence: str = ""
+    homepage: str = ""
+    files: tuple[RemoteFile, ...] = ()
 
 
 def _synthetic(family: str, title: str, augment: str) -> DatasetSpec:
@@ -39,20 +51,59 @@ def _synthetic(family: str, title: str, augment: str) -> DatasetSpec:
 
 _BIRD = _synthetic("synthetic-bird", "Synthetic birds", "none")
 
-DATASETS: dict[str, DatasetSpec] = {
-    "synthetic": _BIRD,
-    "synthetic-bird": _BIRD,
-    "synthetic-face": _synthetic("synthetic-face", "Synthetic faces", "flip"),
-    "flowers": DatasetSpec(
+_CELEBA_LICENCE = "For non-commercial research only, as its authors' agreement says."
+_CELEBA_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+_LISTS = "list_eval_partition.txt, MAFL/training.txt and MAFL/testing.txt"
+
+_SPECS = (
+    _BIRD,
+    _synthetic("synthetic-face", "Synthetic faces", "flip"),
+    DatasetSpec(
+        "celeba-wild", "CelebA in the wild", celeba.open_wild, celeba.SPLITS, True, "flip",
+        "Put img_celeba/, list_landmarks_celeba.txt, list_bbox_celeba.txt, list_imsize_celeba.txt, "
+        f"{_LISTS} into one folder; `ganseg data download celeba-wild` says where each is.",
+        celeba.inspect_wild, "regression", "inter-ocular", _CELEBA_LICENCE, _CELEBA_PAGE,
+        publishers.CELEBA_WILD,
+    ),
+    DatasetSpec(
+        "celeba-aligned", "CelebA, aligned", celeba.open_aligned, celeba.SPLITS, True, "flip",
+        f"Put img_align_celeba/, list_landmarks_align_celeba.txt, {_LISTS} into one folder; "
+        "`ganseg data download celeba-aligned` says where each is.",
+        celeba.inspect_aligned, "regression", "inter-ocular", _CELEBA_LICENCE, _CELEBA_PAGE,
+        publishers.CELEBA_ALIGNED,
+    ),
+    DatasetSpec(
+        "cub", "Caltech-UCSD Birds-200-2011", cub.open_cub, cub.SPLITS, True, "crop_flip",
+        "Unpack CUB_200_2011.tgz and put segmentations/ of segmentations.tgz beside its images/; both are at "
+        "www.vision.caltech.edu/datasets/cub_200_2011.",
+        cub.inspect, "train", "edge", "For non-commercial research and education only.",
+        "https://www.vision.caltech.edu/datasets/cub_200_2011", publishers.CUB,
+    ),
+    DatasetSpec(
         "flowers", "Oxford Flowers-102", flowers.open_flowers, tuple(flowers.SPLITS), True, "crop_flip",
         "Unpack 102flowers.tgz and 102segmentations.tgz and put setid.mat beside jpg/ and segmim/; "
         "all three are at www.robots.ox.ac.uk/~vgg/data/flowers/102.",
+        flowers.inspect, files=publishers.FLOWERS,
+        licence="None is stated; the photographs are from the web, collected for research.",
+        homepage="https://www.robots.ox.ac.uk/~vgg/data/flowers/102",
     ),
-    "folder": DatasetSpec(
-        "folder", "A folder of images", open_folder, ("train", "test"), True, "flip",
-        "Any folder of at least 64 jpg, png, webp or bmp images, also in folders below.",
+    DatasetSpec(
+        "taichi", "Taichi", taichi.open_taichi, taichi.SPLITS, True, "flip",
+        "Put the training frames, a folder a video, into taichi-256/train, and eval_images/, landmark/ and "
+        "taichi-test-masks/ beside it; `ganseg data download taichi` says where each is.",
+        taichi.inspect, "regression", "taichi",
+        "Frames of YouTube videos; their rights are their owners'. For research.",
+        "https://github.com/AliaksandrSiarohin/motion-cosegmentation", publishers.TAICHI,
     ),
-}  # fmt: skip
+    DatasetSpec(
+        "folder", "A folder of images", folder.open_folder, ("train", "test"), True, "flip",
+        "Any folder of at least 64 jpg, png, webp or bmp images, also in folders below; to be evaluated, "
+        "with masks/NAME.png and keypoints.csv.",
+        folder.inspect, normaliser="edge",
+    ),
+)  # fmt: skip
+
+DATASETS: dict[str, DatasetSpec] = {"synthetic": _BIRD} | {spec.name: spec for spec in _SPECS}
 
 
 def load(
@@ -85,6 +136,17 @@ def describe(name: str) -> DatasetSpec:
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}.")
     return DATASETS[name]
+
+
+def check(name: str, data_dir: str | Path | None) -> Report:
+    """What a folder holds of the data set and what is wrong with it, in splits, labels and problems.
+
+    UserError for an unknown name, a missing `data_dir`, or a data set that has no folder to look at.
+    """
+    spec = describe(name)
+    if spec.inspect is None:
+        raise UserError(f"there is nothing to check of the data set {spec.name}. {spec.how_to_get}")
+    return spec.inspect(_existing_dir(spec, data_dir))
 
 
 def _existing_dir(spec: DatasetSpec, data_dir: str | Path | None) -> Path | None:

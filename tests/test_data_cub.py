@@ -1,0 +1,306 @@
+"""CUB-200-2011 in the publisher's layout: a fixture in the genuine format, and the real photographs."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganseg.data import load
+from ganseg.data.cub_lists import KEYPOINTS, paper_split
+from ganseg.data.registry import check
+from ganseg.errors import UserError
+
+IDS = {1: "train", 2: "train", 3: "train", 10: "val", 12: "test", 19: "test"}  # of the paper's split
+SIZES = {1: (120, 80), 2: (80, 120), 3: (64, 64), 10: (90, 30), 12: (120, 80), 19: (50, 100)}
+SEEN = [1, 6, 13]  # beak, left eye, tail: places in KEYPOINTS that are visible
+
+
+def name(number: int) -> str:
+    return f"{number:03d}.Some_Bird/Some_Bird_{number:04d}_{number}.jpg"
+
+
+def keypoints(number: int) -> np.ndarray:
+    """(3, 2) pixels of the photograph, without symmetry."""
+    return np.round(np.array([[0.25, 0.3], [0.8, 0.4], [0.45, 0.75]]) * SIZES[number])
+
+
+def photograph(number: int) -> Image.Image:
+    """Dark, with a bright block about each visible keypoint, a channel each."""
+    width, height = SIZES[number]
+    array = np.full((height, width, 3), 2 * number, np.uint8)
+    for channel, (x, y) in enumerate(keypoints(number).astype(int)):
+        array[y - 4:y + 5, x - 4:x + 5, channel] = 255
+    return Image.fromarray(array)
+
+
+def write(path, lines, end="\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(line + end for line in lines).encode())
+
+
+@pytest.fixture
+def cub(tmp_path):
+    root = tmp_path / "CUB_200_2011"
+    rows, boxes = [], []
+    for number in IDS:
+        path = root / "images" / name(number)
+        path.parent.mkdir(parents=True)
+        photograph(number).save(path, quality=100, subsampling=0)
+        points = dict(zip(SEEN, keypoints(number), strict=True))
+        for j in range(15):
+            x, y = points.get(j, (0.0, 0.0))
+            rows.append(f"{number} {j + 1} {x:.1f} {y:.1f} {int(j in points)}")
+        boxes.append(f"{number} 1.0 2.0 {SIZES[number][0] - 5.0} {SIZES[number][1] - 5.0}")
+    write(root / "images.txt", [f"{i} {name(i)}" for i in IDS])
+    write(root / "parts" / "part_locs.txt", rows)
+    write(root / "parts" / "parts.txt", [f"{j} {part}" for j, part in enumerate(KEYPOINTS, 1)])
+    write(root / "bounding_boxes.txt", boxes)
+    write(root / "train_test_split.txt", [f"{i} {int(i < 3)}" for i in IDS])
+    return root
+
+
+def add_masks(folder, numbers=tuple(IDS)) -> None:
+    """Annotators' votes: above 127 in the upper left quarter, 102 on the right; the mask of 19 is RGB."""
+    for number in numbers:
+        width, height = SIZES[number]
+        array = np.zeros((height, width), np.uint8)
+        array[:, width // 2:] = 102
+        array[: height // 2, : width // 2] = 153 if number % 2 else 255
+        if number == 19:
+            array = np.stack([array, 255 - array, 255 - array], axis=-1)
+        path = (folder / name(number)).with_suffix(".png")
+        path.parent.mkdir(parents=True)
+        Image.fromarray(array).save(path)
+
+
+def opened(root, split, size=64, **more):
+    return load("cub", split, size, data_dir=root, cache_dir=root.parent / "cache", **more)
+
+
+def said(root) -> str:
+    return "\n".join(map(str, check("cub", root).problems))
+
+
+def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:
+    """(x, y), pixel centres at integers: the centroid, which resizing keeps, of a channel's bright block."""
+    weight = np.clip(image[..., channel].astype(float) - 60, 0, None)
+    ys, xs = np.mgrid[: len(image), : len(image)]
+    return np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
+
+
+def test_the_package_holds_the_papers_split():
+    counts = {split: list(paper_split().values()).count(split) for split in ("train", "val", "test")}
+    assert counts == {"train": 10_000, "val": 788, "test": 1_000}
+    assert sorted(paper_split()) == list(range(1, 11_789))
+    assert {number: paper_split()[number] for number in IDS} == IDS
+
+
+def test_the_packages_split_is_the_published_file(shared):
+    path = shared / "reference" / "cub_train_val_test_split.txt"
+    if not path.is_file():
+        pytest.skip(f"no split file at {path}")
+    published = dict(line.split() for line in path.read_text().splitlines())
+    digit = {"train": "0", "val": "1", "test": "2"}
+    assert published == {str(number): digit[split] for number, split in paper_split().items()}
+
+
+def test_splits_hold_the_images_of_their_ids(cub):
+    for split in ("train", "val", "test"):
+        assert opened(cub, split).names == tuple(name(i) for i in IDS if IDS[i] == split)
+    assert opened(cub, "official-test").names == tuple(name(i) for i in IDS if i >= 3)
+    corners = [int(image[-1, -1, 0]) for image in opened(cub, "official-test").images]
+    np.testing.assert_allclose(corners, [2 * i for i in IDS if i >= 3], atol=3)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_keypoints_lie_on_their_pixels_at_every_size(cub, size):
+    data = opened(cub, "official-test", size)
+    assert data.keypoints.shape == (4, 15, 2) and data.keypoint_names == KEYPOINTS
+    for image, points, visible in zip(data.images, data.keypoints, data.visible, strict=True):
+        assert np.flatnonzero(visible).tolist() == SEEN
+        for channel, j in enumerate(SEEN):
+            np.testing.assert_allclose(points[j], centre_of_block(image, channel), atol=0.2 + size / 300)
+
+
+def test_keypoints_are_those_of_the_stored_pixels_whatever_exif_says(cub):
+    before = opened(cub, "val")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photograph(10).save(cub / "images" / name(10), quality=100, subsampling=0, exif=exif)
+    after = opened(cub, "val")
+    np.testing.assert_array_equal(after.keypoints, before.keypoints)
+    assert np.abs(after.images.astype(int) - before.images).max() < 3
+
+
+@pytest.mark.parametrize("place", ["inside", "beside"])
+def test_masks_are_read_inside_the_folder_or_beside_it(cub, place):
+    assert opened(cub, "test").foreground is None
+    add_masks((cub if place == "inside" else cub.parent) / "segmentations")
+    data = opened(cub, "test", 32)
+    expected = np.zeros((32, 32), np.uint8)
+    expected[:16, :16] = 1
+    np.testing.assert_array_equal(data.foreground, [expected, expected])  # grey, and RGB: its first channel
+    assert check("cub", cub).labels["foreground masks"] == 6
+    assert f"1 segmentations are not grey ({name(19)})" in said(cub)
+
+
+def test_a_mask_is_binarised_before_it_is_resized(cub):
+    add_masks(cub / "segmentations")
+    stripes = np.zeros((80, 120), np.uint8)
+    stripes[:, ::4], stripes[:, 1::4] = 255, 0
+    stripes[:40, 2::4] = 153  # 1/2 of the upper half votes, 1/4 of the lower
+    path = (cub / "segmentations" / name(12)).with_suffix(".png")
+    Image.fromarray(stripes).save(path)
+    mask = opened(cub, "test", 20).foreground[0]  # a new pixel is 6 x 4 old ones
+    assert mask[:10].mean() > 0.4 and not mask[10:].any()
+
+
+def test_the_folder_above_the_unpacked_one_may_be_named(cub):
+    assert opened(cub.parent, "test").names == (name(12), name(19))
+    assert check("cub", cub.parent).counts["train"] == 3
+
+
+def test_grey_images_become_rgb_and_are_counted(cub):
+    photograph(19).convert("L").save(cub / "images" / name(19), quality=100)
+    image = opened(cub, "test").images[1]
+    assert image.shape == (64, 64, 3) and (image[..., :1] == image).all()
+    assert f"1 images are grey ({name(19)}). They are converted to RGB." in said(cub)
+
+
+def test_a_partly_extracted_archive_is_refused_with_how_many(cub):
+    for number in (2, 3):
+        (cub / "images" / name(number)).unlink()
+    text = rf"2 images are missing of the 6 in images.txt \({name(2)}, {name(3)}\)"
+    with pytest.raises(UserError, match=text):
+        opened(cub, "test")
+    with pytest.raises(UserError, match=text):
+        check("cub", cub).refuse()
+
+
+def test_a_set_that_lists_only_some_images_is_read_as_it_is(cub):
+    write(cub / "images.txt", [f"{i} {name(i)}" for i in (1, 12)])
+    shutil.rmtree(cub / "images" / "019.Some_Bird")
+    assert opened(cub, "train").names == (name(1),) and opened(cub, "test").names == (name(12),)
+    report = check("cub", cub)
+    assert report.counts == {"train": 1, "val": 0, "test": 1, "official-test": 1}
+    report.refuse()
+    with pytest.raises(UserError, match="the split val is empty"):
+        opened(cub, "val")
+
+
+def test_partly_extracted_segmentations_are_refused_with_how_many(cub):
+    add_masks(cub / "segmentations", (1, 12))
+    with pytest.raises(UserError, match="4 segmentations are missing of the 6 images"):
+        opened(cub, "test")
+
+
+def test_without_segmentations_the_report_says_what_cannot_be_evaluated(cub):
+    report = check("cub", cub)
+    assert report.labels == {"keypoints": 6, "visible keypoints": 18, "foreground masks": 0}
+    assert "segmentations. IoU cannot be evaluated" in said(cub)
+    report.refuse()
+
+
+def test_only_images_are_needed(cub):
+    for part in ("parts", "bounding_boxes.txt", "train_test_split.txt"):
+        shutil.rmtree(cub / part) if part == "parts" else (cub / part).unlink()
+    data = opened(cub, "test")
+    assert len(data) == 2 and data.keypoints is None and data.keypoint_names == ()
+    assert "part_locs.txt). Keypoints cannot be evaluated." in said(cub)
+    with pytest.raises(UserError, match="there is no train_test_split.txt"):
+        opened(cub, "official-test")
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_line_ends_of_other_systems_are_read(cub, end):
+    before = opened(cub, "test")
+    for file in ("images.txt", "parts/part_locs.txt", "train_test_split.txt", "bounding_boxes.txt"):
+        write(cub / file, (cub / file).read_text().splitlines(), end)
+    after = opened(cub, "test")
+    assert after.names == before.names and after.fingerprint == before.fingerprint
+    assert not any(problem.fatal for problem in check("cub", cub).problems)
+
+
+def test_oddities_are_counted_and_coped_with(cub):
+    (cub / "images" / "extra.jpg").write_bytes(b"")
+    (cub / "images" / ".DS_Store").write_bytes(b"")
+    rows = (cub / "parts" / "part_locs.txt").read_text().splitlines()
+    rows = [row for row in rows if not row.startswith("19 7 ")] + ["77 1 5 5 1", rows[0]]
+    write(cub / "parts" / "part_locs.txt", [row.replace("12 2 30.0 ", "12 2 130.0 ") for row in rows])
+    boxes = (cub / "bounding_boxes.txt").read_text().replace("19 1.0 2.0", "19 30.0 2.0")
+    write(cub / "bounding_boxes.txt", boxes.splitlines())
+    text = said(cub)
+    for what in (
+        "1 files in images/ that images.txt does not list (extra.jpg)",
+        "1 rows in part_locs.txt of no listed image or known part (image 77 part 1)",
+        f"1 images without all 15 rows in part_locs.txt ({name(19)})",
+        "1 rows twice in parts/part_locs.txt (line 91)",
+        f"1 boxes reach outside their image ({name(19)})",
+        f"1 images with a visible keypoint outside them ({name(12)})",
+    ):
+        assert what in text
+    assert opened(cub, "test").visible.sum(1).tolist() == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "message"),
+    [
+        ("images.txt", f"2 {name(1)}", "1 rows in images.txt with the id of an earlier row and other values"),
+        ("images.txt", f"99 {name(1)}", "1 images in images.txt under two ids"),
+        ("images.txt", "x", r"1 damaged rows in images.txt \(line 7\)"),
+        ("parts/part_locs.txt", "1 2 3", "1 damaged rows in parts/part_locs.txt"),
+        ("parts/part_locs.txt", "1 2 nan 4 1", "1 damaged rows in parts/part_locs.txt"),
+        ("train_test_split.txt", "1 0", "1 rows in train_test_split.txt with the id of an earlier row"),
+    ],
+)
+def test_contradictory_and_damaged_rows_are_refused(cub, file, row, message):
+    write(cub / file, [*(cub / file).read_text().splitlines(), row])
+    with pytest.raises(UserError, match=message):
+        opened(cub, "test")
+
+
+def test_rows_missing_from_the_official_split_are_refused(cub):
+    write(cub / "train_test_split.txt", ["1 1", "2 1"])
+    with pytest.raises(UserError, match="4 images without a row in train_test_split.txt"):
+        opened(cub, "official-test")
+
+
+def test_a_broken_image_is_named_not_skipped(cub):
+    (cub / "images" / name(19)).write_bytes(b"broken")
+    with pytest.raises(UserError, match="Some_Bird_0019_19.jpg"):
+        opened(cub, "test")
+    with pytest.raises(UserError, match="1 files cannot be read as images"):
+        check("cub", cub).refuse()
+
+
+def test_a_wrong_folder_says_what_is_missing(tmp_path):
+    with pytest.raises(UserError, match="1 file missing .images.txt"):
+        opened(tmp_path, "test")
+
+
+def test_new_keypoints_are_noticed_by_the_cache(cub):
+    before = opened(cub, "test").keypoints
+    write(cub / "parts" / "part_locs.txt", ["12 2 9 9 1"])
+    assert not np.array_equal(opened(cub, "test").keypoints, before)
+
+
+def test_the_real_birds_of_50_classes_have_their_counts(shared, tmp_path):
+    root = shared / "data" / "cub-200-2011-classes-1-50"
+    if not root.is_dir():
+        pytest.skip(f"no photographs at {root}")
+    report = check("cub", root)
+    assert report.labels == {"keypoints": 2889, "visible keypoints": 33_701, "foreground masks": 0}
+    assert report.counts == {"train": 2478, "val": 184, "test": 227, "official-test": 1389}
+    assert sum(report.counts[split] for split in ("train", "val", "test")) == 2889
+    report.refuse()
+    data = load("cub", "test", 32, data_dir=root, cache_dir=tmp_path, limit=60)
+    assert len(data) == 60 and data.foreground is None
+    seen = data.keypoints[data.visible]
+    assert ((seen > -0.5) & (seen < 31.5)).all()
+    beak, tail = KEYPOINTS.index("beak"), KEYPOINTS.index("tail")
+    both = data.visible[:, beak] & data.visible[:, tail]
+    gaps = np.linalg.norm(data.keypoints[both, beak] - data.keypoints[both, tail], axis=1)
+    assert 8 < gaps.mean() < 28  # a bird fills most of its image

@@ -1,0 +1,233 @@
+"""Taichi in the published layout: a fixture in the genuine format, with landmarks that can be seen."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ganseg.data import load
+from ganseg.data.registry import check
+from ganseg.data.taichi_lists import find_table, read_table
+from ganseg.errors import UserError
+
+SEEN = [0, 3, 17]  # the landmarks whose blocks are drawn; 1 and 2 are missing
+
+
+def landmarks(i: int) -> np.ndarray:
+    """(18, 2) integers of frame i, without symmetry; landmarks 1 and 2 are missing."""
+    points = np.stack([(37 * np.arange(18) + 60 * i) % 256, (91 * np.arange(18) + 20 * i) % 256], axis=1)
+    points[SEEN] = [[40, 200], [200 + i, 50], [100, 120 + i]]
+    points[[1, 2]] = -1
+    return points
+
+
+def photograph(i: int, side: int = 256) -> Image.Image:
+    """A dark frame with a bright block about each of the landmarks SEEN, a channel each."""
+    array = np.full((256, 256, 3), 10 * i, np.uint8)
+    for channel, (x, y) in enumerate(landmarks(i)[SEEN]):
+        array[y - 8:y + 9, x - 8:x + 9, channel] = 255
+    return Image.fromarray(array).resize((side, side), Image.Resampling.BOX)
+
+
+@pytest.fixture
+def taichi(tmp_path):
+    """Five annotated frames to fit on, two to test, three to train on; one test mask is RGB."""
+    root = tmp_path / "taichi"
+    for name in ("landmark", "taichi-test-masks", "taichi-256/train/one.mp4", "taichi-256/train/two.mp4"):
+        (root / name).mkdir(parents=True)
+    for name, numbers in (("train", range(5)), ("test", range(5, 7))):
+        folder = root / "eval_images" / "taichi-256" / name
+        folder.mkdir(parents=True)
+        for i in numbers:
+            photograph(i).save(folder / f"{i:03d}.png")
+        table = {"file_name": [f"{i:03d}.png" for i in numbers], "value": [landmarks(i) for i in numbers]}
+        pd.DataFrame(table).to_pickle(root / "landmark" / f"taichi_{name}_gt.pkl")
+    for i, mode in ((5, "L"), (6, "RGB")):
+        mask = np.zeros((256, 256), np.uint8)
+        mask[:128, :64], mask[128:, 64:] = 255, 127
+        array = mask if mode == "L" else np.stack([mask, 255 - mask, mask * 0], axis=-1)
+        Image.fromarray(array).save(root / "taichi-test-masks" / f"{i:03d}.png")
+    for i, name in enumerate(("one.mp4/0000000.png", "two.mp4/0000000.png", "two.mp4/0000001.png")):
+        photograph(i).save(root / "taichi-256" / "train" / name)
+    return root
+
+
+def opened(root, split, size=64):
+    return load("taichi", split, size, data_dir=root, cache_dir=root.parent / "cache")
+
+
+def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:
+    """(x, y), pixel centres at integers: the centroid, which resizing keeps, of a channel's bright block."""
+    weight = image[..., channel].astype(float) - image[..., channel].min()
+    ys, xs = np.mgrid[: len(image), : len(image)]
+    return np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("side", [256, 100])
+def test_landmarks_lie_on_their_pixels_at_every_size(taichi, size, side):
+    for i in range(5):
+        photograph(i, side).save(taichi / "eval_images" / "taichi-256" / "train" / f"{i:03d}.png")
+    data = opened(taichi, "regression", size)
+    assert data.images.shape == (5, size, size, 3) and data.keypoints.shape == (5, 18, 2)
+    for image, points in zip(data.images, data.keypoints, strict=True):
+        for channel, j in enumerate(SEEN):
+            np.testing.assert_allclose(points[j], centre_of_block(image, channel), atol=0.15 + size / 600)
+
+
+def test_at_256_pixels_landmarks_are_the_publishers_numbers(taichi):
+    data = opened(taichi, "regression", 256)
+    np.testing.assert_allclose(data.keypoints, [landmarks(i) for i in range(5)], atol=1e-4)
+
+
+def test_missing_landmarks_are_not_visible_and_stay_minus_one(taichi):
+    data = opened(taichi, "test")
+    assert not data.visible[:, [1, 2]].any() and data.visible.sum() == 2 * 16
+    assert (data.keypoints[:, [1, 2]] == -1).all() and (data.keypoints[:, 3:] > -0.6).all()
+
+
+def test_splits_hold_their_frames_in_the_tables_order(taichi):
+    assert opened(taichi, "regression").names == tuple(f"{i:03d}.png" for i in range(5))
+    assert opened(taichi, "test").names == ("005.png", "006.png")
+    train = opened(taichi, "train")
+    assert train.names == ("one.mp4/0000000.png", "two.mp4/0000000.png", "two.mp4/0000001.png")
+    assert train.keypoints is None and train.foreground is None
+    assert [int(image[-1, 0, 0]) for image in train.images] == [0, 10, 20]
+
+
+def test_masks_are_foreground_above_127_in_the_first_channel(taichi):
+    data = opened(taichi, "test", 32)
+    expected = np.zeros((32, 32), np.uint8)
+    expected[:16, :8] = 1
+    np.testing.assert_array_equal(data.foreground, [expected, expected])
+    assert opened(taichi, "regression").foreground is None
+
+
+def test_a_mask_of_zeros_and_ones_is_taken_as_it_is(taichi):
+    array = np.zeros((256, 256), np.uint8)
+    array[:, 128:] = 1
+    Image.fromarray(array).save(taichi / "taichi-test-masks" / "005.png")
+    mask = opened(taichi, "test", 32).foreground[0]
+    assert mask[:, 16:].all() and not mask[:, :16].any()
+
+
+def test_without_masks_only_mae_can_be_evaluated_and_this_is_said(taichi):
+    shutil.rmtree(taichi / "taichi-test-masks")
+    assert opened(taichi, "test").foreground is None
+    report = check("taichi", taichi)
+    assert report.labels["foreground masks"] == 0
+    assert "IoU cannot be evaluated, only MAE." in "".join(map(str, report.problems))
+    report.refuse()
+
+
+def test_the_report_counts_what_is_there(taichi):
+    report = check("taichi", taichi)
+    assert report.counts == {"train": 3, "regression": 5, "test": 2}
+    assert report.expected == {"regression": 5000, "test": 300}
+    assert report.labels == {"keypoints": 7, "visible keypoints": 7 * 16, "foreground masks": 2}
+    assert not any(problem.fatal for problem in report.problems)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv"])
+def test_converted_tables_are_read_alike(taichi, suffix):
+    before = opened(taichi, "test").keypoints
+    pickled = taichi / "landmark" / "taichi_test_gt.pkl"
+    names, values = ["005.png", "006.png"], np.stack([landmarks(5), landmarks(6)])
+    if suffix == ".npz":
+        np.savez(pickled.with_suffix(".npz"), file_name=names, value=values)
+    else:
+        with pickled.with_suffix(".csv").open("w", newline="") as file:
+            header = ["file_name", *(f"{axis}{j}" for j in range(18) for axis in "xy")]
+            csv.writer(file, lineterminator="\r\n").writerows(
+                [header, *([name, *value.ravel()] for name, value in zip(names, values, strict=True))]
+            )
+    assert find_table(pickled.with_suffix("")).suffix == suffix  # preferred to the pickle
+    pickled.unlink()
+    np.testing.assert_array_equal(opened(taichi, "test").keypoints, before)
+
+
+def test_an_npz_of_objects_is_refused_and_not_unpickled(taichi):
+    path = taichi / "landmark" / "taichi_test_gt.npz"
+    np.savez(path, file_name=np.array(["a.png"], object), value=np.zeros((1, 18, 2)))
+    with pytest.raises(UserError, match="taichi_test_gt.npz cannot be read as a table"):
+        read_table(path)
+
+
+def test_a_malicious_table_is_refused_without_being_run(taichi, tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'marker'}",)
+
+    table = {"file_name": ["005.png", "006.png"], "value": [landmarks(5), Attack()]}
+    pd.DataFrame(table).to_pickle(taichi / "landmark" / "taichi_test_gt.pkl")
+    with pytest.raises(UserError, match="asks for (posix|nt).system"):
+        opened(taichi, "test")
+    report = check("taichi", taichi)
+    assert any(problem.fatal and "system" in str(problem) for problem in report.problems)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_table_of_another_shape_is_refused(taichi):
+    table = {"file_name": ["005.png"], "value": [np.zeros((17, 2))]}
+    pd.DataFrame(table).to_pickle(taichi / "landmark" / "taichi_test_gt.pkl")
+    with pytest.raises(UserError, match=r"18 pairs"):
+        opened(taichi, "test")
+
+
+def test_missing_frames_and_masks_are_counted(taichi):
+    (taichi / "eval_images" / "taichi-256" / "train" / "003.png").unlink()
+    with pytest.raises(UserError, match=r"1 images are missing of the 5 in taichi_train_gt.pkl \(003.png\)"):
+        opened(taichi, "regression")
+    assert len(opened(taichi, "test")) == 2  # which needs none of them
+    (taichi / "taichi-test-masks" / "006.png").unlink()
+    with pytest.raises(UserError, match=r"1 masks are missing of the 2 test frames \(006.png\)"):
+        opened(taichi, "test")
+    assert sum(problem.fatal for problem in check("taichi", taichi).problems) == 2
+
+
+def test_a_split_whose_files_are_absent_leaves_the_others(taichi):
+    shutil.rmtree(taichi / "taichi-256")
+    assert "train" not in check("taichi", taichi).counts and len(opened(taichi, "test")) == 2
+    with pytest.raises(UserError, match="folder of frames missing or empty .taichi-256/train"):
+        opened(taichi, "train")
+    shutil.rmtree(taichi / "landmark")
+    with pytest.raises(UserError, match="landmark/taichi_test_gt"):
+        opened(taichi, "test")
+    with pytest.raises(UserError, match="taichi cannot be read"):
+        check("taichi", taichi).refuse()
+
+
+def test_oddities_are_reported_and_coped_with(taichi):
+    folder = taichi / "eval_images" / "taichi-256" / "test"
+    (folder / "notes.txt").write_text("not an image")
+    photograph(5).convert("L").save(folder / "005.png")
+    values = landmarks(6)
+    values[4] = (300, 2)
+    table = {"file_name": ["006.png", "005.png", "005.png"], "value": [values, landmarks(5), landmarks(5)]}
+    pd.DataFrame(table).to_pickle(taichi / "landmark" / "taichi_test_gt.pkl")
+    data = opened(taichi, "test")
+    assert data.names == ("006.png", "005.png")
+    assert (data.images[1, ..., :1] == data.images[1]).all()
+    said = "\n".join(map(str, check("taichi", taichi).problems))
+    for what in ("notes.txt", "1 names twice in taichi_test_gt.pkl (005.png)", "beyond 0 to 255 (006.png)"):
+        assert what in said
+
+
+def test_contradictory_rows_are_refused(taichi):
+    table = {"file_name": ["005.png", "005.png"], "value": [landmarks(5), landmarks(6)]}
+    pd.DataFrame(table).to_pickle(taichi / "landmark" / "taichi_test_gt.pkl")
+    with pytest.raises(UserError, match="1 names twice in taichi_test_gt.pkl, with different values"):
+        opened(taichi, "test")
+
+
+def test_new_landmarks_are_noticed_by_the_cache(taichi):
+    before = opened(taichi, "test").keypoints
+    table = {"file_name": ["005.png", "006.png"], "value": [landmarks(6), landmarks(5)]}
+    pd.DataFrame(table).to_pickle(taichi / "landmark" / "taichi_test_gt.pkl")
+    assert not np.array_equal(opened(taichi, "test").keypoints, before)
