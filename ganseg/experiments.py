@@ -16,7 +16,7 @@ from ganseg.config import Config
 from ganseg.errors import UserError
 from ganseg.files import read_json
 from ganseg.paths import results_dir
-from ganseg.provenance import code_hash
+from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.scales import resolve
 
 METRICS, CONFIG, PROVENANCE, HISTORY = "metrics.json", "config.json", "provenance.json", "history.csv"
@@ -161,18 +161,27 @@ def run(experiment: Experiment, results: str | Path | None = None, *, need: Lite
     over and the same call goes on later. Two processes that want the same experiment wait for each other.
     """
     from ganseg.devices import make_fabric
-    from ganseg.pipeline import train
+    from ganseg.pipeline import measure, train
 
     directory = experiment.directory(results)
     if not _finished(directory, need):
         with _lock(directory):
             if not _finished(directory, need):
                 train(experiment, directory, make_fabric(device, devices, num_nodes, precision), time_limit, progress)
+    if _outdated(directory, experiment.data):
+        with _lock(directory):
+            if _outdated(directory, experiment.data):
+                measure(experiment, Run(directory), make_fabric(device, precision=precision))
     return Run.open(directory)
 
 
 def _finished(directory: Path, need: str) -> bool:
     return (directory / METRICS).exists() and (need == "metrics" or Run(directory).has_weights)
+
+
+def _outdated(directory: Path, data: str) -> bool:
+    """Whether other code measured the run than there is now, and it can be measured again."""
+    return Run(directory).has_weights and Run(directory).provenance.get("evaluation_code") != evaluation_hash(data)[:8]
 
 
 def _lock(directory: Path) -> Any:

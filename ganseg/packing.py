@@ -1,11 +1,11 @@
 """Results on their way from one machine to another: packed with a manifest, checked, merged.
 
 A pack is laid out as `results/` is: the light files of finished runs, executed notebooks, figures and tables,
-and, where asked for, weights in files of at most 16 MiB. `manifest.json` comes last and holds the size and SHA-256
-of every file: without it, or where a file differs from it, a pack is not whole.
+and, where asked for, weights in files of at most 16 MiB. `manifest.json` comes last and holds the size and
+SHA-256 of every file: without it, or where a file differs from it, a pack is not whole.
 
-A training checkpoint (networks, averaged generator, both moments of Adam, all in fp32) is several times as large as
-the weights in bfloat16. It is not packed: an interrupted training goes on only where its checkpoint lies.
+A training checkpoint (networks, averaged generator, both moments of Adam, all in fp32) is several times as
+large as the weights in bfloat16. It is not packed: an interrupted training goes on only where it lies.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def pack(scale: str, out: str | Path, results: str | Path | None = None, weights
 def unpack(folder: str | Path, results: str | Path | None = None) -> list[Path]:
     """Check the pack in `folder`, merge it into `results`; returns the runs that are new or got weights.
 
-    A run that is there already is left as it is, but for weights that it lacks. UserError where the pack is not
-    whole.
+    A run that is there already is left as it is, but for weights that it lacks. UserError where the pack is
+    not whole.
     """
     folder, target = Path(folder), results_dir(results)
     files, changed = _checked(folder), []

@@ -13,9 +13,10 @@ import torch
 
 from ganseg import pictures, provenance
 from ganseg.checkpoints import save_weights
+from ganseg.code_hash import evaluation_hash
 from ganseg.config import Config
 from ganseg.data import DATASETS, Batches, Split, load
-from ganseg.devices import Fabric
+from ganseg.devices import Fabric, place
 from ganseg.evaluation import evaluate, held_out, predict
 from ganseg.experiments import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER
 from ganseg.files import write_json
@@ -25,7 +26,7 @@ from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
 if TYPE_CHECKING:
-    from ganseg.experiments import Experiment
+    from ganseg.experiments import Experiment, Run
 
 SHEET = 12  # pictures in a sample sheet
 
@@ -39,7 +40,7 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, time_limit: f
     images = training_images(config, experiment.data_dir)
     if fabric.is_global_zero:
         write_json(directory / CONFIG, {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale})
-    gan = GanTrainer(config, fabric, batches(config, images))
+    gan = GanTrainer(config, fabric, batches(config, images, fabric.device))
     seconds = {"seconds_gan": fit(gan, config.optim.steps, directory, clock, progress=progress,
                                   on_checkpoint=lambda step: draw_samples(gan.result, fabric, directory))}
     stage2 = SegmenterTrainer(config, fabric, gan.result)
@@ -65,9 +66,21 @@ def finish(experiment: Experiment, directory: Path, fabric: Fabric, generator: G
         "data_fingerprint": images.fingerprint, "precision": str(fabric._precision.precision), "processes": fabric.world_size,
         **{name: round(value, 1) for name, value in seconds.items()},
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **provenance.git_state(), **provenance.describe_machine(fabric.device)})
+        **provenance.git_state(), **provenance.describe_machine(fabric.device), **_measured(experiment)})
     write_json(directory / METRICS, metrics)
     shutil.rmtree(directory / "checkpoint", ignore_errors=True)
+
+
+def measure(experiment: Experiment, run: Run, fabric: Fabric) -> None:
+    """Evaluate a finished run again, with the evaluation as it is now."""
+    metrics = evaluate(experiment.config, place(run.segmenter(), fabric), fabric, experiment.data_dir)
+    write_json(run.directory / METRICS, metrics)
+    write_json(run.directory / PROVENANCE, run.provenance | _measured(experiment))
+
+
+def _measured(experiment: Experiment) -> dict[str, str]:
+    """Which code measures."""
+    return {"evaluation_code": evaluation_hash(experiment.data)[:8], "evaluation_commit": str(provenance.git_state()["commit"])}
 
 
 def training_images(config: Config, data_dir: str | Path | None) -> Split:
@@ -75,10 +88,10 @@ def training_images(config: Config, data_dir: str | Path | None) -> Split:
     return load(config.data.name, "train", config.data.size, data_dir=data_dir, limit=config.data.train_limit or None)
 
 
-def batches(config: Config, images: Split) -> Batches:
-    """The stream of real images."""
+def batches(config: Config, images: Split, device: torch.device) -> Batches:
+    """The stream of real images, held on `device` where it is a GPU with room for them."""
     augment = DATASETS[config.data.name].augment if config.data.augment == "auto" else config.data.augment
-    return Batches(images, config.optim.batch_size, config.seed, augment)
+    return Batches(images, config.optim.batch_size, config.seed, augment, device)
 
 
 @torch.no_grad()

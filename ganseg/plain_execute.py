@@ -1,9 +1,9 @@
 """Executing notebooks where jupyter is absent, as on a machine that has a GPU and little else.
 
-`python -m ganseg.plain_execute NOTEBOOK OUTPUT -p NAME=VALUE` keeps the contract of `ganseg.notebooks.execute`:
-the same parameters, outputs, record and messages. The code cells run in one namespace of one process; what they
-print, `display` or end in becomes outputs of notebook format 4.5. What it cannot show as a kernel would (pyplot's
-open figures; magics) is an error.
+`python -m ganseg.plain_execute NOTEBOOK OUTPUT -p NAME=VALUE` keeps the contract of
+`ganseg.notebooks.execute`: the same parameters, outputs, record and messages. The code cells run in one
+namespace of one process; what they print, `display` or end in becomes outputs of notebook format 4.5. What it
+cannot show as a kernel would (pyplot's open figures; magics) is an error.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def bundle(value: Any) -> dict[str, Any]:
 def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] | None = None) -> Node:
     """Execute the notebook at `path`, in its folder, and write it with its provenance to `output`.
 
-    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError with
-    its number and the exception's last line; what came before stays beside `output` as `*.failed.ipynb`.
+    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError
+    with its number and the exception's last line; what came before stays beside `output` as `*.failed.ipynb`.
     """
     notebook, folder, output = read(path), Path(path).resolve().parent, Path(output).resolve()
     values = notebooks.resolve(notebook, parameters or {})

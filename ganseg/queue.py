@@ -22,6 +22,9 @@ STUDIES: tuple[tuple[str, str, int], ...] = (
     ("synthetic-face", "paper", 8),
     ("flowers", "paper+no-concentration", 8),
     ("flowers", "paper+no-area", 8),
+    ("flowers", "paper+no-points", 8),
+    ("flowers", "paper+no-background", 8),
+    ("flowers", "paper+no-points+no-background", 8),
 )
 SEEDS = (0, 1, 2)
 

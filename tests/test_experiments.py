@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,9 +11,12 @@ import pytest
 
 import ganseg
 from ganseg import Experiment, Run, UserError, find_runs
+from ganseg.code_hash import READERS, bare_source, code_hash, evaluation_hash, imported_by
 from ganseg.config import Config
+from ganseg.data import DATASETS
+from ganseg.files import read_json, write_json
 from ganseg.loop import OutOfTime
-from ganseg.provenance import bare_source, code_hash
+from ganseg.paths import PACKAGE
 from ganseg.scales import DIFFERENCES, OPTIONS, SCALES, resolve
 
 MINUTE = {"data.size": 16, "generator.block_sizes": "8,16", "generator.block_widths": "8,8", "generator.noise_dim": 8,
@@ -28,7 +32,11 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(results) -> Run:
-    return ganseg.run(Experiment(parts=3, overrides=MINUTE), results=results, device="cpu", progress=False)
+    return again(results)
+
+
+def again(results, **options) -> Run:
+    return ganseg.run(Experiment(parts=3, overrides=MINUTE), results=results, device="cpu", progress=False, **options)
 
 
 def test_the_same_experiment_has_the_same_key_and_any_setting_changes_it():
@@ -51,6 +59,35 @@ def test_comments_and_docstrings_do_not_change_the_code_hash_and_code_does():
 
 def test_the_reader_of_another_data_set_does_not_change_the_code_hash():
     assert code_hash("flowers") != code_hash("synthetic-bird")
+
+
+def test_how_a_run_is_measured_is_no_part_of_its_key_and_what_trains_it_is():
+    names = {path.relative_to(PACKAGE).as_posix() for path in imported_by(PACKAGE / "training.py")}
+    assert {"generator.py", "layers.py", "losses.py", "segmenter.py", "working.py", "devices.py"} <= names
+    assert not {"evaluation.py", "metrics.py", "landmarks.py", "protocols.py", "cli.py"} & names
+    assert {"evaluation.py", "metrics.py", "protocols.py"} <= {path.name for path in imported_by(PACKAGE / "evaluation.py")}
+
+
+@pytest.mark.parametrize("data", [name for name in DATASETS if name != "synthetic"])
+def test_every_data_set_names_the_code_that_reads_it(data):
+    assert len(code_hash(data)) == len(evaluation_hash(data)) == 64
+    assert all((PACKAGE / "data" / f"{reader}.py").is_file() for reader in READERS[data])
+
+
+def test_a_run_that_other_code_measured_is_measured_again(finished, tmp_path):
+    copy = shutil.copytree(finished.directory, tmp_path / "tiny" / "runs" / finished.directory.name)
+    write_json(copy / "metrics.json", {"iou": -1.0})
+    write_json(copy / "provenance.json", finished.provenance | {"evaluation_code": "older"})
+    assert again(tmp_path).metrics == finished.metrics
+    assert read_json(copy / "provenance.json") == finished.provenance
+
+
+def test_a_published_run_without_weights_keeps_its_metrics(finished, tmp_path):
+    copy = shutil.copytree(finished.directory, tmp_path / "tiny" / "runs" / finished.directory.name,
+                           ignore=shutil.ignore_patterns("*.safetensors"))
+    write_json(copy / "metrics.json", {"iou": -1.0})
+    write_json(copy / "provenance.json", finished.provenance | {"evaluation_code": "older"})
+    assert again(tmp_path, need="metrics").metrics == {"iou": -1.0}
 
 
 def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
