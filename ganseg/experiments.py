@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from ganseg.config import Config
 from ganseg.errors import UserError
 from ganseg.files import read_json
-from ganseg.paths import results_dir
+from ganseg.paths import global_rank, results_dir
 from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.scales import resolve
 
@@ -188,7 +187,7 @@ def _lock(directory: Path) -> Any:
     """One trainer at a time; the further processes of a multi-device run belong to the one that holds the lock."""
     from filelock import FileLock
 
-    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0))):
+    if global_rank():
         return nullcontext()
     directory.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(directory.parent / f".{directory.name}.lock")

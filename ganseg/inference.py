@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OVERLAYS = ("jpg", "png", "none")
 HELD = 48_000_000  # pixels of decoded images in a batch, about; limits memory
+STRIP = 256  # rows of a mask made at a time
 PARTS = "parts.json"
 ABOUT = {
     "centre": "(x, y) in pixels of the upright image, x right, y down, pixel centres at integers, or null",
@@ -148,15 +149,18 @@ def result_names(files: Iterable[str]) -> list[str]:
 def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Most likely labels, uint8 (height, width), of probabilities (K + 1, S, S) resized bilinearly to `size`.
 
-    `size` is (width, height). One label at a time, so that a large photograph needs little memory.
+    `size` is (width, height). A strip of rows at a time, so that a large photograph needs little memory.
     """
-    best = _resized(probabilities[0], size)
-    labels = np.zeros(best.shape, np.uint8)
-    for k, probability in enumerate(probabilities[1:], start=1):
-        here = _resized(probability, size)
-        labels[here > best] = k
-        np.maximum(best, here, out=best)
-    return labels
+    import torch
+
+    from ganseg.resampling import bilinear_matrix
+
+    width, height = size
+    maps = torch.from_numpy(np.ascontiguousarray(probabilities, np.float32))  # (K + 1, S, S)
+    across = maps @ bilinear_matrix(maps.shape[2], width).T  # (K + 1, S, width)
+    down = bilinear_matrix(maps.shape[1], height)
+    strips = [torch.matmul(rows, across).max(dim=0).indices.byte() for rows in down.split(STRIP)]
+    return torch.cat(strips).numpy()
 
 
 def measure_parts(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
@@ -261,17 +265,12 @@ def _write(one: Decoded, probabilities: np.ndarray, out: Path, overlays: str) ->
     name, labels = one.photograph.name, full_size_labels(probabilities, one.image.size)
     entry = {"file": one.photograph.file, "width": one.image.width, "height": one.image.height,
              "mask": f"masks/{name}.png", "parts": measure_parts(probabilities, labels)}  # fmt: skip
-    save(indexed(labels), out / entry["mask"])
+    save(indexed(labels), out / entry["mask"], compress_level=1)  # thrice as fast for a few kB more
     if overlays != "none":
         entry["overlay"] = f"overlays/{name}.{overlays}"
         drawn = overlay(np.asarray(one.image), labels, contour=max(1, round(max(labels.shape) / 300)))
         save(Image.fromarray(drawn), out / entry["overlay"], **({"quality": 90} if overlays == "jpg" else {}))
     return entry
-
-
-def _resized(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    image = Image.fromarray(np.asarray(probability, np.float32))
-    return np.array(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def _refuse_inside(out: Path, folder: Path) -> None:

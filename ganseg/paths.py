@@ -16,3 +16,9 @@ def project_root() -> Path:
 def results_dir(results: str | Path | None = None) -> Path:
     """`results`, else $GANSEG_RESULTS, else `results/` of the project."""
     return Path(results or os.environ.get("GANSEG_RESULTS") or project_root() / "results")
+
+
+def global_rank() -> int:
+    """Number of this process among all of a training on several devices or machines; 0 alone. As torchrun, SLURM or Fabric set it."""
+    environment = os.environ
+    return int(environment.get("RANK", environment.get("SLURM_PROCID", environment.get("LOCAL_RANK", 0))))

@@ -68,13 +68,21 @@ def overlay(images: np.ndarray, labels: np.ndarray, alpha: float = 0.55, contour
         raise UserError(
             f"images have shape {images.shape} and labels {labels.shape}; both must be of the same N, H, W"
         )
-    mixed, inside, colours = images.copy(), labels > 0, colour_labels(np.arange(256))
-    mixed[inside] = np.rint(
-        (1 - alpha) * images[inside] + alpha * colours[labels[inside]]
-    )  # (pixels of parts, 3)
+    colours = colour_labels(np.arange(256))
+    mixtures = _mixtures(colours[: int(labels.max(initial=0)) + 1], alpha)
+    places = labels.astype(np.intp)[..., None] * 256 + images  # (..., H, W, 3) in a flat table
+    mixed = np.stack([mixtures[c].take(places[..., c]) for c in range(3)], axis=-1)
     if contour:
         edge = outlines(labels, contour)
         mixed[edge] = colours[labels[edge]]
+    return mixed
+
+
+def _mixtures(colours: np.ndarray, alpha: float) -> np.ndarray:
+    """(3, labels, 256) uint8: what each value of a channel becomes under each label; label 0 changes nothing."""
+    values = np.arange(256)
+    mixed = np.rint((1 - alpha) * values + alpha * colours.T[..., None].astype(np.float64)).astype(np.uint8)
+    mixed[:, 0] = values
     return mixed
 
 

@@ -5,7 +5,6 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +20,7 @@ from ganseg.cli.errors import CODES, Commands
 from ganseg.cli.evaluate import evaluate
 from ganseg.cli.queue import run_queue
 from ganseg.errors import UserError
+from ganseg.paths import global_rank
 
 if TYPE_CHECKING:
     from ganseg.experiments import Run
@@ -87,7 +87,7 @@ def train(
         precision=precision,
         progress=not quiet,
     )
-    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", 0))):
+    if global_rank():
         return
     if not quiet:
         from ganseg.cli.tables import print_metrics
