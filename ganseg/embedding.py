@@ -27,7 +27,8 @@ class EmbeddingMap:
         if not self.folds:
             return F.leaky_relu(conv(self.dense), slope, inplace=True)
         kernel = torch.einsum("bkd,cdyx->byxkc", self.embeddings, conv.weight).flatten(1, 3)  # (B, 9 K, C)
-        out = F.leaky_relu(torch.baddbmm(conv.bias, self.patches, kernel), slope, inplace=True)  # (B, HW, C)
+        bias = working_precision(conv.bias).expand(len(kernel), 1, -1)
+        out = F.leaky_relu(self.patches @ torch.cat([kernel, bias], dim=1), slope, inplace=True)  # (B, HW, C)
         return out.unflatten(1, self.maps.shape[2:]).permute(0, 3, 1, 2)
 
     @cached_property
@@ -38,11 +39,12 @@ class EmbeddingMap:
 
     @cached_property
     def patches(self) -> Tensor:
-        """The 3x3 neighbourhood of each pixel of the maps, (B, HW, 9 K): made once for all convolutions of a resolution."""
+        """The 3x3 neighbourhood of each pixel of the maps, and a 1 for the bias, (B, HW, 9 K + 1): made once a resolution."""
         height, width = self.maps.shape[2:]
         padded = F.pad(self.maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, K)
         shifted = [padded[:, y:y + height, x:x + width] for y in range(3) for x in range(3)]
-        return torch.cat(shifted, dim=-1).flatten(1, 2)
+        one = padded.new_ones(()).expand(len(padded), height, width, 1)
+        return torch.cat([*shifted, one], dim=-1).flatten(1, 2)
 
 
 def working_precision(x: Tensor) -> Tensor:

@@ -60,8 +60,9 @@ class Working:
     @torch.no_grad()
     def collect(self) -> Tensor:
         """Move the gradients of `module` into the vector's; returns that."""
-        self.vector.grad.zero_()
         used = [(mine, p) for mine, p in zip(self.gradients, self.parameters, strict=True) if p.grad is not None]
+        if len(used) < len(self.parameters):
+            self.vector.grad.zero_()
         torch._foreach_copy_([mine for mine, _ in used], [p.grad for _, p in used])
         for _, p in used:
             p.grad = None
