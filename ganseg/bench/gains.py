@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from ganseg.bench import without
 from ganseg.bench.measure import compare
 from ganseg.bench.steps import Setting, Step
 
@@ -58,7 +59,17 @@ GAINS: list[Gain] = [
     Gain("bf16", "convolutions and matrix products in bf16, on the matrix units", precision="32-true"),
     Gain("lazy penalty", "the gradient penalty every 16th step, scaled by 16", {"losses.penalty_every": 1}),
     Gain("fused Adam", "one operation for an update of all parameters", adjust=unfused),
-    Gain("averaged generator", "a cost, not a gain: the averaged generator of each step", {"optim.ema": 0.0}),
+    Gain("one matrix a resampling", "upsampling, cropping and padding as two matrix products",
+         around=without.resampling_by_pytorch),
+    Gain("folded embedding maps", "the first SPADE convolution on the K maps, its kernels made for each image",
+         around=without.dense_embedding_maps),
+    Gain("gamma and beta together", "one convolution for both, and one graph node for the modulation",
+         around=without.separate_gamma_and_beta),
+    Gain("separable heatmaps", "a Gaussian is the product of a row and a column", around=without.direct_heatmaps),
+    Gain("weights as one vector", "one rounding of all weights a step, one of all gradients",
+         around=without.autocast_weights),
+    Gain("early crop", "the composition sees no more of the margin than its convolutions reach",
+         adjust=without.late_crop),
 ]
 
 
