@@ -1,0 +1,280 @@
+"""The claims ledger judged: a verdict on every claim of the paper, computed from finished runs.
+
+`claims.yml` holds the claims, `ledger.py` reads them, and `rules.py` says what a rule may be. Rules compare
+means over seeds with their 95 % intervals. A verdict needs three seeds of every experiment that the rule
+names, at a scale where the claim can be judged, on one data set at least; where several data sets allow it,
+the rule must hold on each.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ganseg import metrics
+from ganseg.ablation_study import RARE, SEEDS, finished, interval, samples
+from ganseg.data import DATASETS
+from ganseg.experiments import Run
+from ganseg.ledger import LEDGER, Claim, Roles, load_ledger
+from ganseg.rules import STATISTICS, Rule, Term, number
+from ganseg.scales import PARTS, SCALES
+
+REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
+
+
+class Measured(NamedTuple):
+    """One side of a rule: mean and 95 % interval over seeds; a bar has no seeds and no width."""
+
+    name: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[int, ...]
+    runs: tuple[Any, ...]
+
+    @property
+    def words(self) -> str:
+        """`full model 0.80 [0.77, 0.83]`, `0.551 (a method in Table 2)`, `1`; one seed has no brackets."""
+        value = number(self.metric, self.mean)
+        if not self.runs and self.mean == self.mean:
+            return self.name if self.name == f"{self.mean:g}" else f"{value} ({self.name})"
+        bounds = [number(self.metric, bound) for bound in (self.low, self.high)]
+        return f"{self.name} {value}" + (f" [{', '.join(bounds)}]" if len(self.seeds) > 1 else "")
+
+
+class Check(NamedTuple):
+    """One rule of a claim on one data set at one scale; `why_not` is empty where it decides."""
+
+    rule: Rule
+    data: str
+    scale: str
+    left: Measured
+    right: Measured
+    holds: bool
+    why_not: str
+
+    @property
+    def words(self) -> str:
+        """What was measured, as a sentence."""
+        same = self.left.metric == self.right.metric
+        sides = [
+            side.words if same else f"{STATISTICS[side.metric].title} {side.words}"
+            for side in (self.left, self.right)
+        ]
+        what = f"{STATISTICS[self.left.metric].title}, " if same else ""
+        return f"{self.data}, {self.scale}: {what}{sides[0]} against {sides[1]}: {self.outcome}"
+
+    @property
+    def measured(self) -> list[Measured]:
+        """The sides that runs measure, or should have."""
+        return [
+            side for term, side in zip(self.rule.terms, (self.left, self.right), strict=True) if term.role
+        ]
+
+    @property
+    def missing(self) -> int:
+        """How many of them no run has."""
+        return sum(not side.runs for side in self.measured)
+
+    @property
+    def outcome(self) -> str:
+        """How the two sides lie."""
+        if self.why_not:
+            return "undecided"
+        apart = self.left.low > self.right.high or self.left.high < self.right.low
+        return "holds" if self.holds else "the other way round" if apart else "intervals overlap"
+
+
+Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]
+
+
+def measurements(results: str | Path | None = None) -> Runs:
+    """All finished runs among the results: (scale, data, variant, K, overrides as JSON) -> a row a seed.
+
+    A row has the run's metrics, `seed`, `train_images`, the `run`, and how many parts vanished on held-out
+    images and in the stored samples, whose pieces per part are counted, too.
+    """
+    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in finished(results):
+        p = run.provenance
+        row = run.metrics | _generated(run) | {name: p.get(name) for name in ("seed", "train_images")}
+        row |= {"vanished_parts": sum(usage < RARE for usage in run.metrics["part_usage"]), "run": run}
+        runs.setdefault(_key(p["scale"], p["data"], p["variant"], p["parts"], p["overrides"]), []).append(row)
+    return runs
+
+
+def _generated(run: Run) -> dict[str, float]:
+    """Counts on the samples that the run drew, as in Fig. 9; none where they were not kept."""
+    if not (run.directory / "samples.png").exists():
+        return {}
+    labels, parts = samples(run)[1], run.provenance["parts"]
+    usage = metrics.part_usage(labels, parts)
+    pieces = metrics.components_per_part(labels, parts)
+    return {"generated_pieces": pieces, "generated_vanished": int((usage < RARE).sum())}
+
+
+def _key(scale: str, data: str, variant: str, parts: int, overrides: Mapping[str, Any]) -> tuple[Any, ...]:
+    return scale, data, variant, parts, json.dumps(overrides, sort_keys=True)
+
+
+def evaluate_claims(results: str | Path | None = None, ledger: Path = LEDGER) -> pd.DataFrame:
+    """The ledger judged on the runs among the results: a row a claim, in the paper's order.
+
+    Columns: those of the file, `rule` in words, `verdict`, `why` it could not be tested, `measured` in words,
+    `scale`, `data`, the least number of `seeds`, and two lists, `checks` (`Check`) and `runs`.
+    """
+    roles, claims = load_ledger(ledger)
+    runs = measurements(results)
+    return pd.DataFrame([_judged(claim, roles, runs) for claim in claims])
+
+
+def _judged(claim: Claim, roles: Roles, runs: Runs) -> dict[str, Any]:
+    cases = [_checks(claim, roles, runs, data) for data in _data_sets(claim, roles, runs)]
+    decided = [case for case in cases if case and not any(check.why_not for check in case)]
+    best = min(cases, key=lambda case: sum(check.missing for check in case))
+    checks = [check for case in decided or [best] for check in case]
+    word = REPRODUCED if all(check.holds for check in checks) else NOT_REPRODUCED
+    reasons = dict.fromkeys(f"{check.why_not}." for check in checks if check.why_not)
+    sides = [side for check in checks for side in check.measured]
+    return {
+        "id": claim.id,
+        "section": claim.section,
+        "place": claim.place,
+        "claim": claim.claim,
+        "statistic": claim.statistic,
+        "rule": claim.words,
+        "verdict": word if decided else NOT_TESTABLE,
+        "why": "" if decided else " ".join([*reasons, claim.needs]).strip(),
+        "measured": "; ".join(check.words for check in checks if check.scale),
+        "scale": _listed(check.scale for check in checks),
+        "data": _listed(check.data for check in checks),
+        "seeds": min((len(side.seeds) for side in sides), default=0),
+        "chapters": claim.chapters,
+        "checks": checks,
+        "runs": list({run.directory: run for side in sides for run in side.runs}.values()),
+    }
+
+
+def _data_sets(claim: Claim, roles: Roles, runs: Runs) -> list[str]:
+    """The data sets that the open roles of a claim can take; one empty name for none."""
+    names = {name for rule in claim.rule for name in rule.roles if "data" not in roles[name]}
+    found = (
+        data
+        for data in DATASETS
+        if any(_rows(runs, roles[name], data, scale) for name in names for scale in SCALES)
+    )
+    return list(found) or [""]
+
+
+def _checks(claim: Claim, roles: Roles, runs: Runs, data: str) -> list[Check]:
+    """Each rule of the claim on `data`, at the best scale that decides it, or else the best that has most of
+    it."""
+    chosen = []
+    for rule in claim.rule:
+        tried = [_check(claim, rule, roles, runs, data, scale) for scale in reversed(SCALES)]
+        chosen.append(
+            min(
+                tried,
+                key=lambda check: (bool(check.why_not), check.missing),
+            )
+        )
+    return chosen
+
+
+def _check(claim: Claim, rule: Rule, roles: Roles, runs: Runs, data: str, scale: str) -> Check:
+    left, right = (_measure(term, roles, runs, data, scale) for term in rule.terms)
+    lacking = [_lack(term, side, claim, scale) for term, side in zip(rule.terms, (left, right), strict=True)]
+    why = next(filter(None, lacking), "")
+    for condition in claim.given:
+        if not why and condition.roles & rule.roles:
+            sides = [_measure(term, roles, runs, data, scale) for term in condition.terms]
+            why = "" if condition.holds(*sides) else f"It does not hold that {condition.words}"
+    names = sorted({roles[name].get("data", data) for name in rule.roles})
+    return Check(
+        rule,
+        _listed(names),
+        scale if left.runs or right.runs else "",
+        left,
+        right,
+        rule.holds(left, right),
+        why,
+    )
+
+
+def _lack(term: Term, side: Measured, claim: Claim, scale: str) -> str:
+    """Why a side of a rule decides nothing at `scale`; empty where it does."""
+    if term.role and not side.runs:
+        return f"No run has {STATISTICS[term.metric].title} of: {side.name}"
+    if scale not in claim.scales:
+        return f"Scale {scale} is too small"
+    return (
+        f"{side.name} has {len(side.seeds)} of {SEEDS} seeds" if term.role and len(side.seeds) < SEEDS else ""
+    )
+
+
+def _measure(term: Term, roles: Roles, runs: Runs, data: str, scale: str) -> Measured:
+    """One side of a rule on `data` at `scale`."""
+    if not term.role:
+        return Measured(term.text, term.metric, term.offset, term.offset, term.offset, (), ())
+    rows = [
+        row
+        for row in _rows(runs, roles[term.role], data, scale)
+        if not math.isnan(row.get(term.metric, math.nan))
+    ]
+    values = [row[term.metric] * term.factor + term.offset for row in rows]
+    return Measured(
+        term.text,
+        term.metric,
+        *interval(values),
+        *(tuple(row[name] for row in rows) for name in ("seed", "run")),
+    )
+
+
+def _rows(runs: Runs, role: Mapping[str, Any], data: str, scale: str) -> Sequence[Mapping[str, Any]]:
+    """The rows of the runs that play `role`, its data set being `data` where it is open."""
+    data = role.get("data", data)
+    parts = _at(scale, role.get("parts", PARTS.get(data, 8)))
+    own = {name: _at(scale, value) for name, value in role.get("overrides", {}).items()}
+    return runs.get(_key(scale, data, role["variant"], parts, own), ())
+
+
+def _at(scale: str, value: Any) -> Any:
+    """What `value` is at `scale`, where it may differ by scale."""
+    return value.get(scale) if isinstance(value, dict) else value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(name for name in names if name))
+
+
+def intervals(ledger: pd.DataFrame) -> pd.DataFrame:
+    """What an evaluated ledger compared, a row for each side of each rule: for figures and files."""
+    rows = [
+        {
+            "section": row["section"],
+            "claim": row["id"],
+            "verdict": row["verdict"],
+            "rule": check.rule.text,
+            "data": check.data,
+            "scale": check.scale,
+            "panel": check.rule.metric,
+            "metric": side.metric,
+            "side": name,
+            "what": side.name,
+            "mean": side.mean,
+            "low": side.low,
+            "high": side.high,
+            "seeds": len(side.seeds),
+        }
+        for row in ledger.to_dict("records")
+        for check in row["checks"]
+        if check.scale
+        for name, side in (("left", check.left), ("right", check.right))
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["claim", "rule", "data", "mean"])

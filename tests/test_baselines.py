@@ -1,0 +1,150 @@
+"""Baselines: what each finds on scenes of known answer, and that a second call finds the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ganseg import baselines, figures_data
+from ganseg.config import SegmenterConfig
+from ganseg.data import Split
+from ganseg.errors import UserError
+from ganseg.metrics import iou_per_image, mean_iou, nmi_ari
+from ganseg.protocols import Protocol
+
+SIZE = 32
+SMALL = SegmenterConfig(backbone="resnet18-light", output_stride=4)
+
+
+def scenes(count: int = 12) -> Split:
+    """Red over blue, a square of two parts at a random place on noisy green; nothing at the border."""
+    random = np.random.default_rng(0)
+    images = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    parts = np.zeros((count, SIZE, SIZE), np.uint8)
+    for image, labels in zip(images, parts, strict=True):
+        image[:] = (40, 150, 60)
+        x, y = random.integers(4, SIZE - 12, 2)
+        labels[y : y + 4, x : x + 8], labels[y + 4 : y + 8, x : x + 8] = 1, 2
+        image[labels == 1], image[labels == 2] = (220, 40, 40), (40, 60, 230)
+    images = np.clip(images + random.normal(0, 6, images.shape), 0, 255).astype(np.uint8)
+    names = tuple(f"scene {i}" for i in range(count))
+    return Split(images, names, foreground=(parts > 0).astype(np.uint8), parts=parts)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return scenes()
+
+
+def test_grabcut_finds_an_object_of_other_colours_image_by_image(split: Split) -> None:
+    found = baselines.grabcut(split.images)
+    assert found.dtype == np.uint8 and set(np.unique(found)) == {0, 1}
+    assert mean_iou(found, split.foreground) > 0.9
+    np.testing.assert_array_equal(baselines.grabcut(split.images[3:4]), found[3:4])
+
+
+def test_grabcut_calls_its_frame_background(split: Split) -> None:
+    found, frame = baselines.grabcut(split.images, border=1 / 4), np.ones((SIZE, SIZE), bool)
+    frame[8:-8, 8:-8] = False
+    assert not found[:, frame].any() and found.any() and split.foreground[:, frame].any()
+
+
+def test_constant_mask_is_one_mask_for_all_and_skips_images_without_labels() -> None:
+    truth = np.zeros((3, 8, 8), np.uint8)
+    truth[:2, 2:4, 2:4], truth[2] = 1, 255
+    mask = baselines.constant_mask(truth, 5)
+    assert mask.shape == (5, 8, 8) and (mask == truth[0]).all()
+
+
+def test_kmeans_tells_parts_by_colour_and_names_them_alike_in_all_images(split: Split) -> None:
+    found = baselines.kmeans(split.images, parts=2, position=0.0)
+    assert mean_iou(found, split.foreground) > 0.95
+    assert nmi_ari(found, split.parts)[1] > 0.95
+    np.testing.assert_array_equal(found, baselines.kmeans(split.images, parts=2, position=0.0))
+
+
+def test_background_is_what_is_more_frequent_at_the_border() -> None:
+    clusters = np.full((2, 6, 6), 2)
+    clusters[:, 2:4, 2:3], clusters[:, 2:4, 3:4] = 0, 1
+    labels = baselines.background_first(clusters, 4)  # cluster 3 does not occur
+    np.testing.assert_array_equal(labels == 0, clusters == 2)
+    assert set(labels[clusters == 0]) != set(labels[clusters == 1])
+    one = baselines.background_first(np.arange(36).reshape(1, 6, 6) % 2, 2)
+    assert set(np.unique(one)) == {0, 1}  # never all background, never none
+
+
+def test_factorisation_finds_the_parts_in_features_that_hold_them(split: Split) -> None:
+    def colours(images: np.ndarray) -> np.ndarray:
+        return images[:, ::2, ::2].astype(np.float32) / 255  # (B, 16, 16, 3), as a network would give them
+
+    found = baselines.deep_feature_factorisation(split.images, 2, colours)
+    assert found.shape == split.parts.shape and found.dtype == np.uint8
+    assert iou_per_image(found, split.foreground).mean() > 0.6
+    assert nmi_ari(found, split.parts, "both")[1] > 0.8
+    np.testing.assert_array_equal(found, baselines.deep_feature_factorisation(split.images, 2, colours))
+
+
+def test_random_network_has_features_without_negatives_and_leaves_the_seed_alone(split: Split) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = (baselines.random_network(SMALL, 3) for _ in range(2))
+    assert torch.rand(1) == expected
+    one, two = (baselines.network_features(network)(split.images[:2]) for network in (first, second))
+    assert one.shape == (2, 8, 8, 128) and one.min() >= 0 and one.std() > 0
+    np.testing.assert_array_equal(one, two)
+
+
+def test_imagenet_weights_are_not_fetched_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(baselines.DOWNLOADS, raising=False)
+    assert not baselines.downloads_allowed()
+    with pytest.raises(UserError, match="GANSEG_ALLOW_DOWNLOADS=1"):
+        baselines.imagenet_features()
+
+
+def test_segment_all_names_what_each_needs_and_scores_what_the_labels_allow(split: Split) -> None:
+    found = baselines.segment_all(split, 2, SMALL, baselines.random_network(SMALL, 2, seed=1))
+    assert list(found) == ["Best constant mask", "GrabCut", "k-means", "Factorisation, random network",
+                           "Factorisation, our network"]  # fmt: skip
+    protocol = Protocol.of("synthetic-bird")
+    for one in found.values():
+        scores = baselines.scores(one.labels, split, one.parts, protocol)
+        assert one.labels.shape == split.parts.shape and one.labels.max() <= one.parts and one.needs
+        assert 0 <= scores["iou"] <= scores["iou_oracle"] <= 1
+        assert ("nmi_foreground" in scores) == (one.parts > 1)
+
+
+def test_without_true_masks_there_is_no_constant_mask(split: Split) -> None:
+    bare = Split(split.images, split.names)
+    found = baselines.segment_all(bare, 2, SMALL)
+    assert "Best constant mask" not in found and "Factorisation, our network" not in found
+    scores = baselines.scores(found["k-means"].labels, bare, 2, Protocol.of("cub"))
+    assert set(scores) == {"components_per_part"}
+
+
+def test_printed_counts_agree_with_the_lists_but_for_one_slip() -> None:
+    table = figures_data.split_table()
+    wrong = table[~table["agrees"]]
+    assert wrong[["data", "split", "printed", "coded"]].to_numpy().tolist() == [["cub", "val", 778, 788]]
+
+
+def test_every_printed_baseline_stands_with_its_needs_and_numbers() -> None:
+    table = figures_data.printed_baselines().set_index("Method")
+    assert table.loc["DEF [6]", "As printed"] == "Table 3, MAE: 494.48"
+    assert table.loc["SCOPS [17] w/ GT BG by us", "Needs"] == "true backgrounds"
+    assert "Table 1, Wild (K=8): 6.18 %" in table.loc["Ours", "As printed"]
+
+
+def test_part_names_say_where_the_pixels_of_a_found_part_lie() -> None:
+    truth = np.array([[[1, 1, 0, 0], [2, 2, 2, 2]]])
+    found = np.array([[[1, 1, 1, 1], [0, 2, 2, 0]]])
+    table = figures_data.part_names_table(found, truth, ("head", "body"))
+    assert table.to_numpy().tolist() == [[0.5, 0.5, 0], [0, 0, 1]]
+
+
+def test_photographs_of_birds_are_not_drawn(split: Split) -> None:
+    found = {"a": split.parts}
+    rows = figures_data.comparison_rows(split, found, [0, 1], figures_data.showable("cub"))
+    assert list(rows) == ["a", "truth"] and len(np.unique(rows["a"].reshape(-1, 3), axis=0)) == 3
+    assert "image" in figures_data.comparison_rows(split, found, [0, 1], figures_data.showable("flowers"))
