@@ -55,6 +55,11 @@ class Statistic(NamedTuple):
     title: str
     better: int
 
+    @property
+    def inline(self) -> str:
+        """The title within a sentence."""
+        return self.title if self.title[:2].isupper() else self.title[0].lower() + self.title[1:]
+
 
 STATISTICS = (
     Statistic("generated_pieces", "Pieces per part, generated", -1),
@@ -102,7 +107,7 @@ class Comparison(NamedTuple):
 
     def __str__(self) -> str:
         """A sentence with all the numbers."""
-        return (f"{self.statistic.title.lower()} {self.one} against {self.other}; "
+        return (f"{self.statistic.inline} {self.one} against {self.other}; "
                 f"better by {self.gain}, n = {self.pairs}")  # fmt: skip
 
 

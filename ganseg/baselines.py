@@ -131,8 +131,8 @@ def background_first(clusters: np.ndarray, count: int) -> np.ndarray:
     edge[1:-1, 1:-1] = False
     outside, inside = (np.bincount(clusters[:, where].ravel(), minlength=count) for where in (edge, ~edge))
     share = outside / edge.sum() - inside / (~edge).sum()  # (count,), above 0: rather at the border
-    background = share > 0
-    background[share.argmax()], background[share.argmin()] = True, False
+    background, order = share > 0, share.argsort(kind="stable")
+    background[order[-1]], background[order[0]] = True, False
     return np.where(background, 0, np.cumsum(~background)).astype(np.uint8)[clusters]
 
 

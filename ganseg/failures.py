@@ -28,14 +28,15 @@ class Cases(NamedTuple):
 
 
 def cases(run: Run, data_dir: str | Path | None = None) -> Cases:
-    """Score the held-out images of `run` one by one; needs its weights, and images with foreground masks.
+    """Score the held-out images of `run` one by one; needs its weights. Without foreground masks the IoU is NaN.
 
     error: mean distance of the *visible* keypoints from those that are regressed from part centres.
     """
     protocol, fabric = Protocol.of(run.config.data.name, data_dir), make_fabric(precision="32-true")
     test, segmenter = held_out(run.config, data_dir), run.segmenter().to(fabric.device)
     labels = find_parts(segmenter, test.images, fabric).labels
-    iou = metrics.iou_per_image(labels, test.foreground, empty=np.nan)
+    masks = test.foreground
+    iou = np.nan if masks is None else metrics.iou_per_image(labels, masks, empty=np.nan)
     scores = pd.DataFrame({"image": test.names, "iou": iou})
     if test.keypoints is not None:
         train = regression_images(run.config, test, protocol, data_dir)

@@ -14,15 +14,15 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ganseg import metrics, pictures
-from ganseg.ablation_study import FULL, MODELS, STATISTICS, place, samples
+from ganseg.ablation_study import BY_KEY, FULL, MODELS, place, samples
 from ganseg.ablation_tables import HEADS, differences, summary, table
 from ganseg.failures import Cases
 from ganseg.figures import INK, LINES, QUIET, _dress, _figure, foreground_curves, segmentation_figure, show, show_table
 from ganseg.generator import Generator
 
-TITLES = {statistic.key: statistic.title for statistic in STATISTICS}
 TINT = 0.62  # how much of a part's pixel is the part's colour
 GREY = np.array([0.299, 0.587, 0.114])  # luma of R, G and B (ITU-R BT.601)
 Rows = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -65,7 +65,7 @@ def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where:
     """Display `intervals_figure` of those statistics `keys` that a study has."""
     keys = [key for key in keys if key in frame]
     lines = summary([frame], keys=keys)
-    listed = ", ".join(TITLES[key].lower() for key in keys)
+    listed = "; ".join(BY_KEY[key].inline for key in keys)
     show(intervals_figure(lines, keys), name, runs=list(frame["run"]), data=lines, **where,
          caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
          alt=f"Dots, diamonds and bars for each model, with and without what is disabled; a panel for each of: {listed}.")
@@ -121,13 +121,13 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
     Samples of one column come from the same noise.
     """
     columns = min(columns, *(len(images) for images, _ in rows.values()))
-    figure = _figure(1.05 + len(rows) * 7.6 / (2 * columns))
+    figure = _figure(0.3 + len(rows) * 8.2 / (2 * columns))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (name, (images, labels)) in zip(axes, rows.items(), strict=True):
+    for first, line, (name, (images, labels)) in zip([True, *[False] * len(axes)], axes, rows.items(), strict=False):
         pairs = _side_by_side(images[:columns], over_grey(images, labels)[:columns])
         for number, (ax, pair) in enumerate(zip(line, pairs, strict=True), 1):
-            _panel(ax, pair, f"sample {number}" if line is axes[0] else "")
+            _panel(ax, pair, f"sample {number}" if first else "")
         line[0].set_ylabel(textwrap.fill(name, 13), rotation=0, ha="right", va="center", fontsize=9.5, color=INK)
     return figure
 
@@ -153,6 +153,7 @@ def intervals_figure(summary: pd.DataFrame, keys: Sequence[str]) -> Figure:
     for ax, key in zip(axes.flat, keys, strict=False):
         _intervals(ax, summary[summary["statistic"] == key].set_index("variant"), models)
         _dress(ax, title=_titled(key))
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     for ax in axes.flat[len(keys):]:
         ax.set_visible(False)
     axes[0, 0].set(yticks=range(len(models)), ylim=(len(models) - 0.5, -0.5))
@@ -197,6 +198,8 @@ def sweep_figure(summary: pd.DataFrame, by: str, keys: Sequence[str], title: str
         _dress(ax, title, title=_titled(key))
         if logarithmic:
             ax.set_xscale("log")
+        else:
+            ax.set_xticks(sorted(set(summary[by])))
     for ax in axes.flat[len(keys):]:
         ax.set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -236,21 +239,22 @@ def answers(runs: Mapping[str, Any], seed: int = 0) -> pd.DataFrame:
 
 
 def causes_figure(scatter: pd.DataFrame, causes: Sequence[str], error: str = "error", groups: int = 5) -> Figure:
-    """The error of each image against each supposed cause, and the medians of `groups` equally large groups."""
+    """The error of each image against each supposed cause, and medians: of each value of few, else of `groups` groups."""
     figure = _figure(3.0)
     for ax, cause in zip(np.atleast_1d(figure.subplots(1, len(causes), sharey=True)), causes, strict=True):
         ax.scatter(scatter[cause], scatter[error], s=6, color=LINES[0], alpha=0.35, linewidths=0)
-        bins = pd.qcut(scatter[cause], groups, duplicates="drop")
+        few = scatter[cause].nunique() <= 2 * groups
+        bins = scatter[cause].rename("bin") if few else pd.qcut(scatter[cause], groups, duplicates="drop")
         medians = scatter.groupby(bins, observed=True)[[cause, error]].median()
         ax.plot(medians[cause], medians[error], "D-", color=LINES[1], markersize=5)
         _dress(ax, cause, "error, in image sides" if cause == causes[0] else "")
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=few))
         ax.set_ylim(bottom=0)
     return figure
 
 
 def _titled(key: str) -> str:
-    arrow = {1: " ↑", -1: " ↓", 0: ""}[next(s.better for s in STATISTICS if s.key == key)]
-    return TITLES[key] + arrow
+    return BY_KEY[key].title + {1: " ↑", -1: " ↓", 0: ""}[BY_KEY[key].better]
 
 
 def _side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -48,41 +48,17 @@ def mask_table(scenes: SceneArrays, count: int = 4) -> Figure:
     return figure
 
 
-def curves(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    hue: str,
-    labels: tuple[str, str],
-    panel: str | None = None,
-    log: bool = False,
-    height: float = 3.0,
-    palette: Mapping[str, Any] | Sequence[Any] = LINES,
-    **options: Any,
-) -> Figure:
+def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str], panel: str | None = None,
+           log: bool = False, height: float = 3.0, palette: Sequence[Any] = LINES,
+           **options: Any) -> Figure:  # fmt: skip
     """Lines of `y` over `x`, one colour a `hue`, one panel a `panel`; repeats: mean and middle half."""
     figure, panels = _figure(height), list(dict.fromkeys(frame[panel])) if panel else [None]
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    colours = (
-        palette
-        if isinstance(palette, Mapping)
-        else dict(zip(dict.fromkeys(frame[hue]), palette, strict=False))
-    )
+    colours = dict(zip(dict.fromkeys(frame[hue]), palette, strict=False))
+    style = {"hue": hue, "style": hue, "palette": colours, "dashes": False, "errorbar": ("pi", 50)} | options
     for ax, name in zip(axes, panels, strict=True):
         shown = frame if name is None else frame[frame[panel] == name]
-        sns.lineplot(
-            shown,
-            x=x,
-            y=y,
-            hue=hue,
-            style=hue,
-            palette=colours,
-            dashes=False,
-            ax=ax,
-            legend=ax is axes[-1],
-            errorbar=("pi", 50),
-            **options,
-        )
+        sns.lineplot(shown, x=x, y=y, ax=ax, legend=ax is axes[-1], **style)
         _dress(ax, labels[0], labels[1], name or "")
         if log:
             ax.set_yscale("log")
@@ -153,31 +129,16 @@ def pull_figure(
     for row, (name, values) in zip(axes, {"mask": masks, **pulls}.items(), strict=True):
         row[0].set_ylabel(name, fontsize=9, color=INK)
         for k, (ax, value) in enumerate(zip(row, values, strict=True)):
-            limit = (
-                1 if name == "mask" else max(2 * float(value.max()), 1e-9)
-            )  # what is far away is red enough
+            grey, ends = name == "mask", max(2 * float(value.max()), 1e-9)
+            coloured = {"cmap": "RdBu", "vmin": -ends, "vmax": ends}
+            look = {"cmap": "gray", "vmin": 0, "vmax": 1} if grey else coloured
             ax.set(xlim=(-1, 1), ylim=(1, -1), aspect="equal")
             ax.spines[:].set_visible(False)
-            ax.imshow(
-                value,
-                extent=(-1, 1, 1, -1),
-                interpolation="nearest",
-                vmin=0 if name == "mask" else -limit,
-                vmax=limit,
-                cmap="gray" if name == "mask" else "RdBu",
-            )
-            ax.scatter(
-                *centres[k],
-                s=26,
-                marker="X",
-                color=_colours(len(masks))[k],
-                edgecolors="black",
-                linewidths=0.6,
-            )
-            if name != "mask":
-                ax.add_patch(
-                    Circle(centres[k], radii[k], fill=False, edgecolor="black", linewidth=1, linestyle="--")
-                )
+            ax.imshow(value, extent=(-1, 1, 1, -1), interpolation="nearest", **look)
+            mark = {"s": 26, "marker": "X", "edgecolors": "black", "linewidths": 0.6}
+            ax.scatter(*centres[k], color=_colours(len(masks))[k], **mark)
+            if not grey:
+                ax.add_patch(Circle(centres[k], radii[k], fill=False, edgecolor="black", linestyle="--"))
     for k, ax in enumerate(axes[0], 1):
         ax.set_title(f"part {k}", fontsize=9, color=INK)
     return figure
