@@ -10,7 +10,7 @@ RESULTS  ?= $(or $(GANSEG_RESULTS),results)
 PROFILE  ?= profiles/default
 PYTHON   ?= >=3.11,<3.14
 PORT     ?= 8000
-WORKERS  ?= 0
+WORKERS  ?= auto
 
 VENV  := .venv
 BIN   := $(CURDIR)/$(VENV)/bin
