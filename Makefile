@@ -10,7 +10,7 @@ RESULTS  ?= $(or $(GANSEG_RESULTS),results)
 PROFILE  ?= profiles/default
 PYTHON   ?= >=3.11,<3.14
 PORT     ?= 8000
-WORKERS  ?= 0
+WORKERS  ?= auto
 
 VENV  := .venv
 BIN   := $(CURDIR)/$(VENV)/bin
@@ -37,7 +37,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
-	@echo "parameters: SCALE=tiny|laptop|gpu|paper DATA=synthetic-bird|synthetic-face|flowers|folder"
+	@echo "parameters: SCALE=tiny|laptop|gpu|paper DATA=NAME (see: ganseg data list)"
 	@echo "            DATA_DIR=folder SEED=0 CORES=all THREADS=auto RESULTS=results PROFILE=profiles/default PYTHON=3.12"
 
 book: env ## train what is missing, execute the notebooks, build the book

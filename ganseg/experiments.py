@@ -139,13 +139,17 @@ class Run:
         return load_weights(self.directory / SEGMENTER, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
 
 
-def find_runs(results: str | Path | None = None, scale: str = "*", **wanted: Any) -> list[Run]:
-    """Finished runs under `results` whose provenance has the `wanted` values (data, variant, parts, seed); the newest of each name."""
-    newest: dict[tuple[str, str], Run] = {}
+def find_runs(results: str | Path | None = None, scale: str = "*", older: bool = False, **wanted: Any) -> list[Run]:
+    """Finished runs under `results` whose provenance has the `wanted` values (data, variant, parts, seed).
+
+    Of each name the newest; with `older`, those too that earlier code or other settings made.
+    """
+    newest: dict[tuple[str, str, str], Run] = {}
     for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
         run = Run(path.parent)
         if all(run.provenance.get(k) == v for k, v in wanted.items()):
-            slot = (run.provenance["scale"], run.directory.name.rpartition("-")[0])
+            name, _, key = run.directory.name.rpartition("-")
+            slot = (run.provenance["scale"], name, key if older else "")
             if slot not in newest or run.provenance["finished"] >= newest[slot].provenance["finished"]:
                 newest[slot] = run
     return list(newest.values())

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from ganseg.data import DATASETS
 from ganseg.figures import INK, LINES, QUIET, _dress, _figure, _panels, _picture
+from ganseg.pictures import colour_labels
 
 ORIGINS = {
     "top-left corner (released)": "landmark_error",
@@ -32,9 +33,12 @@ def drawable(runs: Iterable[Any], data: str) -> list[Any]:
 def held_out_keypoints(
     run: Any, data_dir: str | Path | None = None, count: int = 12, **conventions: str
 ) -> Figure:
-    """`keypoints_figure` of some images that `run` is scored on; `conventions`: options of `Protocol`."""
+    """`keypoints_figure` of some images that `run` is scored on; `conventions`: options of `Protocol`.
+
+    Photographs that may not be passed on are replaced by the parts found in them: figures are stored and published.
+    """
     from ganseg.devices import make_fabric
-    from ganseg.evaluation import regress_keypoints
+    from ganseg.evaluation import find_parts, regress_keypoints
     from ganseg.protocols import Protocol, shown
 
     where = data_dir or None
@@ -43,7 +47,10 @@ def held_out_keypoints(
     segmenter = run.segmenter().to(fabric.device)
     test, predicted = regress_keypoints(run.config, segmenter, fabric, where, protocol)
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
-    return keypoints_figure(test.images[few], test.keypoints[few], predicted[few], shown(test)[few])
+    images = test.images[few]
+    if not DATASETS[run.config.data.name].redistributable:
+        images = colour_labels(find_parts(segmenter, images, fabric).labels)
+    return keypoints_figure(images, test.keypoints[few], predicted[few], shown(test)[few])
 
 
 def errors_by_convention(

@@ -17,6 +17,7 @@ from ganseg.code_hash import evaluation_hash
 from ganseg.config import Config
 from ganseg.data import DATASETS, Batches, Split, load
 from ganseg.devices import Fabric, place
+from ganseg.errors import UserError
 from ganseg.evaluation import evaluate, held_out, predict
 from ganseg.experiments import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER
 from ganseg.files import write_json
@@ -37,6 +38,7 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, time_limit: f
     OutOfTime is raised when `time_limit` seconds are over; calling again goes on from the last checkpoint.
     """
     config, clock = experiment.config, Clock(time_limit)
+    _check_shares(config, fabric.world_size)
     images = training_images(config, experiment.data_dir)
     if fabric.is_global_zero:
         write_json(directory / CONFIG, {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale})
@@ -48,6 +50,14 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, time_limit: f
     if fabric.is_global_zero:
         finish(experiment, directory, fabric, gan.result, stage2.result, images, seconds)
     fabric.barrier()
+
+
+def _check_shares(config: Config, processes: int) -> None:
+    """Refuse batches that cannot be shared out evenly."""
+    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
+        if batch % processes:
+            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; make it a multiple: "
+                            f"--set {name}.batch_size={-(-batch // processes) * processes}")
 
 
 def finish(experiment: Experiment, directory: Path, fabric: Fabric, generator: Generator, segmenter: Segmenter, images: Split,

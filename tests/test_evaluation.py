@@ -18,6 +18,7 @@ from ganseg.data import DATASETS, DatasetSpec, Split
 from ganseg.data.source import Chunk, Source
 from ganseg.devices import make_fabric
 from ganseg.errors import UserError
+from ganseg.pictures import colour_labels
 from ganseg.protocols import Protocol
 
 SIZE, FACE = 32, ("left eye", "right eye", "nose")
@@ -297,3 +298,16 @@ def test_errors_by_origin_stand_beside_the_mean_predictors():
     assert errors[errors["predictor"] == "part centres"]["error"].tolist() == pytest.approx([10, 20, 30])
     assert errors[errors["predictor"] == landmark_figures.ANCHOR]["error"].tolist() == [50.0] * 3
     assert len(landmark_figures.conventions_figure(errors, "%").axes[0].containers) == 2
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_photographs_that_may_not_be_passed_on_are_replaced_by_their_parts(tmp_path, monkeypatch, allowed):
+    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path))
+    register(monkeypatch, redistributable=allowed)
+    shown = []
+    monkeypatch.setattr(landmark_figures, "keypoints_figure", lambda images, *rest: shown.append(images))
+    run = SimpleNamespace(config=CONFIG, segmenter=ByColour)
+    landmark_figures.held_out_keypoints(run, count=2)
+    photographs = faces(np.asarray(SPLITS["test"])[[0, len(SPLITS["test"]) // 2]])["images"]
+    assert np.array_equal(shown[0], photographs) == allowed
+    assert {tuple(c) for c in shown[0].reshape(-1, 3)} <= {tuple(c) for c in colour_labels(np.arange(3))} or allowed

@@ -17,6 +17,7 @@ from ganseg.data import DATASETS
 from ganseg.files import read_json, write_json
 from ganseg.loop import OutOfTime
 from ganseg.paths import PACKAGE
+from ganseg.pipeline import _check_shares
 from ganseg.scales import DIFFERENCES, OPTIONS, SCALES, resolve
 
 MINUTE = {"data.size": 16, "generator.block_sizes": "8,16", "generator.block_widths": "8,8", "generator.noise_dim": 8,
@@ -165,3 +166,8 @@ def test_each_difference_changes_the_paper_variant_by_itself():
     plain = resolve("synthetic-bird", "paper", "tiny")
     for name in DIFFERENCES:
         assert resolve("synthetic-bird", f"paper+{name}", "tiny") != plain, name
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused_with_what_would_do():
+    with pytest.raises(UserError, match=r"optim.batch_size=4 cannot be shared by 3 processes.*optim.batch_size=6"):
+        _check_shares(Experiment(parts=3, overrides=MINUTE).config, 3)

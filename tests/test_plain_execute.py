@@ -68,8 +68,8 @@ def test_plain_reading_and_writing_gives_the_bytes_of_nbformat(tmp_path):
     ],
 )
 def test_a_plain_execution_that_fails_leaves_no_output(tmp_path, source, message):
-    path = notebook_at(tmp_path / "a.ipynb", source)
+    path, main = notebook_at(tmp_path / "a.ipynb", source), sys.modules["__main__"]
     with pytest.raises(UserError, match=message):
         plain_execute.execute(path, tmp_path / "new" / "a.ipynb")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.failed.ipynb"]
-    assert "__main__" in sys.modules and hasattr(sys.modules["__main__"], "__file__")
+    assert sys.modules["__main__"] is main

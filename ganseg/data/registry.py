@@ -39,6 +39,7 @@ class DatasetSpec:
     licence: str = ""
     homepage: str = ""
     files: tuple[RemoteFile, ...] = ()
+    redistributable: bool = True  # whether figures with its photographs may be published
 
 
 def _synthetic(family: str, title: str, augment: str) -> DatasetSpec:
@@ -63,21 +64,21 @@ _SPECS = (
         "Put img_celeba/, list_landmarks_celeba.txt, list_bbox_celeba.txt, list_imsize_celeba.txt, "
         f"{_LISTS} into one folder; `ganseg data download celeba-wild` says where each is.",
         celeba.inspect_wild, "regression", "inter-ocular", _CELEBA_LICENCE, _CELEBA_PAGE,
-        publishers.CELEBA_WILD,
+        publishers.CELEBA_WILD, redistributable=False,
     ),
     DatasetSpec(
         "celeba-aligned", "CelebA, aligned", celeba.open_aligned, celeba.SPLITS, True, "flip",
         f"Put img_align_celeba/, list_landmarks_align_celeba.txt, {_LISTS} into one folder; "
         "`ganseg data download celeba-aligned` says where each is.",
         celeba.inspect_aligned, "regression", "inter-ocular", _CELEBA_LICENCE, _CELEBA_PAGE,
-        publishers.CELEBA_ALIGNED,
+        publishers.CELEBA_ALIGNED, redistributable=False,
     ),
     DatasetSpec(
         "cub", "Caltech-UCSD Birds-200-2011", cub.open_cub, cub.SPLITS, True, "crop_flip",
         "Unpack CUB_200_2011.tgz and put segmentations/ of segmentations.tgz beside its images/; both are at "
         "www.vision.caltech.edu/datasets/cub_200_2011.",
         cub.inspect, "train", "edge", "For non-commercial research and education only.",
-        "https://www.vision.caltech.edu/datasets/cub_200_2011", publishers.CUB,
+        "https://www.vision.caltech.edu/datasets/cub_200_2011", publishers.CUB, redistributable=False,
     ),
     DatasetSpec(
         "flowers", "Oxford Flowers-102", flowers.open_flowers, tuple(flowers.SPLITS), True, "crop_flip",
@@ -93,7 +94,7 @@ _SPECS = (
         "taichi-test-masks/ beside it; `ganseg data download taichi` says where each is.",
         taichi.inspect, "regression", "taichi",
         "Frames of YouTube videos; their rights are their owners'. For research.",
-        "https://github.com/AliaksandrSiarohin/motion-cosegmentation", publishers.TAICHI,
+        "https://github.com/AliaksandrSiarohin/motion-cosegmentation", publishers.TAICHI, redistributable=False,
     ),
     DatasetSpec(
         "folder", "A folder of images", folder.open_folder, ("train", "test"), True, "flip",
