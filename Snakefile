@@ -1,7 +1,7 @@
 # The graph behind `make`: experiments -> executed notebooks -> the book. Only what is stale runs.
 #   snakemake book --cores 2 --config scale=laptop data=flowers data_dir=DIR
 # A notebook's metadata says which experiments it reads (ganseg.notebooks.experiments_of): variants, K, settings of their
-# own. One that names a scale is needed at that scale only. Those that several notebooks share are trained once.
+# own. Those that several notebooks share are trained once.
 
 import shlex
 import sys
@@ -45,9 +45,9 @@ def parameters(name):
 
 
 def experiments(name):
-    """metrics.json -> experiment, for every experiment that a notebook reads at this scale."""
+    """metrics.json -> experiment, for every experiment that a notebook reads."""
     rows = experiments_of(f"notebooks/{name}.ipynb", **parameters(name))
-    found = (Experiment(**row) for row in rows if row["scale"] == SCALE)
+    found = (Experiment(**row) for row in rows)
     return {str(experiment.directory(RESULTS) / "metrics.json"): experiment for experiment in found}
 
 

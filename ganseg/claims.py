@@ -239,14 +239,8 @@ def _measure(term: Term, roles: Roles, runs: Runs, data: str, scale: str) -> Mea
 def _rows(runs: Runs, role: Mapping[str, Any], data: str, scale: str) -> Sequence[Mapping[str, Any]]:
     """The rows of the runs that play `role`, its data set being `data` where it is open."""
     data = role.get("data", data)
-    parts = _at(scale, role.get("parts", PARTS.get(data, 8)))
-    own = {name: _at(scale, value) for name, value in role.get("overrides", {}).items()}
-    return runs.get(_key(scale, data, role["variant"], parts, own), ())
-
-
-def _at(scale: str, value: Any) -> Any:
-    """What `value` is at `scale`, where it may differ by scale."""
-    return value.get(scale) if isinstance(value, dict) else value
+    parts = role.get("parts", PARTS.get(data, 8))
+    return runs.get(_key(scale, data, role["variant"], parts, role.get("overrides", {})), ())
 
 
 def _listed(names: Iterable[str]) -> str:
