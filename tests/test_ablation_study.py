@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from ganseg import Experiment, UserError, ablation_study, ablation_tables, failures, figures_ablation, notebooks, pictures
-from ganseg.ablation_study import FULL, MODELS
+from ganseg import Experiment, UserError, notebooks, pictures
+from ganseg.chapters import ablation_study, ablation_tables, failures, figures_ablation
+from ganseg.chapters.ablation_study import FULL, MODELS
 
 PAGES = sorted(path for path in (ROOT / "notebooks").glob("2[0-7]_*.ipynb"))
 SIZE, PARTS = 16, 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganseg import baselines, figures_data
+from ganseg.chapters import baselines, figures_data
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split
 from ganseg.errors import UserError

@@ -14,11 +14,12 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from ganseg import claims, differences, figures_claims, ledger, reported
-from ganseg.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Measured, evaluate_claims
+from ganseg import reported
+from ganseg.chapters import claims, differences, figures_claims, ledger
+from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Measured, evaluate_claims
 from ganseg.errors import UserError
-from ganseg.ledger import load_ledger
-from ganseg.rules import STATISTICS, parse
+from ganseg.chapters.ledger import load_ledger
+from ganseg.chapters.rules import STATISTICS, parse
 from ganseg.scales import DIFFERENCES, variant_settings
 
 ROLES = {"full": "full model", "ablated": "without it"}

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ganseg import figures, figures_method, figures_modules, loss_games, probes
+from ganseg import figures
+from ganseg.chapters import figures_method, figures_modules, loss_games, probes
 from ganseg.config import GeneratorConfig, LossConfig
 from ganseg.generator import Generator, Noise
 from ganseg.points import heatmaps

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ganseg import pictures
 from ganseg.figures import DPI, FACE, INK, QUIET, WIDTH, SceneArrays, _dots, _draw_parts, blend
-from ganseg.probes import Trace, traced
+from ganseg.chapters.probes import Trace, traced
 
 
 class Panel(NamedTuple):

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ganseg.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
+from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
 from ganseg.figures import INK, LINES, QUIET, _dress, _figure, say, show_table
 from ganseg.paths import project_root
-from ganseg.rules import STATISTICS
+from ganseg.chapters.rules import STATISTICS
 from ganseg.tables import BLANK
 
 SIDES = {

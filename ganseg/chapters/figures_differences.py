@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ganseg.differences import METRICS, effects_table, runs_of, variants
+from ganseg.chapters.differences import METRICS, effects_table, runs_of, variants
 from ganseg.figures import QUIET, _dress, _figure, say, show, show_table
-from ganseg.figures_claims import whisker
+from ganseg.chapters.figures_claims import whisker
 from ganseg.tables import BLANK
 
 FACTS = {

@@ -16,16 +16,15 @@ import pandas as pd
 import torch
 import yaml
 
-from ganseg.ablation_study import SEEDS, finished, interval, settings
-from ganseg.baselines import downloads_allowed
+from ganseg.chapters.ablation_study import SEEDS, finished, interval, settings
+from ganseg.chapters.baselines import downloads_allowed
 from ganseg.errors import UserError
 from ganseg.experiments import Experiment, Run
 from ganseg.generator import Generator
-from ganseg.paths import PACKAGE
 from ganseg.scales import DIFFERENCES, OPTIONS, resolve
 from ganseg.tables import BLANK, SCALES
 
-FACTS = PACKAGE / "differences.yml"
+FACTS = Path(__file__).with_name("differences.yml")
 COLUMNS = ["row", "topic", "group", "paper", "code", "consequence", "variant", "measure", "setting"]
 PAIR = ("segmenter.backbone", "segmenter.output_stride")  # what the fair counterpart of row 26 has of its own
 METRICS = {

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from ganseg.errors import UserError
-from ganseg.paths import PACKAGE
-from ganseg.rules import Rule, parse
+from ganseg.chapters.rules import Rule, parse
 from ganseg.scales import SCALES
 
-LEDGER = PACKAGE / "claims.yml"
+LEDGER = Path(__file__).with_name("claims.yml")
 ROLE_FIELDS = {"title", "variant", "data", "parts", "overrides"}
 Roles = Mapping[str, Mapping[str, Any]]
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ganseg import metrics
-from ganseg.ablation_study import RARE, SEEDS, finished, interval, samples
+from ganseg.chapters.ablation_study import RARE, SEEDS, finished, interval, samples
 from ganseg.data import DATASETS
 from ganseg.experiments import Run
-from ganseg.ledger import LEDGER, Claim, Roles, load_ledger
-from ganseg.rules import STATISTICS, Rule, Term, number
+from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
+from ganseg.chapters.rules import STATISTICS, Rule, Term, number
 from ganseg.scales import PARTS, SCALES
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"

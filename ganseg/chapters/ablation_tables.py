@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ganseg.ablation_study import BY_KEY, MODELS, Interval, compare, interval, place
+from ganseg.chapters.ablation_study import BY_KEY, MODELS, Interval, compare, interval, place
 from ganseg.tables import BLANK
 
 HEADS = {"variant": "Model", "parts": "K", "train_images": "Training images"}

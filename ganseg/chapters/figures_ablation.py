@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ganseg import metrics, pictures
-from ganseg.ablation_study import BY_KEY, FULL, MODELS, place, samples
-from ganseg.ablation_tables import HEADS, differences, summary, table
-from ganseg.failures import Cases
+from ganseg.chapters.ablation_study import BY_KEY, FULL, MODELS, place, samples
+from ganseg.chapters.ablation_tables import HEADS, differences, summary, table
+from ganseg.chapters.failures import Cases
 from ganseg.figures import INK, LINES, QUIET, _dress, _figure, foreground_curves, segmentation_figure, show, show_table
 from ganseg.generator import Generator
 
