@@ -14,31 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from ganseg.errors import UserError
-from ganseg.notebooks import execute, parameters_cell, read, resolve, source_hash, store, write
+from ganseg.notebooks import execute, execution_of, parameters_cell, read, resolve, source_hash, store, write
 
 SCALES = ("paper", "gpu", "laptop", "tiny")  # best first
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints")
 
 
-def executions(name: str, results: str | Path, text: str) -> dict[str, Any]:
-    """Executions of the notebook `name` whose source is `text` (a hash), by scale, best scale first."""
-    found = {}
-    for scale in SCALES:
-        path = Path(results) / scale / "notebooks" / name
-        notebook = read(path) if path.is_file() else None
-        if notebook and notebook.metadata.get("ganseg", {}).get("execution", {}).get("source") == text:
-            found[scale] = notebook
-    return found
-
-
 def choose(path: str | Path, results: str | Path, prefer: str | None = None) -> Any:
-    """The execution of the notebook at `path` to publish: scale `prefer` if it was run, else the best."""
+    """The execution of the notebook at `path` to publish: scale `prefer` if it was run, else the best.
+
+    Executions are those among the results, and the outputs stored in the notebook itself. Of another text, they do not count.
+    """
     path = Path(path)
-    found = executions(path.name, results, source_hash(read(path)))
+    stored = read(path)
+    files = (Path(results) / scale / "notebooks" / path.name for scale in SCALES)
+    found: dict[str, Any] = {}
+    for notebook in [*(read(file) for file in files if file.is_file()), stored]:
+        execution = execution_of(notebook)
+        if execution.get("source") == source_hash(stored):
+            found.setdefault(execution["parameters"].get("scale", "tiny"), notebook)
     if not found:
-        raise UserError(
-            f"{path} as it stands was not executed; run `make book`, or `make notebooks-run SCALE=tiny`"
-        )
+        raise UserError(f"{path} as it stands was not executed; run `make book`, or `make notebooks-run SCALE=tiny`")
     return found.get(prefer) or next(iter(found.values()))
 
 
@@ -56,7 +52,7 @@ def badge(execution: dict[str, Any]) -> str:
 
 def present(notebook: Any) -> Any:
     """A page of the book: the scale's badge under the title, parameters as they were, no failed output."""
-    execution = notebook.metadata["ganseg"]["execution"]
+    execution = execution_of(notebook)
     first = notebook.cells[0]
     if first.cell_type != "markdown" or not first.source.startswith("# "):
         raise UserError("a notebook begins with a markdown cell whose first line is `# Title`")

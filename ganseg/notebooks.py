@@ -53,6 +53,11 @@ def source_hash(notebook: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def execution_of(notebook: Any) -> dict[str, Any]:
+    """What `execute` recorded of the execution whose outputs the notebook holds; empty where it holds none."""
+    return dict(notebook.metadata.get("ganseg", {}).get("execution", {}))
+
+
 def parameters_cell(notebook: Any) -> int | None:
     """Index of the cell tagged `parameters`, or None."""
     tagged = (i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
@@ -211,14 +216,15 @@ def _record(source: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def store(path: str | Path, executed: str | Path) -> bool:
-    """Put the outputs of `executed`, a run of the same text, into the notebook at `path`; True if changed."""
+    """Put outputs and provenance of `executed`, a run of the same text, into the notebook at `path`; True if changed."""
     source, run = read(path), read(executed)
-    if run.metadata.get("ganseg", {}).get("execution", {}).get("source") != source_hash(source):
+    if execution_of(run).get("source") != source_hash(source):
         raise UserError(f"{executed} is not an execution of {path} as it stands: execute it again")
     before = Path(path).read_text(encoding="utf-8")
     for cell, result in zip(source.cells, run.cells, strict=True):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = result.outputs, result.execution_count
+    source.metadata["ganseg"]["execution"] = execution_of(run)
     write(source, path)
     os.utime(executed)  # the text did not change: the execution is not stale
     return Path(path).read_text(encoding="utf-8") != before

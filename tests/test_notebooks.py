@@ -58,7 +58,7 @@ def test_store_puts_the_outputs_into_the_source(executed: tuple[Path, Path], tmp
     copy.write_bytes(executed[0].read_bytes())
     assert notebooks.store(copy, executed[1]) and not notebooks.store(copy, executed[1])
     assert notebooks.read(copy).cells[2].outputs == notebooks.read(executed[1]).cells[2].outputs
-    assert "execution" not in notebooks.read(copy).metadata["ganseg"]
+    assert notebooks.execution_of(notebooks.read(copy)) == notebooks.execution_of(notebooks.read(executed[1]))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,14 @@ def test_stage_passes_over_executions_of_another_text(project: Path) -> None:
         staged(project)
     record(source, project / "results" / "tiny" / "notebooks" / "00_a.ipynb", "tiny")
     assert "scale tiny" in staged(project).cells[0].source
+
+
+def test_stage_falls_back_on_the_outputs_stored_in_the_notebook(project: Path) -> None:
+    source, output = (project / folder / "00_a.ipynb" for folder in ("notebooks", "results/tiny/notebooks"))
+    notebooks.store(source, output)
+    output.unlink()
+    assert "scale laptop" in staged(project).cells[0].source
+    assert "scale tiny" in staged(project, prefer="tiny").cells[0].source
 
 
 def test_stage_refuses_a_failed_output(project: Path) -> None:
