@@ -18,6 +18,9 @@ MADE  := $(VENV)/.made-from-lock
 # A scale or data set named by the user is shown even where a better scale was run.
 ASKED := $(filter command environment%,$(origin SCALE) $(origin DATA))
 SHOW  ?= $(if $(ASKED),$(SCALE),best)
+# What is stored in notebooks/ depends on no run but its own: a results folder apart, defaults for everything.
+CHECKED := $(CURDIR)/_build/checked
+STORED  := SCALE=tiny DATA=synthetic-bird DATA_DIR= SEED=0 RESULTS=$(CHECKED)
 
 # uv from the path, or one of our own in .uv (a folder target needs no virtual environment and no root).
 UV    := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
@@ -46,8 +49,9 @@ book: env ## train what is missing, execute the notebooks, build the book
 
 test: env ## pytest, then nbval over the notebooks at scale tiny
 	python -m pytest -n $(WORKERS) --dist loadscope tests
-	$(MAKE) --no-print-directory experiments SCALE=tiny DATA=synthetic-bird DATA_DIR= SEED=0
-	python -m pytest -p no:cacheprovider --nbval-lax --nbval-kernel-name python3 notebooks
+	$(MAKE) --no-print-directory experiments $(STORED)
+	OMP_NUM_THREADS=1 GANSEG_RESULTS=$(CHECKED) python -m pytest -n $(WORKERS) --dist loadscope -p no:cacheprovider \
+	  --nbval --nbval-kernel-name python3 notebooks
 
 env: $(MADE) ## make the environment .venv from requirements.lock
 
@@ -71,8 +75,8 @@ dry-run: env ## list what `make book` would run, and why
 	$(call GRAPH,book --dry-run)
 
 notebooks: ## refresh the outputs stored in notebooks/ from executions at scale tiny
-	$(MAKE) --no-print-directory notebooks-run SCALE=tiny DATA=synthetic-bird DATA_DIR= SEED=0
-	python -m ganseg.book store notebooks $(RESULTS)/tiny/notebooks
+	$(MAKE) --no-print-directory notebooks-run $(STORED)
+	python -m ganseg.book store notebooks $(CHECKED)/tiny/notebooks
 
 lock: | $(filter-out uv,$(UV)) ## resolve pyproject.toml into requirements.lock (needs the network)
 	$(UV) pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
