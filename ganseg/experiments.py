@@ -139,20 +139,26 @@ class Run:
         return load_weights(self.directory / SEGMENTER, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
 
 
-def find_runs(results: str | Path | None = None, scale: str = "*", older: bool = False, **wanted: Any) -> list[Run]:
-    """Finished runs under `results` whose provenance has the `wanted` values (data, variant, parts, seed).
+def find_runs(results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
+              **wanted: Any) -> list[Run]:
+    """Finished runs under `results` whose provenance has the `wanted` values (data, variant, parts, seed; a tuple: any of them).
 
-    Of each name the newest; with `older`, those too that earlier code or other settings made.
+    Of each name and settings the newest; with `older`, those too that earlier code made. Runs with settings of their own
+    (`overrides`) only with `own_settings`.
     """
-    newest: dict[tuple[str, str, str], Run] = {}
+    newest: dict[tuple[str, ...], Run] = {}
     for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
-        run = Run(path.parent)
-        if all(run.provenance.get(k) == v for k, v in wanted.items()):
-            name, _, key = run.directory.name.rpartition("-")
-            slot = (run.provenance["scale"], name, key if older else "")
-            if slot not in newest or run.provenance["finished"] >= newest[slot].provenance["finished"]:
-                newest[slot] = run
+        run, (name, _, key) = Run(path.parent), path.parent.name.rpartition("-")
+        own = json.dumps(run.provenance["overrides"], sort_keys=True)
+        slot = (run.provenance["scale"], name, own, key if older else "")
+        newer = slot not in newest or run.provenance["finished"] >= newest[slot].provenance["finished"]
+        if newer and (own_settings or own == "{}") and all(_is(run.provenance.get(k), v) for k, v in wanted.items()):
+            newest[slot] = run
     return list(newest.values())
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    return value in wanted if isinstance(wanted, tuple) else value == wanted
 
 
 def run(experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",

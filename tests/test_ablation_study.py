@@ -255,5 +255,5 @@ def test_shared_experiments_are_trained_once(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr[-2000:]
     names = re.findall(r"training (\S+) at scale tiny", run.stdout)
     wanted = {experiment.directory().name for page in PAGES for experiment in needed(page, "tiny")}
-    assert len(wanted) == 10 and wanted <= set(names)
+    assert len(wanted) == 9 and wanted <= set(names)
     assert len(set(names)) == len(names)

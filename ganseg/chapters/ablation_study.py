@@ -7,7 +7,6 @@ Comparisons are between runs of one scale, data set and seed that differ in what
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,7 @@ from scipy import stats
 
 from ganseg import metrics, pictures
 from ganseg.errors import UserError
-from ganseg.experiments import METRICS, Experiment, Run
-from ganseg.paths import results_dir
+from ganseg.experiments import Experiment, Run, find_runs
 from ganseg.scales import PARTS
 from ganseg.tables import BLANK, SCALES
 
@@ -36,7 +34,7 @@ MODELS: dict[str, str] = {
     FULL: "full model",
 }
 STUDIED_PARTS = (4, 8)  # K beside the usual one, those of Table 1
-STUDIED_LIMITS = (250, 1000)  # training images beside all of them
+STUDIED_LIMITS = (1000,)  # training images beside all of them
 RARE = 0.05  # a part that is seen in fewer images than this has vanished
 SEEDS = 3  # what a verdict asks for
 TOO_FEW = ("This needs three seeds of both models above scale tiny, on data with the labels. "
@@ -132,7 +130,8 @@ def study(results: str | Path | None, scale: str, data: str, parts: int | None =
     runs with any other are left out. Empty, with its first columns, where there is no run.
     """
     wanted = PARTS.get(data, 8) if parts is None else parts
-    runs = [run for run in finished(results, scale, data) if set(run.provenance["overrides"]) <= set(overrides)]
+    found = find_runs(results or None, scale, own_settings=True, data=data)
+    runs = [run for run in found if set(run.provenance["overrides"]) <= set(overrides)]
     rows = [_row(run) for run in runs if not wanted or run.provenance["parts"] == wanted]
     if not rows:
         return pd.DataFrame(columns=[*_IDENTITY, "run"])
@@ -143,28 +142,12 @@ def study(results: str | Path | None, scale: str, data: str, parts: int | None =
     return frame.sort_values(columns, ignore_index=True).drop(columns="place")
 
 
-def finished(results: str | Path | None, scale: str = "*", data: str | None = None) -> list[Run]:
-    """Finished runs at `scale` on `data` (any by default); the newest of each name, settings and scale.
-
-    Other than `find_runs`, it keeps runs apart that differ in settings of their own.
-    """
-    newest: dict[tuple[str, ...], Run] = {}
-    for path in sorted(results_dir(results or None).glob(f"{scale}/runs/*/{METRICS}")):
-        run = Run(path.parent)
-        own = json.dumps(run.provenance["overrides"], sort_keys=True)
-        slot = (run.provenance["scale"], run.directory.name.rpartition("-")[0], own)
-        newer = slot not in newest or run.provenance["finished"] >= newest[slot].provenance["finished"]
-        if newer and data in (None, run.provenance["data"]):
-            newest[slot] = run
-    return list(newest.values())
-
-
 def settings(results: str | Path | None, first: str = "", **kind: Any) -> list[pd.DataFrame]:
     """The study of each scale and data set that results hold; data set `first` and the best scale come first.
 
     `kind`: `parts` and `overrides`, as of `study`.
     """
-    found = {(run.provenance["scale"], run.provenance["data"]) for run in finished(results)}
+    found = {(run.provenance["scale"], run.provenance["data"]) for run in find_runs(results or None)}
     order = sorted(found, key=lambda pair: (pair[1] != first, -SCALES.index(pair[0]), pair[1]))
     frames = [study(results, *pair, **kind) for pair in order]
     return [frame for frame in frames if len(frame)]

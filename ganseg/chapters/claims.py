@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ganseg import metrics
-from ganseg.chapters.ablation_study import RARE, SEEDS, finished, interval, samples
-from ganseg.data import DATASETS
-from ganseg.experiments import Run
+from ganseg.chapters.ablation_study import RARE, SEEDS, interval, samples
 from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
 from ganseg.chapters.rules import STATISTICS, Rule, Term, number
+from ganseg.data import DATASETS
+from ganseg.experiments import Run, find_runs
 from ganseg.scales import PARTS, SCALES
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
@@ -101,7 +101,7 @@ def measurements(results: str | Path | None = None) -> Runs:
     images and in the stored samples, whose pieces per part are counted, too.
     """
     runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in finished(results):
+    for run in find_runs(results, own_settings=True):
         p = run.provenance
         row = run.metrics | _generated(run) | {name: p.get(name) for name in ("seed", "train_images")}
         row |= {"vanished_parts": sum(usage < RARE for usage in run.metrics["part_usage"]), "run": run}

@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 import yaml
 
-from ganseg.chapters.ablation_study import SEEDS, finished, interval, settings
+from ganseg.chapters.ablation_study import SEEDS, interval, settings
 from ganseg.chapters.baselines import downloads_allowed
 from ganseg.errors import UserError
-from ganseg.experiments import Experiment, Run
+from ganseg.experiments import Experiment, Run, find_runs
 from ganseg.generator import Generator
 from ganseg.scales import DIFFERENCES, OPTIONS, resolve
 from ganseg.tables import BLANK, SCALES
@@ -163,7 +163,7 @@ def imagenet_runs(results: str | Path | None = None) -> pd.DataFrame:
     """Finished runs of row 26, a row a run: scale, data, seed, `start` (ImageNet or random) of the segmenter,
     iou, run."""
     lines = []
-    for run in finished(results):
+    for run in find_runs(results, own_settings=True):
         p, network = run.provenance, run.config.segmenter
         alone = not set(p["overrides"]) - set(PAIR) and p["variant"] in ("paper", "paper+imagenet-segmenter")
         if alone and network.backbone == "resnet50" and "iou" in run.metrics:
