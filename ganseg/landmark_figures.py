@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganseg.data import DATASETS
-from ganseg.figures import INK, LINES, QUIET, _dress, _figure, _panels, _picture
+from ganseg.canvas import INK, LINES, QUIET, dress, new_figure, panels, picture
 from ganseg.pictures import colour_labels
 
 ORIGINS = {
@@ -32,8 +32,8 @@ def drawable(runs: Iterable[Any], data: str) -> list[Any]:
 
 def held_out_keypoints(
     run: Any, data_dir: str | Path | None = None, count: int = 12, **conventions: str
-) -> Figure:
-    """`keypoints_figure` of some images that `run` is scored on; `conventions`: options of `Protocol`.
+) -> tuple[Figure, pd.DataFrame]:
+    """`keypoints_figure` of some images that `run` is scored on, and its data; `conventions`: options of `Protocol`.
 
     Photographs that may not be passed on are replaced by the parts found in them: figures are stored and published.
     """
@@ -50,7 +50,11 @@ def held_out_keypoints(
     images = test.images[few]
     if not DATASETS[run.config.data.name].redistributable:
         images = colour_labels(find_parts(segmenter, images, fabric).labels)
-    return keypoints_figure(images, test.keypoints[few], predicted[few], shown(test)[few])
+    truth, found, visible = test.keypoints[few], predicted[few], shown(test)[few]
+    lines = [{"image": test.names[i], "keypoint": j, "visible": bool(visible[n, j]), "x": truth[n, j, 0], "y": truth[n, j, 1],
+              "x_predicted": found[n, j, 0], "y_predicted": found[n, j, 1]}
+             for n, i in enumerate(few) for j in range(truth.shape[1])]  # fmt: skip
+    return keypoints_figure(images, truth, found, visible), pd.DataFrame(lines).round(3)
 
 
 def errors_by_convention(
@@ -80,11 +84,11 @@ def keypoints_figure(
     A line joins the two; keypoints that are not `visible` (N, J) in the truth are left out.
     """
     rows = -(-len(images) // columns)
-    figure, axes = _panels(rows, columns, 1.0)
+    figure, axes = panels(rows, columns, 1.0)
     colours = sns.husl_palette(truth.shape[1], l=0.62)
     to_unit = lambda points: (points + 0.5) * 2 / images.shape[1] - 1  # noqa: E731
     for i, ax in enumerate(axes.ravel()):
-        _picture(ax, images[i] if i < len(images) else None)
+        picture(ax, images[i] if i < len(images) else None)
         for j in np.flatnonzero(visible[i]) if i < len(images) else ():
             true, found = to_unit(truth[i, j]), to_unit(predicted[i, j])
             ax.plot(*zip(true, found, strict=True), color="white", linewidth=1.0, zorder=2)
@@ -97,14 +101,14 @@ def keypoints_figure(
 
 def conventions_figure(errors: pd.DataFrame, unit: str) -> Figure:
     """Bars of `errors` (columns convention, predictor, error): a group a convention, a colour a predictor."""
-    figure = _figure(0.55 * errors["convention"].nunique() + 0.9)
+    figure = new_figure(0.55 * errors["convention"].nunique() + 0.9)
     ax = figure.subplots()
     palette = dict(zip(dict.fromkeys(errors["predictor"]), (LINES[0], "#b9b9b4"), strict=False))
     sns.barplot(errors, x="error", y="convention", hue="predictor", palette=palette, errorbar="sd",
                 err_kws={"color": INK, "linewidth": 1.2}, ax=ax)  # fmt: skip
     for bars in ax.containers:
         ax.bar_label(bars, fmt="%.3g", padding=4, fontsize=8, color=INK)
-    _dress(ax, unit)
+    dress(ax, unit)
     ax.margins(x=0.12)
     ax.legend(fontsize=9, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

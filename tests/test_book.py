@@ -6,11 +6,9 @@ It is built from the outputs that are stored in the notebooks; nbval, the second
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -123,6 +121,21 @@ def test_every_picture_says_what_it_shows(pages: dict[Path, Page]) -> None:
             if len(alt) < 8 or alt.endswith((".png", ".svg")):
                 without.append((path.name, image.get("src", "")[-60:], alt))
     assert not without
+
+
+def test_every_figure_and_table_has_a_caption_its_data_and_its_provenance(pages: dict[Path, Page]) -> None:
+    figure = re.compile(r'<figure class="ganseg-figure">.*?<figcaption>(.*?)</figcaption>\s*</figure>', re.DOTALL)
+    table = re.compile(r'<table class="ganseg-table">\s*<caption>(.*?)</caption>.*?<p class="ganseg-below">(.*?)</p>', re.DOTALL)
+    seen = 0
+    for page in pages.values():
+        shown = [(text, text) for text in figure.findall(page.text)] + table.findall(page.text)
+        assert len(shown) == len(re.findall(r'class="ganseg-(?:figure|table)"', page.text)), page.path.name
+        for caption, below in shown:
+            assert len(re.sub(r"<.*", "", caption, flags=re.DOTALL).split()) >= 3, (page.path.name, caption[:80])
+            assert 'download="' in below and "data:text/csv;base64," in below, (page.path.name, caption[:80])
+            assert re.search(r'class="ganseg-provenance">(Scale \w+; data |Computed by this page)', below), (page.path.name, below[-300:])
+        seen += len(shown)
+    assert seen > 2 * len(NOTEBOOKS)
 
 
 def test_no_page_shows_an_error_or_a_path_of_this_machine(pages: dict[Path, Page]) -> None:

@@ -307,7 +307,7 @@ def test_photographs_that_may_not_be_passed_on_are_replaced_by_their_parts(tmp_p
     shown = []
     monkeypatch.setattr(landmark_figures, "keypoints_figure", lambda images, *rest: shown.append(images))
     run = SimpleNamespace(config=CONFIG, segmenter=ByColour)
-    landmark_figures.held_out_keypoints(run, count=2)
+    _, points = landmark_figures.held_out_keypoints(run, count=2)
     photographs = faces(np.asarray(SPLITS["test"])[[0, len(SPLITS["test"]) // 2]])["images"]
     assert np.array_equal(shown[0], photographs) == allowed
     assert {tuple(c) for c in shown[0].reshape(-1, 3)} <= {tuple(c) for c in colour_labels(np.arange(3))} or allowed

@@ -122,11 +122,11 @@ def test_show_writes_picture_and_data_and_displays_them(
 
 
 def test_show_refuses_a_figure_without_words_or_origin(tmp_path: Path, scenes: figures.SceneArrays) -> None:
-    figure = figures.points_figure(scenes, 1)
+    figure, nothing = figures.points_figure(scenes, 1), pd.DataFrame()
     with pytest.raises(UserError, match="alt text"):
-        figures.show(figure, "a", caption="A caption.", alt="points.png", runs=[RUN], results=tmp_path)
+        figures.show(figure, "a", caption="A caption.", alt="points.png", data=nothing, runs=[RUN], results=tmp_path)
     with pytest.raises(UserError, match="scale"):
-        figures.show(figure, "a", caption="A caption.", alt="A panel with points.", results=tmp_path)
+        figures.show(figure, "a", caption="A caption.", alt="A panel with points.", data=nothing, results=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

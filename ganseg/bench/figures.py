@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ganseg.figures import FACE, INK, LINES, QUIET, WIDTH
+from ganseg.canvas import FACE, INK, LINES, QUIET, WIDTH
 
 PARTS = ("data", "generator", "fakes", "discriminator", "penalty", "optimiser")
 AXES = {"size": "image size, pixels", "parts": "number of parts K", "batch": "batch size"}
@@ -175,7 +175,7 @@ def parts_figure(frame: pd.DataFrame) -> Figure:
             ax.barh(list(wide.index), width, left=left, color=colour, label=part, height=0.62)
             left = left + width
         ax.invert_yaxis()
-        _dress(ax, title=f"{name}: {found['what'].iloc[0]}")
+        dress(ax, title=f"{name}: {found['what'].iloc[0]}")
     ax.set_xlabel("milliseconds an image", fontsize=9, color=INK)
     shown = [h for h, part in zip(*ax.get_legend_handles_labels(), strict=True) if part in set(frame["part"])]
     figure.legend(
@@ -210,7 +210,7 @@ def sweep_figure(frame: pd.DataFrame) -> Figure:
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_formatter("{x:g}")
             ax.tick_params(which="minor", labelsize=7, colors=INK)
-            _dress(
+            dress(
                 ax, AXES[axis], "milliseconds an image" if ax is row[0] else "", name if ax is row[0] else ""
             )
         row[0].legend(fontsize=8, frameon=False, labelcolor=INK)
@@ -244,12 +244,12 @@ def roofline_figure(reports: Reports) -> Figure:
                 label=f"{point.setting}, {point.precision}",
             )
         ax.set(xscale="log", yscale="log")
-        _dress(ax, "FLOPs a byte moved, at least", "FLOP/s", name)
+        dress(ax, "FLOPs a byte moved, at least", "FLOP/s", name)
         ax.legend(fontsize=8, frameon=False, labelcolor=INK)
     return figure
 
 
-def _dress(ax: Any, x: str = "", y: str = "", title: str = "") -> None:
+def dress(ax: Any, x: str = "", y: str = "", title: str = "") -> None:
     ax.set_xlabel(x, fontsize=9, color=INK)
     ax.set_ylabel(y, fontsize=9, color=INK)
     ax.set_title(title, fontsize=10, color=INK)

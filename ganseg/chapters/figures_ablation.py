@@ -20,7 +20,9 @@ from ganseg import metrics, pictures
 from ganseg.chapters.ablation_study import BY_KEY, FULL, MODELS, place, samples
 from ganseg.chapters.ablation_tables import HEADS, differences, summary, table
 from ganseg.chapters.failures import Cases
-from ganseg.figures import INK, LINES, QUIET, _dress, _figure, foreground_curves, segmentation_figure, show, show_table
+from ganseg.canvas import INK, LINES, QUIET, dress, new_figure
+from ganseg.display import show, show_table
+from ganseg.figures import foreground_curves, segmentation_figure
 from ganseg.generator import Generator
 
 TINT = 0.62  # how much of a part's pixel is the part's colour
@@ -121,7 +123,7 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
     Samples of one column come from the same noise.
     """
     columns = min(columns, *(len(images) for images, _ in rows.values()))
-    figure = _figure(0.3 + len(rows) * 8.2 / (2 * columns))
+    figure = new_figure(0.3 + len(rows) * 8.2 / (2 * columns))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for first, line, (name, (images, labels)) in zip([True, *[False] * len(axes)], axes, rows.items(), strict=False):
@@ -148,11 +150,11 @@ def intervals_figure(summary: pd.DataFrame, keys: Sequence[str]) -> Figure:
     """For each statistic a panel, for each model its runs (dots), their mean and its 95 % interval (bar)."""
     models = [variant for variant in MODELS if variant in set(summary["variant"])]
     rows = -(-len(keys) // 3)
-    figure = _figure(rows * (0.75 + 0.27 * len(models)) + 0.2)
+    figure = new_figure(rows * (0.75 + 0.27 * len(models)) + 0.2)
     axes = figure.subplots(rows, 3, squeeze=False, sharey=True)
     for ax, key in zip(axes.flat, keys, strict=False):
         _intervals(ax, summary[summary["statistic"] == key].set_index("variant"), models)
-        _dress(ax, title=_titled(key))
+        dress(ax, title=_titled(key))
         ax.xaxis.set_major_locator(MaxNLocator(4))
     for ax in axes.flat[len(keys):]:
         ax.set_visible(False)
@@ -165,13 +167,13 @@ def intervals_figure(summary: pd.DataFrame, keys: Sequence[str]) -> Figure:
 def usage_figure(frame: pd.DataFrame) -> Figure:
     """How often each part is seen on held-out images, parts of a run in falling order; a panel a model."""
     models = list(dict.fromkeys(frame["variant"]))
-    figure = _figure(2.6)
+    figure = new_figure(2.6)
     axes = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
     for ax, variant in zip(axes, models, strict=True):
         for colour, row in zip(LINES * 9, frame[frame["variant"] == variant].itertuples(), strict=False):
             usage = sorted(row.part_usage, reverse=True)
             ax.plot(range(1, len(usage) + 1), usage, "o-", color=colour, label=f"seed {row.seed}", markersize=4)
-        _dress(ax, "part, the most used first", title=MODELS.get(variant, variant))
+        dress(ax, "part, the most used first", title=MODELS.get(variant, variant))
         ax.legend(fontsize=8, frameon=False, labelcolor=INK, loc="lower left")
     axes[0].set(ylim=(-0.03, 1.03))
     axes[0].set_ylabel("share of the images", fontsize=9, color=INK)
@@ -188,14 +190,14 @@ def usage_data(frame: pd.DataFrame) -> pd.DataFrame:
 def sweep_figure(summary: pd.DataFrame, by: str, keys: Sequence[str], title: str, logarithmic: bool = False) -> Figure:
     """Statistics against a number, such as K: runs (dots), means (line) and 95 % intervals, a line a scale and data set."""
     rows = -(-len(keys) // 3)
-    figure = _figure(2.35 * rows + 0.35)
+    figure = new_figure(2.35 * rows + 0.35)
     axes = figure.subplots(rows, 3, squeeze=False)
     groups = list(summary.groupby(["data", "scale"], sort=False))
     for ax, key in zip(axes.flat, keys, strict=False):
         for colour, ((data, scale), lines) in zip(LINES, groups, strict=False):
             lines = lines[lines["statistic"] == key].sort_values(by)
             _sweep(ax, lines, by, colour, f"{data}, {scale}")
-        _dress(ax, title, title=_titled(key))
+        dress(ax, title, title=_titled(key))
         if logarithmic:
             ax.set_xscale("log")
         else:
@@ -240,14 +242,14 @@ def answers(runs: Mapping[str, Any], seed: int = 0) -> pd.DataFrame:
 
 def causes_figure(scatter: pd.DataFrame, causes: Sequence[str], error: str = "error", groups: int = 5) -> Figure:
     """The error of each image against each supposed cause, and medians: of each value of few, else of `groups` groups."""
-    figure = _figure(3.0)
+    figure = new_figure(3.0)
     for ax, cause in zip(np.atleast_1d(figure.subplots(1, len(causes), sharey=True)), causes, strict=True):
         ax.scatter(scatter[cause], scatter[error], s=6, color=LINES[0], alpha=0.35, linewidths=0)
         few = scatter[cause].nunique() <= 2 * groups
         bins = scatter[cause].rename("bin") if few else pd.qcut(scatter[cause], groups, duplicates="drop")
         medians = scatter.groupby(bins, observed=True)[[cause, error]].median()
         ax.plot(medians[cause], medians[error], "D-", color=LINES[1], markersize=5)
-        _dress(ax, cause, "error, in image sides" if cause == causes[0] else "")
+        dress(ax, cause, "error, in image sides" if cause == causes[0] else "")
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=few))
         ax.set_ylim(bottom=0)
     return figure

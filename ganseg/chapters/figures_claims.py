@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
-from ganseg.figures import INK, LINES, QUIET, _dress, _figure, say, show_table
+from ganseg.canvas import INK, LINES, QUIET, dress, new_figure
+from ganseg.display import say, show_table
 from ganseg.paths import project_root
 from ganseg.chapters.rules import STATISTICS
 from ganseg.tables import BLANK
@@ -107,7 +108,7 @@ def intervals_figure(found: pd.DataFrame) -> Figure:
         for metric, rows in found.groupby("panel", sort=False)
     }
     heights = [len(lines) + 1.6 for lines in panels.values()]
-    figure = _figure(0.3 * sum(heights) + 0.5)
+    figure = new_figure(0.3 * sum(heights) + 0.5)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (metric, lines) in zip(axes, panels.items(), strict=True):
         for y, (_, sides) in enumerate(lines):
@@ -120,7 +121,7 @@ def intervals_figure(found: pd.DataFrame) -> Figure:
         )
         ax.set_ylim(len(lines) - 0.4, -0.6)
         ax.margins(x=0.12)
-        _dress(ax, STATISTICS[metric].title)
+        dress(ax, STATISTICS[metric].title)
         ax.grid(axis="y", color=QUIET, alpha=0.2, linewidth=0.6)
     handles = [Line2D([], [], linestyle="", marker=m, color=c, label=label) for m, c, label in SIDES.values()]
     figure.legend(

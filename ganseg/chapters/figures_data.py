@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from ganseg import metrics, pictures
 from ganseg.data import DATASETS, Split
-from ganseg.figures import INK, LINES, QUIET, _dots, _dress, _figure, _panels, _picture, image_rows
+from ganseg.canvas import INK, LINES, QUIET, dress, new_figure, panels, picture
+from ganseg.figures import image_rows
 from ganseg.protocols import Protocol
 from ganseg.reported import TABLE_1, TABLE_2, TABLE_3
 
@@ -124,12 +125,12 @@ def labelled_images(split: Split, columns: int = 8) -> Figure:
 
 def occupancy_figure(foregrounds: Mapping[str, np.ndarray]) -> Figure:
     """Name -> true foregrounds (N, S, S): how often a pixel is object; outlined, the best constant mask."""
-    figure, axes = _panels(1, max(2, len(foregrounds)), 0.5 if len(foregrounds) < 3 else 1.0)
+    figure, axes = panels(1, max(2, len(foregrounds)), 0.5 if len(foregrounds) < 3 else 1.0)
     for ax, (name, truth) in zip(axes[0], foregrounds.items(), strict=False):
         known = truth[(truth != 255).any(axis=(1, 2))]
         frequency = (known == 1).sum(axis=0) / np.maximum((known != 255).sum(axis=0), 1)
         mask, iou = metrics.best_constant_mask(known)
-        _picture(ax, None)
+        picture(ax, None)
         drawn = ax.imshow(frequency, extent=(-1, 1, 1, -1), cmap="cividis", vmin=0, vmax=1)
         place = np.linspace(-1, 1, 2 * len(mask) + 1)[1::2]  # centres of the pixels
         ax.contour(place, place, mask.astype(float), levels=[0.5], colors="white", linewidths=1.5)
@@ -144,13 +145,13 @@ def occupancy_figure(foregrounds: Mapping[str, np.ndarray]) -> Figure:
 
 def cases_figure(cases: Mapping[str, Sequence[np.ndarray]], names: Sequence[str]) -> Figure:
     """Hand-made label maps: a panel a case and map; `cases`: title -> one map (H, W) for each of `names`."""
-    figure, axes = _panels(len(names), max(5, len(cases)), 1.12)
+    figure, axes = panels(len(names), max(5, len(cases)), 1.12)
     for ax in axes.ravel():
         ax.set_visible(False)
     for i, (title, maps) in enumerate(cases.items()):
         for ax, name, labels in zip(axes[:, i], names, maps, strict=True):
             ax.set_visible(True)
-            _picture(ax, pictures.colour_labels(labels))
+            picture(ax, pictures.colour_labels(labels))
             for line in np.linspace(-1, 1, len(labels) + 1):
                 ax.axhline(line, color="#f4f4f1", linewidth=0.5)
                 ax.axvline(line, color="#f4f4f1", linewidth=0.5)
@@ -166,7 +167,7 @@ def regression_figure(
 
     `maps`: name -> (predictions (N,), the origin that the line goes through; NaN where it has a bias).
     """
-    figure = _figure(2.9)
+    figure = new_figure(2.9)
     for ax, (name, (found, origin)) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
         slope, start = np.polyfit(centres, found, 1)
         ends = np.array([-0.4, 4.6])
@@ -176,7 +177,7 @@ def regression_figure(
         ax.scatter(centres, landmarks, s=42, color=LINES[0], zorder=3, label="landmark of an image")
         ax.scatter(origin, origin, s=60, marker="+", color=INK, zorder=3, label="(0, 0)")
         ax.set(xlim=(-0.4, 4.6), ylim=(-0.4, 4.6), aspect="equal", xticks=range(5), yticks=range(5))
-        _dress(ax, "place of the part, px", "place of the landmark, px", name)
+        dress(ax, "place of the part, px", "place of the landmark, px", name)
     lines = figure.axes[0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside lower center", ncols=3, fontsize=9, frameon=False, labelcolor=INK)
     return figure
@@ -184,26 +185,26 @@ def regression_figure(
 
 def scores_figure(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     """Bars of methods: `table` has method, ours (bool) and the `columns` (name -> title), all 0 to 1."""
-    figure = _figure(0.32 * len(table) + 0.8)
+    figure = new_figure(0.32 * len(table) + 0.8)
     colours = dict(zip(table["method"], np.where(table["ours"], LINES[1], "#a8a8a4"), strict=True))
     for ax, (name, title) in zip(figure.subplots(1, len(columns), sharey=True), columns.items(), strict=True):
         sns.barplot(table, x=name, y="method", hue="method", palette=colours, legend=False, ax=ax)
         for bars in ax.containers:
             ax.bar_label(bars, [f"{v:.2f}" if v == v else "" for v in bars.datavalues], padding=3,
                          fontsize=8, color=INK)  # fmt: skip
-        _dress(ax, title=title)
+        dress(ax, title=title)
         ax.set_xlim(0, 1.12)
     return figure
 
 
 def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """`part_names_table` of several methods side by side, as shades."""
-    figure = _figure(2.9)
+    figure = new_figure(2.9)
     axes = np.atleast_1d(figure.subplots(1, len(tables), sharey=False))
     for ax, (name, table) in zip(axes, tables.items(), strict=True):
         sns.heatmap(table, ax=ax, cmap="cividis", vmin=0, vmax=1, annot=True, fmt=".0%", cbar=False,
                     annot_kws={"fontsize": 7}, linewidths=0.5)  # fmt: skip
-        _dress(ax, "true part", "found part" if ax is axes[0] else "", name)
+        dress(ax, "true part", "found part" if ax is axes[0] else "", name)
         ax.tick_params(axis="x", rotation=45)
         ax.tick_params(axis="y", rotation=0)
     return figure

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ganseg.chapters.differences import METRICS, effects_table, runs_of, variants
-from ganseg.figures import QUIET, _dress, _figure, say, show, show_table
+from ganseg.canvas import QUIET, dress, new_figure
+from ganseg.display import say, show, show_table
 from ganseg.chapters.figures_claims import whisker
 from ganseg.tables import BLANK
 
@@ -99,7 +100,7 @@ def effects_figure(found: pd.DataFrame, metric: str = "iou") -> Figure:
     is."""
     found = found[found["metric"] == metric]
     places = list(found.groupby(["data", "scale"], sort=False))
-    figure = _figure(0.75 + 0.3 * max(group["variant"].nunique() for _, group in places))
+    figure = new_figure(0.75 + 0.3 * max(group["variant"].nunique() for _, group in places))
     axes = figure.subplots(1, len(places), squeeze=False)[0]
     names = variants()
     for ax, ((data, scale), group) in zip(axes, places, strict=True):
@@ -110,5 +111,5 @@ def effects_figure(found: pd.DataFrame, metric: str = "iou") -> Figure:
             whisker(ax, row | {"side": "left" if usual else "right", "seeds": row["n"]}, y)
         ax.set_yticks(range(len(group)), [textwrap.shorten(names[v], 34) for v in group["variant"]])
         ax.set_ylim(len(group) - 0.4, -0.6)
-        _dress(ax, METRICS[metric].rstrip(" ↑↓"), title=f"{data}, scale {scale}")
+        dress(ax, METRICS[metric].rstrip(" ↑↓"), title=f"{data}, scale {scale}")
     return figure

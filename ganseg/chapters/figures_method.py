@@ -16,14 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor
 
-from ganseg.figures import INK, LINES, WIDTH, SceneArrays, _colours, _dress, _figure, _panels, blend
+from ganseg.canvas import INK, LINES, WIDTH, hues, dress, new_figure, panels
+from ganseg.figures import SceneArrays, blend
 from ganseg.pipeline import to_pictures
 
 
 def mask_table(scenes: SceneArrays, count: int = 4) -> Figure:
     """A row a sample: heatmaps, all masks, M_bg, and each part's mask with a cross at its location."""
     parts, count = scenes.centres.shape[1], min(count, len(scenes.image))
-    figure, axes = _panels(count, parts + 3, 1.12)
+    figure, axes = panels(count, parts + 3, 1.12)
     titles = ["heatmaps", "masks", "$M_{bg}$", *(f"$M_{k}$" for k in range(1, parts + 1))]
     steps = [
         blend(scenes.heatmaps),
@@ -41,7 +42,7 @@ def mask_table(scenes: SceneArrays, count: int = 4) -> Figure:
                     *scenes.centres[i, k - 1],
                     s=26,
                     marker="X",
-                    color=_colours(parts)[k - 1],
+                    color=hues(parts)[k - 1],
                     edgecolors="white",
                     linewidths=0.6,
                 )
@@ -52,14 +53,14 @@ def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str
            log: bool = False, height: float = 3.0, palette: Sequence[Any] = LINES,
            **options: Any) -> Figure:  # fmt: skip
     """Lines of `y` over `x`, one colour a `hue`, one panel a `panel`; repeats: mean and middle half."""
-    figure, panels = _figure(height), list(dict.fromkeys(frame[panel])) if panel else [None]
+    figure, panels = new_figure(height), list(dict.fromkeys(frame[panel])) if panel else [None]
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     colours = dict(zip(dict.fromkeys(frame[hue]), palette, strict=False))
     style = {"hue": hue, "style": hue, "palette": colours, "dashes": False, "errorbar": ("pi", 50)} | options
     for ax, name in zip(axes, panels, strict=True):
         shown = frame if name is None else frame[frame[panel] == name]
         sns.lineplot(shown, x=x, y=y, ax=ax, legend=ax is axes[-1], **style)
-        _dress(ax, labels[0], labels[1], name or "")
+        dress(ax, labels[0], labels[1], name or "")
         if log:
             ax.set_yscale("log")
     axes[-1].legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
@@ -69,7 +70,7 @@ def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str
 def grids_figure(lines: pd.DataFrame) -> Figure:
     """Where the pixels of each resolution sit on an axis: columns grid, size, position, margin (a bool)."""
     kinds = list(dict.fromkeys(lines["grid"]))
-    figure = _figure(1.5 * len(kinds))
+    figure = new_figure(1.5 * len(kinds))
     sizes = sorted(set(lines["size"]))
     for ax, kind in zip(figure.subplots(len(kinds), 1, sharex=True), kinds, strict=True):
         ax.axvspan(-1, 1, color=LINES[4], alpha=0.25, linewidth=0)
@@ -80,13 +81,13 @@ def grids_figure(lines: pd.DataFrame) -> Figure:
                 ax.plot(x, np.full(len(x), level), "|", color=colour, markersize=13, markeredgewidth=1.3)
         ax.set_yticks(range(len(sizes)), [f"{size} px" for size in sizes])
         ax.set_ylim(len(sizes) - 0.5, -0.5)
-        _dress(ax, "x" if kind == kinds[-1] else "", title=kind)
+        dress(ax, "x" if kind == kinds[-1] else "", title=kind)
     return figure
 
 
 def error_maps(maps: Mapping[str, np.ndarray], floor: float = 1e-7) -> Figure:
     """Errors (H, W) in one logarithmic colour scale; black is `floor` or less, NaN is blank."""
-    figure, axes = _panels(1, len(maps), 1.12)
+    figure, axes = panels(1, len(maps), 1.12)
     top = max(float(np.nanmax(values)) for values in maps.values())
     for ax, (name, values) in zip(axes[0], maps.items(), strict=True):
         drawn = ax.imshow(
@@ -105,7 +106,7 @@ def error_maps(maps: Mapping[str, np.ndarray], floor: float = 1e-7) -> Figure:
 def orbits(games: pd.DataFrame) -> Figure:
     """Paths of the one-point GAN (columns game, step, theta, psi), a panel a game; they start at the dot."""
     names = list(dict.fromkeys(games["game"]))
-    figure = _figure(WIDTH / len(names) + 0.4)
+    figure = new_figure(WIDTH / len(names) + 0.4)
     reach = 1.1 * games[["theta", "psi"]].abs().to_numpy().max()
     for ax, name, colour in zip(figure.subplots(1, len(names), sharey=True), names, LINES, strict=False):
         path = games[games["game"] == name]
@@ -113,7 +114,7 @@ def orbits(games: pd.DataFrame) -> Figure:
         ax.plot(*path[["theta", "psi"]].iloc[0], "o", color=colour, markersize=5)
         ax.plot(0, 0, "x", color=INK, markersize=7)
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-        _dress(ax, "θ, the generated point", "ψ, slope of D" if name == names[0] else "", name)
+        dress(ax, "θ, the generated point", "ψ, slope of D" if name == names[0] else "", name)
     return figure
 
 
@@ -125,7 +126,7 @@ def pull_figure(
     `centres` (K, 2) are marked; a circle of `radii` (K,) shows where the pull changes its sign. Colours
     end at twice the strongest wish to grow.
     """
-    figure, axes = _panels(1 + len(pulls), len(masks), 1.05)
+    figure, axes = panels(1 + len(pulls), len(masks), 1.05)
     for row, (name, values) in zip(axes, {"mask": masks, **pulls}.items(), strict=True):
         row[0].set_ylabel(name, fontsize=9, color=INK)
         for k, (ax, value) in enumerate(zip(row, values, strict=True)):
@@ -136,7 +137,7 @@ def pull_figure(
             ax.spines[:].set_visible(False)
             ax.imshow(value, extent=(-1, 1, 1, -1), interpolation="nearest", **look)
             mark = {"s": 26, "marker": "X", "edgecolors": "black", "linewidths": 0.6}
-            ax.scatter(*centres[k], color=_colours(len(masks))[k], **mark)
+            ax.scatter(*centres[k], color=hues(len(masks))[k], **mark)
             if not grey:
                 ax.add_patch(Circle(centres[k], radii[k], fill=False, edgecolor="black", linestyle="--"))
     for k, ax in enumerate(axes[0], 1):

@@ -17,7 +17,9 @@ from matplotlib.patches import ConnectionPatch, Rectangle
 from torch import Tensor
 
 from ganseg import pictures
-from ganseg.figures import DPI, FACE, INK, QUIET, WIDTH, SceneArrays, _dots, _draw_parts, blend
+from ganseg.canvas import FACE, INK, QUIET, WIDTH, dots, draw_parts
+from ganseg.display import DPI
+from ganseg.figures import SceneArrays, blend
 from ganseg.chapters.probes import Trace, traced
 
 
@@ -71,7 +73,7 @@ def mask_generator_figure(generator: Any, scenes: SceneArrays, parts: Any) -> Fi
         Panel("masks $M$", blend(scenes.masks[:1, 1:])[0]),
     ]
     figure, axes = flow([above, below], [*_two_streams(len(sizes)), ((1, 0), (0, 1))])
-    _draw_parts(axes[1, 0], scenes, 0, small=True)
+    draw_parts(axes[1, 0], scenes, 0, small=True)
     return figure
 
 
@@ -179,7 +181,7 @@ def _panel(ax: Axes, panel: Panel) -> None:
     if r > 1:
         ax.add_patch(Rectangle((-1, -1), 2, 2, fill=False, edgecolor="white", linewidth=0.9, linestyle="--"))
     if panel.dots is not None:
-        _dots(ax, panel.dots, 40)
+        dots(ax, panel.dots, 40)
 
 
 def _arrow(figure: Figure, start: Axes, end: Axes, down: int) -> None:
