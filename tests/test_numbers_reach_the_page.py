@@ -1,0 +1,59 @@
+"""A number that changes among the results changes on the page: nothing in between is typed or kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from ganseg import Experiment, book, notebooks
+
+NAME = "14_table2.ipynb"
+
+
+def publish_run(results: Path, **metrics: float) -> None:
+    """A finished run of the default experiment without weights, as a published one, with these `metrics`."""
+    experiment = Experiment()
+    folder = experiment.directory(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = {"data": experiment.data, "variant": experiment.variant, "parts": experiment.config.generator.parts, "seed": 0,
+                "scale": "tiny", "key": experiment.key, "overrides": {}, "train_images": 10, "device": "a device",
+                "commit": "0123456789abcdef", "dirty": False, "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    parts = experiment.config.generator.parts
+    known = {"iou_constant_mask": 0.2, "foreground_fraction": 0.1, "part_usage": [1.0] * parts, "iou_images": 10}
+    content = {"config": {"config": experiment.config.to_dict()}, "provenance": identity, "metrics": known | metrics}
+    for name, value in content.items():
+        (folder / f"{name}.json").write_text(json.dumps(value))
+    (folder / "history.csv").write_text("stage,step,foreground\ngan,1,0.5\ngan,2,0.1\n")
+
+
+def page(project: Path) -> str:
+    """What the book shows of the notebook after an execution on the project's results: all its outputs' text."""
+    results = project / "results"
+    source, output = project / "notebooks" / NAME, results / "tiny" / "notebooks" / NAME
+    notebooks.execute(source, output, {"results_dir": str(results)})
+    book.stage(project, project / "staged")
+    outputs = [out for cell in notebooks.read(project / "staged" / "notebooks" / NAME).cells for out in cell.get("outputs", [])]
+    html = "\n".join(str(out.get("data", {}).get(kind, "")) for out in outputs for kind in ("text/html", "text/markdown"))
+    return re.sub(r"base64,[\w+/=]+", "", html)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for folder in ("notebooks", "book", "ganseg"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "notebooks" / NAME, tmp_path / "notebooks" / NAME)
+    return tmp_path
+
+
+def test_a_changed_result_changes_the_page(project: Path) -> None:
+    publish_run(project / "results", iou=0.4321)
+    before = page(project)
+    publish_run(project / "results", iou=0.8765)
+    after = page(project)
+    assert "0.432" in before and "0.876" not in before
+    assert "0.876" in after and "0.432" not in after
