@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 import types
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +64,9 @@ def test_the_environment_fills_in_an_address_that_the_settings_leave_empty(
     assert publishing.repository(published()) == publishing.Repository(URL, "main")
 
 
-@pytest.mark.parametrize("url", ["parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"])
+@pytest.mark.parametrize(
+    "url", ["parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"]
+)
 def test_an_address_that_colab_cannot_open_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="https://github.com/OWNER/NAME"):
         publishing.derived(published(url))
@@ -137,7 +142,9 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(checkout: Path, tmp_path: Path) -> None:
+def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(
+    checkout: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "launch"
     assert book.main(["launch", str(target), "--root", str(checkout), "--url", URL]) == 0
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
@@ -216,7 +223,8 @@ def test_the_pages_lead_to_colab_binder_source_and_issues(
         "https://colab.research.google.com/github/someone/parts/blob/launch/notebooks/00_a.ipynb",
         "https://mybinder.org/v2/gh/someone/parts/launch?urlpath=lab/tree/notebooks/00_a.ipynb",
     }
-    loads = re.findall(r'<(?:script|img|link)\b[^>]*(?:src|href)="([^"]+)"', (html / "words.html").read_text())
+    text = (html / "notebooks" / "00_a.html").read_text()
+    loads = re.findall(r'<(?:script|img|link)\b[^>]*(?:src|href)="([^"]+)"', text)
     assert loads and not [address for address in loads if "//" in address]
 
 
@@ -225,3 +233,29 @@ def test_without_an_address_the_pages_lead_nowhere_else(project: Path, tmp_path:
     text = (html / "notebooks" / "00_a.html").read_text()
     assert not foreign_links(html / "words.html") | foreign_links(html / "notebooks" / "00_a.html")
     assert "colab" not in text.lower() and "mybinder" not in text and "Suggest edit" not in text
+
+
+class Host(BaseHTTPRequestHandler):
+    """Has one page, /there."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.path == "/there" else 404)
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: requests are not news."""
+
+
+def test_a_dead_link_is_named_and_a_live_one_is_not(project: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(project, tmp_path / "project")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        text = f"# Intro\n\n[a]({host}/there) and [b]({host}/gone).\n"
+        (root / "book" / "intro.md").write_text(text)
+        with pytest.raises(UserError) as caught:
+            book.links(root, tmp_path)
+        server.shutdown()
+    assert f"{host}/gone" in str(caught.value) and f"{host}/there" not in str(caught.value)
