@@ -36,7 +36,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-.PHONY: help book test env experiments notebooks-run notebooks lock serve clean dry-run
+.PHONY: help book test env experiments notebooks-run notebooks links launch lock serve clean dry-run
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,13 @@ dry-run: env ## list what `make book` would run, and why
 notebooks: ## refresh the outputs stored in notebooks/ from executions at scale tiny
 	$(MAKE) --no-print-directory notebooks-run $(STORED)
 	python -m ganseg.book store notebooks $(CHECKED)/tiny/notebooks
+
+links: notebooks-run ## check the book's links to other hosts (needs the network)
+	python -m ganseg.book links . --results $(RESULTS) --prefer $(SHOW)
+
+launch: env ## write the branch that Colab and Binder open into _build/launch
+	rm -rf _build/launch
+	python -m ganseg.book launch _build/launch
 
 lock: | $(filter-out uv,$(UV)) ## resolve pyproject.toml into requirements.lock (needs the network)
 	$(UV) pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes --python-version 3.11 \

@@ -3,6 +3,7 @@
 # A notebook's metadata says which experiments it reads (ganseg.notebooks.experiments_of): variants, K, settings of their
 # own. Those that several notebooks share are trained once.
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ SHOW = str(config.get("show") or "best")  # the scale the book shows: the best t
 
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 PACKAGE = sorted(str(path) for path in Path("ganseg").rglob("*.py"))
-READ = [path for path in PACKAGE if Path(path).parts[1] not in ("book.py", "cli")]  # what a notebook may use
+UNREAD = ("book.py", "publishing.py", "reference.py", "cli")
+READ = [path for path in PACKAGE if Path(path).parts[1] not in UNREAD]  # what a notebook may use
 BOOK = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 EXECUTED = f"{RESULTS}/{SCALE}/notebooks/{{name}}.ipynb"
 OTHER_SCALES = sorted(
@@ -85,6 +87,7 @@ rule book:
         "_build/html/index.html",
     params:
         show=SHOW,
+        repository=os.environ.get("GANSEG_REPOSITORY", ""),  # another address, other links
     localrule: True
     message:
         "building the book"
@@ -105,7 +108,7 @@ rule experiments:
 rule notebook:
     input:
         source="notebooks/{name}.ipynb",
-        runs=lambda wildcards: list(NEEDED[wildcards.name]),
+        runs=list(EXPERIMENTS),  # pages read every finished run, so all are there before the first page
         package=READ,
     output:
         EXECUTED,

@@ -1,6 +1,7 @@
 """From executed notebooks to the published book: stage its sources, run jupyter-book.
 
-`python -m ganseg.book execute|store|stage|build --help`. The graph behind `make book` calls these.
+`python -m ganseg.book execute|store|stage|build|links|launch --help`. The graph behind `make book` and
+continuous integration call these.
 """
 
 from __future__ import annotations
@@ -15,8 +16,14 @@ from typing import Any
 
 from ganseg.errors import UserError
 from ganseg.notebooks import execute, execution_of, parameters_cell, read, resolve, source_hash, store, write
+from ganseg.publishing import write_config, write_launch
 
 SCALES = ("paper", "gpu", "laptop", "tiny")  # best first
+BUILDS = {
+    "stage": "lay out the book's sources",
+    "build": "stage, then run jupyter-book",
+    "links": "stage, then check the links to other hosts",
+}
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints")
 
 
@@ -97,17 +104,35 @@ def build(
 
     Returns the path of the book's first page.
     """
+    return _jupyter_book("html", root, output, results, prefer) / "index.html"
+
+
+def links(
+    root: str | Path, output: str | Path, results: str | Path | None = None, prefer: str | None = None
+) -> Path:
+    """Ask every address that the pages link to whether it is there; UserError names those that are not.
+
+    Returns the path of the list of all links.
+    """
+    return _jupyter_book("linkcheck", root, output, results, prefer) / "output.txt"
+
+
+def _jupyter_book(
+    builder: str, root: str | Path, output: str | Path, results: str | Path | None, prefer: str | None
+) -> Path:
+    """The folder that jupyter-book's `builder` fills, `<output>/_build/<builder>`."""
     root, made = Path(root), Path(output) / "_build"
     stage(root, made / "source", results, prefer)
-    shutil.rmtree(made / "html", ignore_errors=True)
+    shutil.rmtree(made / builder, ignore_errors=True)
     entry = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    options = ["--path-output", str(output), "--config", str(root / "_config.yml")]
+    config = write_config(root, made / "config.yml")
+    options = ["--path-output", str(output), "--config", str(config), "--builder", builder]
     strict = ["-W", "-n", "--keep-going", "--all", "-q"]
     command = [*entry, "build", str(made / "source"), *options, *strict]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise UserError(f"jupyter-book found mistakes:\n{done.stdout[-6000:]}")
-    return made / "html" / "index.html"
+    return made / builder
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,7 +153,11 @@ def _parser() -> argparse.ArgumentParser:
     keep = commands.add_parser("store", help="copy outputs of executed notebooks into their sources")
     keep.add_argument("notebooks", type=Path)
     keep.add_argument("executed", type=Path)
-    for name, text in (("stage", "lay out the book's sources"), ("build", "stage, then run jupyter-book")):
+    launch = commands.add_parser("launch", help="write the branch whose notebooks Colab and Binder open")
+    launch.add_argument("output", type=Path, help="new or empty folder to write into")
+    launch.add_argument("--root", type=Path, default=Path.cwd(), help="the project's folder, a checkout")
+    launch.add_argument("--url", help="the repository's address, where the settings do not name it")
+    for name, text in BUILDS.items():
         command = commands.add_parser(name, help=text)
         command.add_argument("output", type=Path, help="folder to write into")
         command.add_argument("--root", type=Path, default=Path.cwd(), help="the project's folder")
@@ -155,8 +184,11 @@ def _dispatch(given: argparse.Namespace) -> None:
             print(f"{path}: {'refreshed' if store(path, given.executed / path.name) else 'unchanged'}")
     elif given.command == "stage":
         stage(given.root, given.output, given.results, given.prefer)
+    elif given.command == "launch":
+        print(write_launch(given.root, given.output, given.url))
     else:
-        print(build(given.root, given.output, given.results, given.prefer))
+        make = {"build": build, "links": links}[given.command]
+        print(make(given.root, given.output, given.results, given.prefer))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

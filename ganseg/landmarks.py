@@ -75,12 +75,12 @@ def landmark_regression(
     K part centres (N, K, 2) are regressed to J landmarks (N, J, 2) on train; the error is the L2 distance on
     test divided by the image's `normaliser`, averaged over all visible landmarks of all test images.
 
-    origin: where (0, 0) lies matters to a regression without bias. "released": the top-left corner, as in the
-        released code; "centred": the image's centre (needs `size`, an edge or (width, height)); "affine":
-        with bias, for which the origin does not matter.
-    normaliser: "inter-ocular" (CelebA: distance of landmarks 0 and 1), "edge" (CUB: the image edge `size`),
-        a number, or one number an image (N',), such as the object's size, in the landmarks' unit.
-    per_landmark: also return the error of each landmark (J,), NaN where none is visible.
+    - `origin`: where (0, 0) lies matters to a regression without bias. "released": the top-left corner, as in
+      the released code; "centred": the image's centre (needs `size`, an edge or (width, height)); "affine":
+      with bias, for which the origin does not matter.
+    - `normaliser`: "inter-ocular" (CelebA: distance of landmarks 0 and 1), "edge" (CUB: the image edge `size`),
+      a number, or one number an image (N',), such as the object's size, in the landmarks' unit.
+    - `per_landmark`: also return the error of each landmark (J,), NaN where none is visible.
     """
     if origin not in ("released", "centred", "affine"):
         raise UserError(f"origin is {origin!r}; it must be 'released', 'centred' or 'affine'")

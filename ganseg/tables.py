@@ -1,9 +1,10 @@
 """The paper's tables with our rows beside the printed ones, for notebooks, files and readers.
 
 A row of ours is a dict: `mean`, `std` and `n` over seeds, `scale`, `data`, `seeds`, and
-    column: the key of a column of the table, by default `data`. A key that the table lacks (a data set
-        that the paper does not use) becomes a column of its own: no number stands under another's name.
-    method, type: what the first two columns say; both have defaults.
+
+- `column`: the key of a column of the table, by default `data`. A key that the table lacks (a data set that the
+  paper does not use) becomes a column of its own: no number stands under another's name.
+- `method`, `type`: what the first two columns say; both have defaults.
 """
 
 from __future__ import annotations

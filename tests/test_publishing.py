@@ -1,0 +1,261 @@
+"""Links to the repository, launch buttons, and the notebooks that Colab and Binder open."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+import types
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+from nbformat import v4
+
+from ganseg import book, notebooks, publishing
+from ganseg.errors import UserError
+
+URL = "https://github.com/someone/parts"
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+
+
+@pytest.fixture(autouse=True)
+def unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No address from outside."""
+    monkeypatch.delenv(publishing.VARIABLE, raising=False)
+
+
+def published(url: str = URL, **more: str) -> dict[str, Any]:
+    return {**copy.deepcopy(CONFIG), "repository": {"url": url, **more}}
+
+
+# ---- settings
+
+
+def test_without_an_address_the_settings_stay_as_they_are() -> None:
+    assert publishing.derived(published("")) == published("")
+
+
+def test_an_address_turns_on_links_and_buttons() -> None:
+    before, after = published(branch="work"), publishing.derived(published(branch="work"))
+    theme = after["sphinx"]["config"]["html_theme_options"]
+    assert theme["repository_url"] == URL and theme["repository_branch"] == "launch"
+    assert theme["use_repository_button"] and theme["use_edit_page_button"] and theme["use_issues_button"]
+    assert theme["launch_buttons"]["notebook_interface"] == "jupyterlab"
+    assert theme["search_bar_text"] == before["sphinx"]["config"]["html_theme_options"]["search_bar_text"]
+    assert after["sphinx"]["config"]["html_context"]["default_mode"] == "auto"
+    assert f"{URL}/edit/work/" in after["sphinx"]["config"]["html_context"]["edit_page_url_template"]
+
+
+def test_the_environment_fills_in_an_address_that_the_settings_leave_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(publishing.VARIABLE, "https://github.com/a/fork.git/")
+    assert publishing.repository(published("")) == publishing.Repository("https://github.com/a/fork", "main")
+    assert publishing.repository(published()) == publishing.Repository(URL, "main")
+
+
+@pytest.mark.parametrize(
+    "url", ["parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"]
+)
+def test_an_address_that_colab_cannot_open_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match="https://github.com/OWNER/NAME"):
+        publishing.derived(published(url))
+
+
+# ---- the branch `launch`
+
+
+def notebook() -> Any:
+    cells = [v4.new_markdown_cell("# Title"), v4.new_code_cell("x = 1"), v4.new_code_cell("x")]
+    return v4.new_notebook(cells=cells)
+
+
+def test_the_installing_cell_comes_once_and_before_all_code() -> None:
+    known = publishing.Repository(URL)
+    once = publishing.launchable(notebook(), known)
+    again = publishing.launchable(copy.deepcopy(once), known)
+    assert once == again
+    assert [cell.cell_type for cell in once.cells] == ["markdown", "code", "code", "code"]
+    assert f'"--branch=launch", "{URL}", folder' in once.cells[1].source
+    nbformat.validate(once)
+
+
+def run_cell(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Execute the installing cell with subprocesses and folders watched; the commands that it would run."""
+    commands: list[list[str]] = []
+
+    def record(command: list[str], check: bool) -> None:
+        assert check
+        commands.append(command)
+
+    monkeypatch.setattr(subprocess, "run", record)
+    monkeypatch.setattr(os, "chdir", lambda folder: commands.append(["cd", folder]))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(publishing.launchable(notebook(), publishing.Repository(URL)).cells[1].source, {})
+    return commands
+
+
+def test_the_installing_cell_does_nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = list(sys.path)
+    assert run_cell(monkeypatch) == [] and sys.path == before
+
+
+def test_on_colab_the_cell_installs_all_but_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, real = [], open
+
+    def project(path: str, mode: str) -> Any:
+        opened.append(path)
+        return real(ROOT / "pyproject.toml", mode)
+
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr("builtins.open", project)
+    clone, needed, package, folder = run_cell(monkeypatch)
+    assert clone[:2] == ["git", "clone"] and clone[-2:] == [URL, "/content/parts"]
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert [line for line in asked if line not in needed] == ["torch>=2.11", "torchvision>=0.26"]
+    assert package[-3:] == ["--no-deps", "--editable", "/content/parts"]
+    assert folder == ["cd", "/content/parts/notebooks"] and opened == ["/content/parts/pyproject.toml"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with a notebook, a workflow and an untracked file."""
+    root = tmp_path / "project"
+    for name in ("book/page.md", ".github/workflows/test.yml", "results/run.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("text")
+    notebooks.write(notebook(), root / "notebooks" / "00_a.ipynb")
+    (root / "_config.yml").write_text(yaml.safe_dump(published("")))
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
+    (root / "weights.pt").write_text("large")
+    return root
+
+
+def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(
+    checkout: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "launch"
+    assert book.main(["launch", str(target), "--root", str(checkout), "--url", URL]) == 0
+    files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    own = {"book/page.md", "results/run.json", "notebooks/00_a.ipynb", "_config.yml"}
+    assert files == own | {"binder/environment.yml", "binder/postBuild"}
+    assert notebooks.read(target / "notebooks" / "00_a.ipynb").cells[1].id == "launch"
+    assert len(notebooks.read(checkout / "notebooks" / "00_a.ipynb").cells) == 3
+
+
+def test_binder_names_a_python_that_the_project_accepts_and_runs_its_script(
+    checkout: Path, tmp_path: Path
+) -> None:
+    target = publishing.write_launch(checkout, tmp_path / "launch", URL)
+    assert os.access(target / "binder" / "postBuild", os.X_OK)
+    dependencies = yaml.safe_load((target / "binder" / "environment.yml").read_text())["dependencies"]
+    # repo2docker reads the version from `python=X.Y` alone
+    assert any(re.fullmatch(r"python=3\.1[123]", line) for line in dependencies)
+
+
+def test_the_branch_is_not_written_without_an_address_or_over_files(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert book.main(["launch", str(tmp_path / "launch"), "--root", str(checkout)]) == 1
+    assert "give --url, or set GANSEG_REPOSITORY" in capsys.readouterr().err
+    assert book.main(["launch", str(checkout), "--root", str(checkout), "--url", URL]) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+# ---- a small book
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of one page and one notebook, whose execution is stored; nothing is run."""
+    root = tmp_path_factory.mktemp("small")
+    for folder in ("book", "ganseg"):
+        (root / folder).mkdir()
+    (root / "book" / "intro.md").write_text("# Intro\n\nText.\n")
+    (root / "book" / "words.md").write_text("# Words\n\nText.\n")
+    (root / "book" / "references.bib").write_text("")
+    contents = {"format": "jb-book", "root": "intro"}
+    contents["chapters"] = [{"file": "words"}, {"file": "notebooks/00_a"}]
+    (root / "book" / "_toc.yml").write_text(yaml.safe_dump(contents))
+    (root / "_config.yml").write_text((ROOT / "_config.yml").read_text())
+    page = notebook()
+    page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebooks.write(page, root / "notebooks" / "00_a.ipynb")
+    record = {"source": notebooks.source_hash(page), "parameters": {"scale": "tiny"}}
+    record |= {"device": "a device", "commit": "abc", "date": "2025-01-01", "torch": "2.11.0"}
+    page.metadata["ganseg"] = {"execution": record}
+    notebooks.write(page, root / "results" / "tiny" / "notebooks" / "00_a.ipynb")
+    return root
+
+
+def foreign_links(html: Path) -> set[str]:
+    """Addresses on other hosts that a page's buttons lead to."""
+    links = re.findall(r'<a href="(https?://[^"]+)"', html.read_text())
+    return {link.replace("&amp;", "&") for link in links if "github.com" in link or "/someone/" in link}
+
+
+def test_the_pages_lead_to_colab_binder_source_and_issues(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(publishing.VARIABLE, URL)
+    html = book.build(project, tmp_path).parent
+    issue = f"{URL}/issues/new?title=Issue%20on%20page%20%2F{{}}.html&body=Your%20issue%20content%20here."
+    assert foreign_links(html / "words.html") == {
+        URL,
+        f"{URL}/edit/main/book/words.md",
+        issue.format("words"),
+    }
+    assert foreign_links(html / "notebooks" / "00_a.html") == {
+        URL,
+        f"{URL}/edit/main/notebooks/00_a.ipynb",
+        issue.format("notebooks/00_a"),
+        "https://colab.research.google.com/github/someone/parts/blob/launch/notebooks/00_a.ipynb",
+        "https://mybinder.org/v2/gh/someone/parts/launch?urlpath=lab/tree/notebooks/00_a.ipynb",
+    }
+    text = (html / "notebooks" / "00_a.html").read_text()
+    loads = re.findall(r'<(?:script|img|link)\b[^>]*(?:src|href)="([^"]+)"', text)
+    assert loads and not [address for address in loads if "//" in address]
+
+
+def test_without_an_address_the_pages_lead_nowhere_else(project: Path, tmp_path: Path) -> None:
+    html = book.build(project, tmp_path).parent
+    text = (html / "notebooks" / "00_a.html").read_text()
+    assert not foreign_links(html / "words.html") | foreign_links(html / "notebooks" / "00_a.html")
+    assert "colab" not in text.lower() and "mybinder" not in text and "Suggest edit" not in text
+
+
+class Host(BaseHTTPRequestHandler):
+    """Has one page, /there."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.path == "/there" else 404)
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: requests are not news."""
+
+
+def test_a_dead_link_is_named_and_a_live_one_is_not(project: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(project, tmp_path / "project")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        text = f"# Intro\n\n[a]({host}/there) and [b]({host}/gone).\n"
+        (root / "book" / "intro.md").write_text(text)
+        with pytest.raises(UserError) as caught:
+            book.links(root, tmp_path)
+        server.shutdown()
+    assert f"{host}/gone" in str(caught.value) and f"{host}/there" not in str(caught.value)

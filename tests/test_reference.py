@@ -1,0 +1,132 @@
+"""The reference part of the book: docstrings as autodoc shows them, the commands, the works compared to."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from html import unescape
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+from ganseg import book, reference, reported
+from ganseg.config import GeneratorConfig
+from ganseg.points import Parts
+
+PAGE = (ROOT / "book" / "api.md").read_text()
+MODULES = re.findall(r"automodule:: (\S+)", PAGE)
+
+
+@pytest.mark.parametrize(
+    ("markdown", "rst"),
+    [
+        ("`a` and $x_k$.", "``a`` and :math:`x_k`."),
+        ("`part`s of $K$-th", "``part``\\ s of :math:`K`-th"),
+        ("2 * 3, |x|, name_ and *really*", "2 \\* 3, \\|x\\|, name\\_ and *really*"),
+        ("`RESULTS`, else $RESULTS, else", "``RESULTS``, else $RESULTS, else"),
+        ("Files:\n\n    a_ *.txt", "Files:\n\n.. code-block:: text\n\n    a_ *.txt"),
+        ("- `a`: one\n- `b`: two", "- ``a``: one\n- ``b``: two"),
+    ],
+)
+def test_a_docstring_keeps_its_code_formulas_and_blocks(markdown: str, rst: str) -> None:
+    assert reference.to_rst(markdown) == rst
+
+
+def test_fields_come_with_type_default_and_the_comment_on_their_line() -> None:
+    assert reference.fields(Parts)[1] == ("centres", "Tensor", "", "x_k, (B, K, 2)")
+    margin = next(field for field in reference.fields(GeneratorConfig) if field.name == "margin")
+    assert (margin.type, margin.default) == ("int", "10") and "Eq. 12" in margin.comment
+
+
+def test_commands_are_listed_with_their_options() -> None:
+    from typer.main import get_command
+
+    from ganseg.cli import app
+
+    found = {name: (text, options) for name, text, options in reference.commands(get_command(app), "ganseg")}
+    assert "--time-limit" in found["ganseg train"][1] and "ganseg data download" in found
+    assert all(text and "[" not in text for text, _ in found.values())
+
+
+def test_every_module_on_the_page_is_there_once_and_says_what_it_is() -> None:
+    assert len(MODULES) == len(set(MODULES))
+    assert all(importlib.import_module(name).__doc__ for name in MODULES)
+
+
+def test_the_page_has_every_module_that_a_notebook_imports() -> None:
+    used = set()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+        for package, names in re.findall(r"^from (ganseg[\w.]*) import ([\w, ]+)", code, re.MULTILINE):
+            files = {f"{package}.{name.split(' as ')[0].strip()}" for name in names.split(",")} | {package}
+            used |= {name for name in files if (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()}
+    assert len(used) > 10 and not used - set(MODULES)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Text of a small book's reference page; every warning of jupyter-book has failed the build."""
+    root = tmp_path_factory.mktemp("reference")
+    for folder in ("book", "ganseg", "notebooks"):
+        (root / folder).mkdir()
+    text = "# Reference\n\n```{eval-rst}\n.. automodule:: ganseg.points\n```\n\n```{ganseg-commands}\n```\n"
+    (root / "book" / "intro.md").write_text(text)
+    (root / "book" / "references.bib").write_text("")
+    (root / "book" / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "intro"}))
+    (root / "_config.yml").write_text((ROOT / "_config.yml").read_text())
+    html = book.build(root, root / "out").with_name("intro.html").read_text()
+    return unescape(re.sub(r"<[^>]+>", "", html))
+
+
+def test_classes_show_their_fields_and_functions_their_formulas(page: str) -> None:
+    assert "points: Tensor: x_k^i, (B, K, n_per, 2)" in page
+    assert r"Heatmaps \(\mathbf H_k(\mathbf p)\) of centres (B, K, 2)" in page
+    assert "Alias for field number" not in page and "`" not in page
+
+
+def test_the_command_line_stands_on_the_page(page: str) -> None:
+    assert re.search(r"ganseg segment\s*Find the parts in your .*\.\s+Options: --out", page)
+
+
+# ---- bibliography
+
+
+def works() -> set[str]:
+    """Keys of references.bib and the first authors' family names, in small letters without punctuation."""
+    text = (ROOT / "book" / "references.bib").read_text()
+    names = re.findall(r"@\w+\{(\w+),|author = \{([^,]+),", text)
+    return {re.sub(r"\W", "", key or author).lower() for key, author in names}
+
+
+@pytest.mark.parametrize("table", reported.TABLES)
+def test_every_method_in_our_tables_is_in_the_bibliography(table: str) -> None:
+    rows = [*reported.TABLES[table].rows, *reported.TABLES[table].later]
+    first = {re.sub(r"\W", "", row.method.split()[0]).lower() for row in rows} - {"ours"}
+    assert first and not {name for name in first if not any(work.startswith(name) for work in works())}
+
+
+def test_every_work_is_listed_and_every_cited_work_is_known() -> None:
+    listed = (ROOT / "book" / "references.md").read_text()
+    keys = set(re.findall(r"@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text()))
+    assert ":all:" in listed and set(re.findall(r"\{cite:\w\}`(\w+)`", listed)) <= keys
+
+
+def symbols(path: Path) -> str:
+    return re.sub(r"[\\{}$ ]|text|mathbf|mathcal", "", path.read_text())
+
+
+SYMBOLS = (
+    "K n_per x_k^i x_k sigma_k z_point z_app w^dynamic w_k^const otimes H_k W_mask M^(0) M^(i) M_bg M_k "
+    "T_mask FC p W_fg F^(0) F^(i) T_fg z_bgapp u_bgpos w_bg B^(0) B^(i) T_bg I HtimesW G D L_GAN L_gp "
+    "L_con L_area p_data lambda_gp lambda_con lambda_area L(D) L(G) MLP_app"
+)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS.split())
+def test_the_glossary_has_the_symbols_of_the_equations(symbol: str) -> None:
+    text = symbols(ROOT / "book" / "glossary.md")
+    first = [row.split("|")[1] for row in text.splitlines() if row.startswith("|")]
+    assert any(symbol in cell.split(",") for cell in first)
