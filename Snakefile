@@ -54,10 +54,9 @@ def experiments(name):
 
 
 try:
-    NEEDED = {name: experiments(name) for name in NOTEBOOKS}
+    EXPERIMENTS = {path: experiment for name in NOTEBOOKS for path, experiment in experiments(name).items()}
 except UserError as error:
     raise WorkflowError(str(error)) from None
-EXPERIMENTS = {path: experiment for needed in NEEDED.values() for path, experiment in needed.items()}
 
 # As many experiments at once as there are, on an equal share of the cores (two threads are 1.4 times as fast as one on an
 # idle machine, two experiments of one thread do more together); threads=N says otherwise.

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from ganseg import pictures
 from ganseg.canvas import FACE, INK, LINES, QUIET, dots, draw_parts, dress, hues, new_figure, panels, picture
 from ganseg.display import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
-from ganseg.pipeline import to_pictures
+from ganseg.pictures import to_pictures
 
 LOSSES = (
     ("Adversarial losses (Eq. 13, 14)", {"g": "generator", "d": "discriminator"}),

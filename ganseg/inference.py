@@ -210,7 +210,7 @@ def generate(run: Run, count: int, seed: int = 0, device: str = "auto") -> tuple
     import torch
 
     from ganseg.devices import make_fabric
-    from ganseg.pipeline import to_pictures
+    from ganseg.pictures import to_pictures
 
     fabric = make_fabric(device)
     generator = run.generator().to(fabric.device)

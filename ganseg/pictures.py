@@ -27,6 +27,11 @@ GAP = 4
 GREY = (128, 128, 128, 255)  # of captions: readable on white and on black
 
 
+def to_pictures(images: Any) -> np.ndarray:
+    """A tensor (N, 3, H, W) in [-1, 1] -> uint8 (N, H, W, 3)."""
+    return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
 def part_colours(parts: int) -> np.ndarray:
     """RGB uint8 (parts + 1, 3): the background's colour, then one for each part; hues turn after 12 parts."""
     hues = [BACKGROUND, *(_turned(PARTS[k % len(PARTS)], k // len(PARTS)) for k in range(parts))]

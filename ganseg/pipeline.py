@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from ganseg import pictures, provenance
@@ -112,7 +111,7 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
         torch.manual_seed(0)
         scene = generator.eval()(generator.noise(SHEET))
     generator.train(training)
-    pictures.sample_sheet(to_pictures(scene.image), scene.labels.cpu().numpy(), directory / "samples.png")
+    pictures.sample_sheet(pictures.to_pictures(scene.image), scene.labels.cpu().numpy(), directory / "samples.png")
 
 
 def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path, data_dir: str | Path | None) -> None:
@@ -123,8 +122,3 @@ def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, dire
     labels = predict(segmenter, test.images[chosen], fabric).argmax(dim=1).numpy()
     truth = None if test.foreground is None else test.foreground[chosen]
     pictures.segmentation_sheet(test.images[chosen], labels, truth, directory / "segmentation.png")
-
-
-def to_pictures(images: torch.Tensor) -> np.ndarray:
-    """(N, 3, H, W) in [-1, 1] -> uint8 (N, H, W, 3)."""
-    return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ganseg.canvas import INK, LINES, WIDTH, hues, dress, new_figure, panels
 from ganseg.figures import SceneArrays, blend
-from ganseg.pipeline import to_pictures
+from ganseg.pictures import to_pictures
 
 
 def mask_table(scenes: SceneArrays, count: int = 4) -> Figure:
