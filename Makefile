@@ -48,7 +48,7 @@ book: env ## train what is missing, execute the notebooks, build the book
 	@echo "The book is ready. Open file://$(CURDIR)/_build/html/index.html (or: make serve)"
 
 test: env ## pytest, then nbval over the notebooks at scale tiny
-	python -m pytest -n $(WORKERS) --dist loadscope tests
+	OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope tests
 	$(MAKE) --no-print-directory experiments $(STORED)
 	OMP_NUM_THREADS=1 GANSEG_RESULTS=$(CHECKED) python -m pytest -n $(WORKERS) --dist loadscope -p no:cacheprovider \
 	  --nbval --nbval-kernel-name python3 notebooks
