@@ -59,7 +59,8 @@ def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_n
     """Display and return the verdict on `claim`: reproduced if all `checks` hold and the setting is `testable`."""
     word = ("Reproduced" if all(checks.values()) else "Not reproduced") if testable else "Not testable at this scale"
     kind = {"Reproduced": "tip", "Not reproduced": "warning"}.get(word, "note")
-    rows = "".join(f"<li>{'✓ holds: ' if holds else '✗ does not hold: '}{html.escape(text)}</li>" for text, holds in checks.items())
+    signs = {True: "✓ holds: ", False: "✗ does not hold: " if testable else "– not shown: "}
+    rows = "".join(f"<li>{signs[bool(holds)]}{html.escape(text)}</li>" for text, holds in checks.items())
     reason = f"<p>{html.escape(why_not)}</p>" if why_not and not testable else ""
     box = f'<p class="admonition-title">Verdict: {word}</p><p>{html.escape(claim)}</p>{reason}<ul>{rows}</ul>'
     _display(f'<div class="admonition {kind} ganseg-verdict">{box}</div>', f"Verdict: {word}. {claim}")
