@@ -21,6 +21,11 @@ WIDTH = 9.0  # inches
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 
+def line_colours(count: int) -> list[Any]:
+    """One colour a line: those of the book while they last, else as many hues."""
+    return list(LINES[:count]) if count <= len(LINES) else sns.husl_palette(count, l=0.5)
+
+
 def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=FACE, layout="constrained")
 

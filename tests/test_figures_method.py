@@ -187,3 +187,10 @@ def test_untrained_generators_of_one_seed_are_equal_and_leave_the_random_state_a
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_more_lines_than_the_book_has_colours_are_all_drawn_in_colours_of_their_own() -> None:
+    frame = pd.DataFrame({"x": [0, 1] * 9, "y": range(18), "who": np.repeat(list("abcdefghi"), 2)})
+    (axes,) = figures_method.curves(frame, "x", "y", "who", ("x", "y")).axes
+    colours = {handle.get_color() for handle in axes.get_legend().legend_handles}
+    assert len(colours) == 9

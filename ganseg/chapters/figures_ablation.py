@@ -20,7 +20,7 @@ from ganseg import metrics, pictures
 from ganseg.chapters.ablation_study import BY_KEY, FULL, MODELS, place, samples
 from ganseg.chapters.ablation_tables import HEADS, differences, summary, table
 from ganseg.chapters.failures import Cases
-from ganseg.canvas import INK, LINES, QUIET, dress, new_figure
+from ganseg.canvas import INK, LINES, QUIET, dress, line_colours, new_figure
 from ganseg.display import show, show_table
 from ganseg.figures import foreground_curves, segmentation_figure
 from ganseg.generator import Generator
@@ -194,7 +194,7 @@ def sweep_figure(summary: pd.DataFrame, by: str, keys: Sequence[str], title: str
     axes = figure.subplots(rows, 3, squeeze=False)
     groups = list(summary.groupby(["data", "scale"], sort=False))
     for ax, key in zip(axes.flat, keys, strict=False):
-        for colour, ((data, scale), lines) in zip(LINES, groups, strict=False):
+        for colour, ((data, scale), lines) in zip(line_colours(len(groups)), groups, strict=True):
             lines = lines[lines["statistic"] == key].sort_values(by)
             _sweep(ax, lines, by, colour, f"{data}, {scale}")
         dress(ax, title, title=_titled(key))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor
 
-from ganseg.canvas import INK, LINES, WIDTH, hues, dress, new_figure, panels
+from ganseg.canvas import INK, LINES, WIDTH, dress, hues, line_colours, new_figure, panels
 from ganseg.figures import SceneArrays, blend
 from ganseg.pictures import to_pictures
 
@@ -50,12 +50,13 @@ def mask_table(scenes: SceneArrays, count: int = 4) -> Figure:
 
 
 def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str], panel: str | None = None,
-           log: bool = False, height: float = 3.0, palette: Sequence[Any] = LINES,
+           log: bool = False, height: float = 3.0, palette: Sequence[Any] = (),
            **options: Any) -> Figure:  # fmt: skip
     """Lines of `y` over `x`, one colour a `hue`, one panel a `panel`; repeats: mean and middle half."""
     figure, panels = new_figure(height), list(dict.fromkeys(frame[panel])) if panel else [None]
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    colours = dict(zip(dict.fromkeys(frame[hue]), palette, strict=False))
+    names = list(dict.fromkeys(frame[hue]))
+    colours = dict(zip(names, palette or line_colours(len(names)), strict=False))
     style = {"hue": hue, "style": hue, "palette": colours, "dashes": False, "errorbar": ("pi", 50)} | options
     for ax, name in zip(axes, panels, strict=True):
         shown = frame if name is None else frame[frame[panel] == name]
