@@ -31,6 +31,8 @@ GRAPH  = snakemake $(1) --workflow-profile $(PROFILE) --cores $(CORES) \
 
 export PATH := $(BIN):$(PATH)
 export GANSEG_RESULTS := $(abspath $(RESULTS))
+# Memory in large pages, where the C library is glibc: small steps are mostly memory traffic.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # Whatever environment the caller has active, this project uses its own.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
 .DELETE_ON_ERROR:
