@@ -16,6 +16,8 @@ from ganseg.config import Config
 from ganseg.data import Split, load
 from ganseg.devices import Fabric
 from ganseg.errors import UserError
+from ganseg.generator import Generator
+from ganseg.image_quality import image_quality
 from ganseg.protocols import Protocol
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
@@ -94,11 +96,12 @@ def _subset(split: Split, chosen: list[int]) -> Split:
 
 def evaluate(
     config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-    protocol: Protocol | None = None, cache_dir: str | Path | None = None,
+    protocol: Protocol | None = None, cache_dir: str | Path | None = None, generator: Generator | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
 
-    `protocol`: by default the paper's for the data set, `Protocol.of`.
+    `protocol`: by default the paper's for the data set, `Protocol.of`. The images of `generator`, where there is one, are
+    compared with the real ones.
     """
     protocol = protocol or Protocol.of(config.data.name, data_dir)
     test = held_out(config, data_dir, cache_dir, protocol)
@@ -115,6 +118,8 @@ def evaluate(
     for name, error in (("equivariance_error", metrics.equivariance_error),
                         ("equivariance_error_affine", metrics.affine_equivariance_error)):  # fmt: skip
         values[name] = error(lambda images: find_parts(segmenter, images, fabric).labels, some)
+    if generator is not None:
+        values |= image_quality(generator, test.images, fabric)
     return {name: _plain(value) for name, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where things are: one place for every path."""
+"""Where things are, and what the environment allows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+DOWNLOADS = "GANSEG_ALLOW_DOWNLOADS"  # set to 1 by who allows ImageNet weights to be fetched
 
 
 def project_root() -> Path:
@@ -16,6 +17,11 @@ def project_root() -> Path:
 def results_dir(results: str | Path | None = None) -> Path:
     """`results`, else $GANSEG_RESULTS, else `results/` of the project."""
     return Path(results or os.environ.get("GANSEG_RESULTS") or project_root() / "results")
+
+
+def downloads_allowed() -> bool:
+    """Whether the user allows weights to be fetched."""
+    return os.environ.get(DOWNLOADS) == "1"
 
 
 def global_rank() -> int:

@@ -66,7 +66,7 @@ def finish(experiment: Experiment, directory: Path, fabric: Fabric, generator: G
     save_weights(directory / GENERATOR, generator)
     save_weights(directory / SEGMENTER, segmenter)
     draw_segmentation(config, segmenter, fabric, directory, experiment.data_dir)
-    metrics = evaluate(config, segmenter, fabric, experiment.data_dir)
+    metrics = evaluate(config, segmenter, fabric, experiment.data_dir, generator=generator)
     seconds = seconds | {"seconds_evaluation": time.monotonic() - start}
     write_json(directory / PROVENANCE, {
         "data": experiment.data, "variant": experiment.variant, "parts": experiment.parts, "seed": experiment.seed,
@@ -82,7 +82,8 @@ def finish(experiment: Experiment, directory: Path, fabric: Fabric, generator: G
 
 def measure(experiment: Experiment, run: Run, fabric: Fabric) -> None:
     """Evaluate a finished run again, with the evaluation as it is now."""
-    metrics = evaluate(experiment.config, place(run.segmenter(), fabric), fabric, experiment.data_dir)
+    generator, segmenter = place(run.generator(), fabric), place(run.segmenter(), fabric)
+    metrics = evaluate(experiment.config, segmenter, fabric, experiment.data_dir, generator=generator)
     write_json(run.directory / METRICS, metrics)
     write_json(run.directory / PROVENANCE, run.provenance | _measured(experiment))
 

@@ -70,6 +70,8 @@ STATISTICS = (
     Statistic("ari_foreground", "ARI", +1),
     Statistic("landmark_error", "Landmark error", -1),
     Statistic("equivariance_error", "Equivariance error", -1),
+    Statistic("frechet_distance", "Fréchet distance", -1),
+    Statistic("fid", "FID", -1),
 )  # fmt: skip
 BY_KEY = {statistic.key: statistic for statistic in STATISTICS}
 

@@ -7,7 +7,6 @@ without a seed, so a second call gives the same labels.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from ganseg import metrics, protocols
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split
 from ganseg.errors import UserError
+from ganseg.paths import DOWNLOADS, downloads_allowed
 from ganseg.protocols import Protocol
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
@@ -28,7 +28,6 @@ Features = Callable[[np.ndarray], np.ndarray]  # images (B, S, S, 3) -> features
 
 FITTED = 20_000  # vectors that clusters and factors are fitted on, evenly spaced over images and pixels
 BLOCK = 50  # images whose features are in memory at a time
-DOWNLOADS = "GANSEG_ALLOW_DOWNLOADS"  # set to 1 by who allows ImageNet weights to be fetched
 
 
 class Baseline(NamedTuple):
@@ -167,11 +166,6 @@ def imagenet_features(allow_download: bool | None = None, size: int = 224) -> Fe
         return network(((large + 1) / 2 - mean) / std)
 
     return _features(forward, network)
-
-
-def downloads_allowed() -> bool:
-    """Whether the user's environment says that weights may be fetched."""
-    return os.environ.get(DOWNLOADS) == "1"
 
 
 def _features(forward: Callable[[Tensor], Tensor], network: torch.nn.Module) -> Features:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,13 @@ from matplotlib.ticker import MaxNLocator
 from ganseg import metrics, pictures
 from ganseg.chapters.ablation_study import BY_KEY, FULL, MODELS, place, samples
 from ganseg.chapters.ablation_tables import HEADS, differences, summary, table
-from ganseg.chapters.failures import Cases
 from ganseg.canvas import INK, LINES, QUIET, dress, line_colours, new_figure
 from ganseg.display import show, show_table
 from ganseg.figures import foreground_curves, segmentation_figure
 from ganseg.generator import Generator
+
+if TYPE_CHECKING:
+    from ganseg.chapters.failures import Cases  # it imports what evaluates, seconds that most pages need not spend
 
 TINT = 0.62  # how much of a part's pixel is the part's colour
 GREY = np.array([0.299, 0.587, 0.114])  # luma of R, G and B (ITU-R BT.601)

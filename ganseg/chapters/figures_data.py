@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from scipy import ndimage
 
 from ganseg import metrics, pictures
 from ganseg.data import DATASETS, Split
@@ -221,6 +222,26 @@ def part_names_table(labels: np.ndarray, truth: np.ndarray, names: Sequence[str]
         counts[k] = np.bincount(truth[labels == k + 1], minlength=len(names) + 1)[: len(names) + 1]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return pd.DataFrame(share, index=range(1, found + 1), columns=["background", *names])
+
+
+def spoilt(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Uint8 `images` (N, S, S, 3), and made worse in known ways; by what was done to them."""
+    noise = np.random.default_rng(seed).normal(size=images.shape)
+    blurred = {f"blurred by {s} pixel{'s' * (s > 1)}": ndimage.gaussian_filter(images, (0, s, s, 0)) for s in (1, 2)}
+    noisy = {f"with noise of {s} levels": (images + s * noise).clip(0, 255).astype(np.uint8) for s in (10, 40)}
+    return {"as they are": images} | blurred | noisy
+
+
+def spoilt_distances(images: np.ndarray) -> pd.DataFrame:
+    """How far one half of real `images` (N, S, S, 3) is from the other half as it is and `spoilt`: what, distance, images."""
+    from ganseg.devices import make_fabric
+    from ganseg.image_quality import described, random_network, relative_distance
+
+    fabric, half = make_fabric("cpu", precision="32-true"), len(images) // 2
+    real = described(images[:half], random_network(), fabric)
+    rows = [(what, relative_distance(real, described(other, random_network(), fabric)), half)
+            for what, other in spoilt(np.asarray(images[half : 2 * half])).items()]  # fmt: skip
+    return pd.DataFrame(rows, columns=["what", "distance", "images"])
 
 
 def comparison_rows(

@@ -83,7 +83,8 @@ def evaluate(
         empty=empty, oracle=oracle,
     )  # fmt: skip
     fabric = make_fabric(device)
-    measured = measure(opened.config, opened.segmenter().to(fabric.device), fabric, data_dir, protocol)
+    segmenter, generator = opened.segmenter().to(fabric.device), opened.generator().to(fabric.device)
+    measured = measure(opened.config, segmenter, fabric, data_dir, protocol, generator=generator)
     written = write(opened.directory, measured, protocol, usual)
     print_metrics(measured)
     for sentence in unmeasured(measured, protocol):
