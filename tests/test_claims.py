@@ -212,9 +212,10 @@ def test_an_empty_counterpart_does_not_count_as_equivariant(tmp_path: Path) -> N
     )
 
 
-def test_runs_with_settings_of_their_own_play_only_their_own_role(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [1000, "1000"])  # as a notebook and as the command line gives it
+def test_runs_with_settings_of_their_own_play_only_their_own_role(tmp_path: Path, limit: int | str) -> None:
     write(tmp_path, {"iou": (0.80, 0.81, 0.82)})
-    few = {"overrides": {"data.train_limit": 1000}, "train_images": 1000}
+    few = {"overrides": {"data.train_limit": limit}, "train_images": 1000}
     write(tmp_path, {"iou": (0.30, 0.31, 0.32)}, **few)
     assert judged(tmp_path, "many-images").verdict == REPRODUCED
     assert "full model 0.810" in judged(tmp_path, "many-images").measured

@@ -120,7 +120,8 @@ def _generated(run: Run) -> dict[str, float]:
 
 
 def _key(scale: str, data: str, variant: str, parts: int, overrides: Mapping[str, Any]) -> tuple[Any, ...]:
-    return scale, data, variant, parts, json.dumps(overrides, sort_keys=True)
+    settings = {name: str(value) for name, value in overrides.items()}  # the command line gives words, a notebook values
+    return scale, data, variant, parts, json.dumps(settings, sort_keys=True)
 
 
 def evaluate_claims(results: str | Path | None = None, ledger: Path = LEDGER) -> pd.DataFrame:
