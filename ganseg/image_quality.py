@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from ganseg.errors import UserError
 from ganseg.paths import DOWNLOADS, downloads_allowed
+from ganseg.pictures import to_pictures
+from ganseg.training import to_unit
 
 if TYPE_CHECKING:
     from ganseg.devices import Fabric
@@ -85,24 +87,23 @@ def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dic
     if len(real) < 2:
         return {}
     source = torch.Generator(fabric.device).manual_seed(0)
-    fake = torch.cat([_generated(generator, min(BATCH, len(real) - i), source, fabric) for i in range(0, len(real), BATCH)])
+    fake = np.concatenate([_generated(generator, min(BATCH, len(real) - i), source, fabric) for i in range(0, len(real), BATCH)])
     values: dict[str, Any] = {"frechet_images": len(real)}
-    values["frechet_distance"] = relative_distance(*(described(x, random_network(), fabric) for x in (real, fake.numpy())))
+    values["frechet_distance"] = relative_distance(*(described(x, random_network(), fabric) for x in (real, fake)))
     if downloads_allowed():
-        values["fid"] = frechet_distance(*(described(x, inception(), fabric) for x in (real, fake.numpy())))
+        values["fid"] = frechet_distance(*(described(x, inception(), fabric) for x in (real, fake)))
     return values
 
 
-def _generated(generator: Generator, count: int, source: torch.Generator, fabric: Fabric) -> Tensor:
+def _generated(generator: Generator, count: int, source: torch.Generator, fabric: Fabric) -> np.ndarray:
     """uint8 (B, S, S, 3): what would be saved as files."""
     with fabric.autocast():
-        images = generator(generator.noise(count, source)).image
-    return images.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu()
+        return to_pictures(generator(generator.noise(count, source)).image)
 
 
 @torch.no_grad()
 def described(images: np.ndarray, features: Features, fabric: Fabric) -> np.ndarray:
     """Features (N, C) of uint8 `images` (N, S, S, 3), in fp32."""
     blocks = (torch.from_numpy(np.array(images[i : i + BATCH])) for i in range(0, len(images), BATCH))
-    units = (block.to(fabric.device).permute(0, 3, 1, 2).float() / 127.5 - 1 for block in blocks)
+    units = (to_unit(block.permute(0, 3, 1, 2), fabric.device) for block in blocks)
     return np.concatenate([features(unit).cpu().numpy() for unit in units])

@@ -90,8 +90,7 @@ def test_fid_is_measured_where_its_weights_may_be_fetched(birds: np.ndarray, mon
     monkeypatch.setenv(DOWNLOADS, "1")
     generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
     found = image_quality.image_quality(generator, birds[:3], CPU)
-    real, fake = (described(birds[:3], features, CPU) for features in (image_quality.inception(),) * 2)
-    assert real.shape == (3, 2048) and (real == fake).all()
+    assert described(birds[:3], image_quality.inception(), CPU).shape == (3, 2048)
     assert np.isfinite(found["fid"]) and found["fid"] > 0
 
 
