@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
@@ -23,7 +22,14 @@ LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 def line_colours(count: int) -> list[Any]:
     """One colour a line: those of the book while they last, else as many hues."""
-    return list(LINES[:count]) if count <= len(LINES) else sns.husl_palette(count, l=0.5)
+    return list(LINES[:count]) if count <= len(LINES) else spread_colours(count)
+
+
+def spread_colours(count: int, lightness: float = 0.5) -> list[Any]:
+    """As many hues, equally far apart and equally light."""
+    from seaborn import husl_palette  # a third of a chapter's imports, so only where it draws
+
+    return husl_palette(count, l=lightness)
 
 
 def new_figure(height: float) -> Figure:
@@ -68,4 +74,4 @@ def dress(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
     ax.set_ylabel(y, fontsize=9, color=INK)
     ax.set_title(title, fontsize=10, color=INK)
     ax.tick_params(labelsize=8, colors=INK)
-    sns.despine(ax=ax)
+    ax.spines[["top", "right"]].set_visible(False)

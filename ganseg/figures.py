@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganseg import pictures
-from ganseg.canvas import FACE, INK, LINES, QUIET, dots, draw_parts, dress, hues, new_figure, panels, picture
+from ganseg.canvas import FACE, INK, LINES, QUIET, dots, draw_parts, dress, hues, new_figure, panels, picture, spread_colours
 from ganseg.display import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
 from ganseg.pictures import to_pictures
 
@@ -122,9 +121,11 @@ def learning_curves(history: pd.DataFrame) -> Figure:
 
 def foreground_curves(curves: pd.DataFrame) -> Figure:
     """Mean area of the generated foreground through stage 1: columns run, progress (0 to 1), foreground."""
+    import seaborn as sns
+
     figure = new_figure(3.2)
     ax = figure.subplots()
-    palette = sns.husl_palette(curves["run"].nunique(), l=0.5)
+    palette = spread_colours(curves["run"].nunique())
     sns.lineplot(curves, x="progress", y="foreground", hue="run", style="run", ax=ax, palette=palette)
     dress(ax, "fraction of stage 1", "foreground, fraction of the image")
     ax.set_ylim(0, 1)
@@ -134,6 +135,8 @@ def foreground_curves(curves: pd.DataFrame) -> Figure:
 
 def places_figure(centres: np.ndarray, scales: np.ndarray) -> Figure:
     """Where parts sit, `centres` (N, K, 2), and how large they are, `scales` (N, K), over many samples."""
+    import seaborn as sns
+
     colours = hues(centres.shape[1])
     figure = new_figure(3.7)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
@@ -155,6 +158,8 @@ def places_figure(centres: np.ndarray, scales: np.ndarray) -> Figure:
 def estimators_figure(scales: pd.DataFrame, profiles: pd.DataFrame) -> Figure:
     """Ways to estimate a part's scale: `scales` (columns estimator, scale), and the heatmap that each leads to,
     `profiles` (columns estimator, distance, height)."""
+    import seaborn as sns
+
     figure = new_figure(3.0)
     left, right = figure.subplots(1, 2)
     palette = dict(zip(dict.fromkeys(scales["estimator"]), LINES, strict=False))

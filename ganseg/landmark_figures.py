@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganseg.data import DATASETS
-from ganseg.canvas import INK, LINES, QUIET, dress, new_figure, panels, picture
+from ganseg.canvas import INK, LINES, QUIET, dress, new_figure, panels, picture, spread_colours
 from ganseg.pictures import colour_labels
 
 ORIGINS = {
@@ -85,7 +84,7 @@ def keypoints_figure(
     """
     rows = -(-len(images) // columns)
     figure, axes = panels(rows, columns, 1.0)
-    colours = sns.husl_palette(truth.shape[1], l=0.62)
+    colours = spread_colours(truth.shape[1], lightness=0.62)
     to_unit = lambda points: (points + 0.5) * 2 / images.shape[1] - 1  # noqa: E731
     for i, ax in enumerate(axes.ravel()):
         picture(ax, images[i] if i < len(images) else None)
@@ -101,6 +100,8 @@ def keypoints_figure(
 
 def conventions_figure(errors: pd.DataFrame, unit: str) -> Figure:
     """Bars of `errors` (columns convention, predictor, error): a group a convention, a colour a predictor."""
+    import seaborn as sns
+
     figure = new_figure(0.55 * errors["convention"].nunique() + 0.9)
     ax = figure.subplots()
     palette = dict(zip(dict.fromkeys(errors["predictor"]), (LINES[0], "#b9b9b4"), strict=False))

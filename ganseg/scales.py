@@ -28,7 +28,7 @@ _SMALL: Settings = {
 SCALES: dict[str, Settings] = {
     # a minute an experiment on one CPU core
     "tiny": _SMALL | {
-        "data.size": 32, "generator.block_sizes": (8, 16, 32), "data.train_limit": 4000, "data.test_limit": 500,
+        "data.size": 32, "generator.block_sizes": (8, 16, 32), "data.train_limit": 4000, "data.test_limit": 250,
         # so short a training needs a stronger pull to leave its start, and longer strides; small batches make more of the time
         "losses.lambda_con": 20.0, "optim.lr_generator": 2e-3, "optim.lr_discriminator": 2e-3,
         "optim.batch_size": 8, "optim.steps": 300, "optim.ema": 0.98, "segmenter.steps": 60, "segmenter.output_stride": 4,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy import stats
+from scipy.special import stdtrit  # quantile of the t distribution
 
 from ganseg import metrics, pictures
 from ganseg.errors import UserError
@@ -120,7 +120,7 @@ def interval(values: Iterable[float | None], confidence: float = 0.95) -> Interv
     known = known[~np.isnan(known)]
     if len(known) < 2:
         return Interval(float(known[0]) if len(known) else math.nan, math.nan, math.nan)
-    reach = stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known))
+    reach = stdtrit(len(known) - 1, (1 + confidence) / 2) * known.std(ddof=1) / math.sqrt(len(known))
     return Interval(*(float(known.mean() + side * reach) for side in (0, -1, 1)))
 
 
