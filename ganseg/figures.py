@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganseg import pictures
-from ganseg.canvas import FACE, INK, LINES, QUIET, dots, draw_parts, dress, hues, new_figure, panels, picture, spread_colours
+from ganseg.canvas import FACE, INK, LINES, QUIET, dots, draw_parts, dress, hues, line_colours, new_figure, panels, picture
 from ganseg.display import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
 from ganseg.pictures import to_pictures
 
@@ -119,14 +119,22 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     return figure
 
 
+def foreground_history(run: Any, model: str) -> pd.DataFrame:
+    """What `foreground_curves` draws of one run of `model`: columns model, seed, progress (0 to 1), foreground."""
+    known = run.history.dropna(subset=["foreground"])
+    progress = known["step"] / known["step"].max()
+    return pd.DataFrame({"model": model, "seed": run.provenance["seed"], "progress": progress, "foreground": known["foreground"]})
+
+
 def foreground_curves(curves: pd.DataFrame) -> Figure:
-    """Mean area of the generated foreground through stage 1: columns run, progress (0 to 1), foreground."""
+    """Mean area of the generated foreground through stage 1: a colour for each model, a line for each of its seeds."""
     import seaborn as sns
 
     figure = new_figure(3.2)
     ax = figure.subplots()
-    palette = spread_colours(curves["run"].nunique())
-    sns.lineplot(curves, x="progress", y="foreground", hue="run", style="run", ax=ax, palette=palette)
+    palette = line_colours(curves["model"].nunique())
+    sns.lineplot(curves, x="progress", y="foreground", hue="model", style="model", units="seed", estimator=None,
+                 palette=palette, linewidth=1.2, ax=ax)
     dress(ax, "fraction of stage 1", "foreground, fraction of the image")
     ax.set_ylim(0, 1)
     ax.legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))

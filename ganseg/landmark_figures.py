@@ -107,8 +107,8 @@ def conventions_figure(errors: pd.DataFrame, unit: str) -> Figure:
     palette = dict(zip(dict.fromkeys(errors["predictor"]), (LINES[0], "#b9b9b4"), strict=False))
     sns.barplot(errors, x="error", y="convention", hue="predictor", palette=palette, errorbar="sd",
                 err_kws={"color": INK, "linewidth": 1.2}, ax=ax)  # fmt: skip
-    for bars in ax.containers:
-        ax.bar_label(bars, fmt="%.3g", padding=4, fontsize=8, color=INK)
+    for bars, ink in zip(ax.containers, ("white", INK), strict=True):  # inside the bars: whiskers stand at their ends
+        ax.bar_label(bars, fmt="%.3g", label_type="center", fontsize=8, color=ink)
     dress(ax, unit)
     ax.margins(x=0.12)
     ax.legend(fontsize=9, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))

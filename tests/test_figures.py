@@ -91,9 +91,17 @@ def test_learning_curves_leave_out_what_the_history_does_not_have() -> None:
 def test_distributions_and_curves_draw_every_part_and_run(scenes: figures.SceneArrays) -> None:
     places = figures.places_figure(scenes.centres, scenes.scales).axes
     assert len(places) == 2 and [label.get_text() for label in places[1].get_xticklabels()] == ["1", "2", "3"]
-    curves = pd.DataFrame({"run": list("aabb"), "progress": [0, 1.0] * 2, "foreground": [0.8, 0.2, 0.7, 0.3]})
-    legend = figures.foreground_curves(curves).axes[0].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+
+
+def test_each_seed_has_a_line_in_the_colour_of_its_model() -> None:
+    history = pd.DataFrame({"stage": "gan", "step": [10, 20, 20], "foreground": [0.8, 0.2, None]})
+    runs = [("a", 0), ("a", 1), ("b", 0)]
+    curves = [figures.foreground_history(SimpleNamespace(history=history, provenance={"seed": s}), m) for m, s in runs]
+    ax = figures.foreground_curves(pd.concat(curves)).axes[0]
+    drawn = [line for line in ax.lines if len(line.get_xdata())]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    assert len(drawn) == 3 and drawn[0].get_color() == drawn[1].get_color() != drawn[2].get_color()
+    np.testing.assert_array_equal(drawn[0].get_xydata(), [[0.5, 0.8], [1.0, 0.2]])
 
 
 def fields(bundle: dict[str, Any]) -> dict[str, str]:

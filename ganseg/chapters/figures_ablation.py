@@ -21,7 +21,7 @@ from ganseg.chapters.ablation_study import BY_KEY, FULL, MODELS, place, samples
 from ganseg.chapters.ablation_tables import HEADS, differences, summary, table
 from ganseg.canvas import INK, LINES, QUIET, dress, line_colours, new_figure
 from ganseg.display import show, show_table
-from ganseg.figures import foreground_curves, segmentation_figure
+from ganseg.figures import foreground_curves, foreground_history, segmentation_figure
 from ganseg.generator import Generator
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
     curves = foreground_data(frame)
     show(foreground_curves(curves), name, runs=list(frame["run"]), data=curves.round(4), **where,
          caption=f"{place(frame)}: share of the generated images that the parts cover, through stage 1.",
-         alt="Lines of the generated foreground fraction over the first training stage, one for each run.")  # fmt: skip
+         alt="Lines of the generated foreground fraction over the first training stage: a colour for each model, a line for each seed.")  # fmt: skip
 
 
 def show_differences(full: Any, ablated: Any, name: str, **where: Any) -> None:
@@ -213,12 +213,7 @@ def sweep_figure(summary: pd.DataFrame, by: str, keys: Sequence[str], title: str
 
 def foreground_data(frame: pd.DataFrame) -> pd.DataFrame:
     """Generated foreground through stage 1 of every run of a study, for `figures.foreground_curves`."""
-    curves = []
-    for run in frame["run"]:
-        history = run.history.dropna(subset=["foreground"])
-        label = f"{MODELS.get(run.provenance['variant'])}, seed {run.provenance['seed']}"
-        progress = history["step"] / history["step"].max()
-        curves.append(pd.DataFrame({"run": label, "progress": progress, "foreground": history["foreground"]}))
+    curves = [foreground_history(run, str(MODELS.get(run.provenance["variant"]))) for run in frame["run"]]
     return pd.concat(curves, ignore_index=True)
 
 
