@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -235,8 +236,13 @@ def _commit(record: Mapping[str, Any]) -> str:
 
 def _html_row(row: Mapping[str, Any], badge: str) -> str:
     ours = row.get(badge) in SCALES
-    cells = [(title, html.escape(str(text))) for title, text in row.items()]
+    cells = [(title, _unbroken(html.escape(str(text)))) for title, text in row.items()]
     cells = [(title, scale_badge(row[badge]) if ours and title == badge else text) for title, text in cells]
     (_, first), *rest = cells
     inner = f'<th scope="row">{first}</th>' + "".join(f"<td>{text}</td>" for _, text in rest)
     return f'<tr class="ours">{inner}</tr>' if ours else f"<tr>{inner}</tr>"
+
+
+def _unbroken(text: str) -> str:
+    """A narrow column may break "0.5 ± 0.1 (n = 3)" before its bracket only, and no number from its mark."""
+    return re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", text)

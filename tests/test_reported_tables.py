@@ -229,6 +229,11 @@ def test_html_escapes_text_and_shows_the_scale_as_a_badge():
     assert len(re.findall(r'class="ganseg-badge ganseg-tiny"', text)) == 1
 
 
+def test_html_breaks_no_value_from_its_deviation_nor_its_mark():
+    text = tables.to_html(pd.DataFrame({"Method": ["Ours"], "IoU": ["0.5 ± 0.1 (n = 3)"], "CUB": ["0.329 †"]}), "Values")
+    assert "<td>0.5&nbsp;±&nbsp;0.1 (n&nbsp;=&nbsp;3)</td><td>0.329&nbsp;†</td>" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
