@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from ganseg.canvas import FACE, INK, LINES, QUIET, WIDTH
 
@@ -207,9 +208,9 @@ def sweep_figure(frame: pd.DataFrame) -> Figure:
             ax.set(xscale="log", yscale="log")
             ax.set_xticks(values, [f"{v:g}" for v in values])
             ax.set_xticks([], minor=True)
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter("{x:g}")
-            ax.tick_params(which="minor", labelsize=7, colors=INK)
+            ax.yaxis.set_minor_locator(NullLocator())
             dress(
                 ax, AXES[axis], "milliseconds an image" if ax is row[0] else "", name if ax is row[0] else ""
             )
