@@ -35,6 +35,8 @@ export GANSEG_RESULTS := $(abspath $(RESULTS))
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # Whatever environment the caller has active, this project uses its own.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
+# Python is started some hundred times: without compiled modules each start would take twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
