@@ -12,12 +12,17 @@ SAME = ("scale", "data", "variant", "parts")
 
 
 def versions(runs: Sequence[Any]) -> pd.DataFrame:
-    """A line for each run of an experiment that at least two commits ran: its metrics, minutes and steps."""
+    """A line for each run of an experiment that two versions of the training code ran: its metrics, minutes and steps.
+
+    `version` is the code that trained it, `commit` the first at which that code ran the experiment.
+    """
     frame = pd.DataFrame([_line(run) for run in runs if set(METRICS) <= run.metrics.keys()])
     if frame.empty:
         return frame
-    kinds = frame.groupby([*SAME, "steps"])["commit"].transform("nunique")
-    return frame[kinds > 1].sort_values([*SAME, "finished"], ignore_index=True)
+    frame = frame.sort_values([*SAME, "steps", "finished"], ignore_index=True)
+    kinds = frame.groupby([*SAME, "steps"])
+    frame["commit"] = frame.groupby([*SAME, "steps", "version"])["commit"].transform("first")
+    return frame[kinds["version"].transform("nunique") > 1].reset_index(drop=True)
 
 
 def compared(lines: pd.DataFrame) -> pd.DataFrame:
@@ -27,24 +32,25 @@ def compared(lines: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for kind, group in lines.groupby([*SAME, "steps"]):
-        first, *later = group["commit"].unique()  # by time
-        for commit in later:
-            rows += [_row(kind, group, first, commit, metric) for metric in METRICS]
+        (_, first), *later = group.groupby("version", sort=False)  # by time
+        rows += [_row(kind, first, runs, metric) for _, runs in later for metric in METRICS]
     return pd.DataFrame(rows)
 
 
-def _row(kind: tuple, group: pd.DataFrame, first: str, commit: str, metric: str) -> dict[str, Any]:
-    before, after = group[group["commit"] == first][metric], group[group["commit"] == commit][metric]
-    low, high, median = before.min(), before.max(), after.median()
+def _row(kind: tuple, first: pd.DataFrame, later: pd.DataFrame, metric: str) -> dict[str, Any]:
+    low, high, median = first[metric].min(), first[metric].max(), later[metric].median()
     holds = median >= low if METRICS[metric] == "higher" else median <= high
     return dict(zip((*SAME, "steps"), kind, strict=True)) | {
-        "metric": metric, "before": first, "after": commit, "low": low, "high": high, "seeds_before": len(before),
-        "median": median, "seeds_after": len(after), "holds": bool(holds),
+        "metric": metric, "before": first["commit"].iloc[0], "after": later["commit"].iloc[0],
+        "low": low, "high": high, "seeds_before": len(first),
+        "median": median, "seeds_after": len(later), "holds": bool(holds),
     }  # fmt: skip
 
 
 def _line(run: Any) -> dict[str, Any]:
-    facts = {name: run.provenance[name] for name in (*SAME, "seed", "steps", "finished")}
-    seconds = run.provenance["seconds_gan"] + run.provenance["seconds_segmenter"]
-    known = {"commit": run.provenance["commit"][:7], "minutes": seconds / 60}
+    told = run.provenance
+    facts = {name: told[name] for name in (*SAME, "seed", "steps", "finished")}
+    seconds = told["seconds_gan"] + told["seconds_segmenter"]
+    version = told.get("training_code", told["commit"])  # runs of the first days did not record their code
+    known = {"version": version, "commit": told["commit"][:7], "minutes": seconds / 60}
     return facts | known | {name: run.metrics[name] for name in METRICS}
