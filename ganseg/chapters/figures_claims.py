@@ -111,16 +111,17 @@ def intervals_figure(found: pd.DataFrame) -> Figure:
     figure = new_figure(0.3 * sum(heights) + 0.5)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (metric, lines) in zip(axes, panels.items(), strict=True):
-        for y, (_, sides) in enumerate(lines):
-            for row in sides.to_dict("records"):
-                whisker(ax, row, y)
+        ax.margins(x=0.12)
+        for draw in (whisker, name_beside):  # names keep within the limits that the whiskers set
+            for y, (_, sides) in enumerate(lines):
+                for row in sides.to_dict("records"):
+                    draw(ax, row, _beside(row, y))
         firsts = [sides.iloc[0] for _, sides in lines]
         ax.set_yticks(
             range(len(lines)),
             [f"{row['claim']} ({row['data']}, {row['scale']}) {MARKS[row['verdict']]}" for row in firsts],
         )
         ax.set_ylim(len(lines) - 0.4, -0.6)
-        ax.margins(x=0.12)
         dress(ax, STATISTICS[metric].title)
         ax.grid(axis="y", color=QUIET, alpha=0.2, linewidth=0.6)
     handles = [Line2D([], [], linestyle="", marker=m, color=c, label=label) for m, c, label in SIDES.values()]
@@ -131,24 +132,29 @@ def intervals_figure(found: pd.DataFrame) -> Figure:
 
 
 def whisker(ax: Axes, row: Mapping[str, Any], y: float) -> None:
-    """A mean and its interval, with the name of what is not the full model; a bar without seeds is hollow."""
+    """A mean and its interval; a bar without seeds is hollow."""
     marker, colour, _ = SIDES[row["side"]]
-    y += 0.18 if row["side"] == "right" else -0.18
     if row["low"] == row["low"]:
         ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
     ax.plot(
         row["mean"], y, marker, color=colour, markersize=5.5, fillstyle="full" if row["seeds"] else "none"
     )
-    if row.get("what", "full model") != "full model" and row["seeds"]:
-        ax.annotate(
-            row["what"],
-            (row["mean"], y),
-            (5, -1),
-            textcoords="offset points",
-            fontsize=6.5,
-            color=QUIET,
-            va="top",
-        )
+
+
+def name_beside(ax: Axes, row: Mapping[str, Any], y: float) -> None:
+    """The name of what is not the full model, on that side of its mean which has more room."""
+    if row.get("what", "full model") == "full model" or not row["seeds"]:
+        return
+    room, side = (5, "left") if row["mean"] <= sum(ax.get_xlim()) / 2 else (-5, "right")
+    ax.annotate(
+        row["what"], (row["mean"], y), (room, -1), textcoords="offset points", fontsize=6.5, color=QUIET,
+        ha=side, va="top",
+    )  # fmt: skip
+
+
+def _beside(row: Mapping[str, Any], y: float) -> float:
+    """The two sides of a rule lie a little above and below its line."""
+    return y + (0.18 if row["side"] == "right" else -0.18)
 
 
 def show_section(ledger: pd.DataFrame, heading: str, number: int, **where: Any) -> None:
