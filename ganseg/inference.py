@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OVERLAYS = ("jpg", "png", "none")
 HELD = 48_000_000  # pixels of decoded images in a batch, about; limits memory
-STRIP = 256  # rows of a mask made at a time
+STRIP = 64  # rows of a mask made at a time
 PARTS = "parts.json"
 ABOUT = {
     "centre": "(x, y) in pixels of the upright image, x right, y down, pixel centres at integers, or null",
@@ -65,7 +65,7 @@ class Segmented:
 
 def segment_images(
     run: Run, paths: str | Path | Iterable[str | Path], out: str | Path, *, device: str = "auto",
-    batch_size: int = 32, overlays: str = "jpg", workers: int = 4,
+    batch_size: int = 32, overlays: str = "jpg", workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmented:  # fmt: skip
     """Segment image files, and all images under folders, with the segmentation network of `run`.
@@ -74,7 +74,8 @@ def segment_images(
     the most likely part of each pixel is taken. Writes under `out`, keeping folders and stems: masks/NAME.png
     (indexed: 0 background, k part k, in the parts' colours), overlays/NAME.jpg (or png, or none), parts.json.
     Masks fit the image as viewers show it, turned as its EXIF data say. Unreadable files are skipped and
-    listed. `progress(done, of)` is called after each batch. UserError for no images, or `out` among them.
+    listed. `workers`: threads that read and write (a few more than cores by default). `progress(done, of)` is
+    called after each batch. UserError for no images, or `out` among them.
     """
     from ganseg.devices import make_fabric
     from ganseg.evaluation import predict
@@ -155,12 +156,30 @@ def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.nda
 
     from ganseg.resampling import bilinear_matrix
 
-    width, height = size
+    (width, height), lines = size, probabilities.shape[1]
     maps = torch.from_numpy(np.ascontiguousarray(probabilities, np.float32))  # (K + 1, S, S)
-    across = maps @ bilinear_matrix(maps.shape[2], width).T  # (K + 1, S, width)
-    down = bilinear_matrix(maps.shape[1], height)
-    strips = [torch.matmul(rows, across).max(dim=0).indices.byte() for rows in down.split(STRIP)]
-    return torch.cat(strips).numpy()
+    across = (maps @ bilinear_matrix(maps.shape[2], width).T).numpy()  # (K + 1, S, width)
+    rows = ((np.arange(height) + 0.5) * (lines / height) - 0.5).clip(0, lines - 1)
+    strips = [_most_likely(across, rows[start:start + STRIP]) for start in range(0, height, STRIP)]
+    return np.concatenate(strips)
+
+
+def _most_likely(maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Labels (R, W) of maps (K + 1, S, W) interpolated at `rows` (R,), map by map: a strip stays in the cache."""
+    above = rows.astype(int)
+    below, weight = np.minimum(above + 1, maps.shape[1] - 1), (rows - above).astype(np.float32)[:, None]
+    labels, best = np.zeros((len(rows), maps.shape[2]), np.uint8), None
+    for k, each in enumerate(maps):
+        upper, values = each[above], each[below]
+        values -= upper
+        values *= weight
+        values += upper
+        if best is None:
+            best = values
+        else:
+            np.copyto(labels, np.uint8(k), where=values > best)
+            np.maximum(best, values, out=best)
+    return labels
 
 
 def measure_parts(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:

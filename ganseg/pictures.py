@@ -6,6 +6,7 @@ Images are uint8 (N, H, W, 3), label maps integers (N, H, W) with background 0. 
 from __future__ import annotations
 
 import colorsys
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,12 @@ def part_colours(parts: int) -> np.ndarray:
 
 def colour_labels(labels: np.ndarray) -> np.ndarray:
     """Label maps (N, H, W) or (H, W) as colours, uint8 with a last axis of 3; 255 means unknown."""
-    table = np.vstack([part_colours(IGNORE - 1), [_rgb(UNKNOWN)]]).astype(np.uint8)
     labels = np.asarray(labels)
     if labels.size and not 0 <= labels.min() <= labels.max() <= IGNORE:
         raise UserError(
             f"labels run from {labels.min()} to {labels.max()}; there are colours for 0 to {IGNORE}"
         )
-    return table[labels]
+    return _palette()[labels]
 
 
 def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
@@ -73,13 +73,13 @@ def overlay(images: np.ndarray, labels: np.ndarray, alpha: float = 0.55, contour
         raise UserError(
             f"images have shape {images.shape} and labels {labels.shape}; both must be of the same N, H, W"
         )
-    colours = colour_labels(np.arange(256))
-    mixtures = _mixtures(colours[: int(labels.max(initial=0)) + 1], alpha)
-    places = labels.astype(np.intp)[..., None] * 256 + images  # (..., H, W, 3) in a flat table
-    mixed = np.stack([mixtures[c].take(places[..., c]) for c in range(3)], axis=-1)
+    mixtures = _mixtures(_palette()[: int(labels.max(initial=0)) + 1], alpha)
+    place, mixed = labels.astype(np.intp) * 256, np.empty_like(images)
+    for c in range(3):
+        mixed[..., c] = mixtures[c].take(place + images[..., c], mode="clip")
     if contour:
         edge = outlines(labels, contour)
-        mixed[edge] = colours[labels[edge]]
+        mixed[edge] = _palette()[labels[edge]]
     return mixed
 
 
@@ -161,6 +161,12 @@ def save(image: Image.Image, path: str | Path, **options: Any) -> Path:
     with atomic_path(path) as temporary:
         image.save(temporary, **options)
     return Path(path)
+
+
+@functools.cache
+def _palette() -> np.ndarray:
+    """Colours of the labels 0 to 255, uint8 (256, 3)."""
+    return np.vstack([part_colours(IGNORE - 1), [_rgb(UNKNOWN)]]).astype(np.uint8)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

@@ -201,6 +201,14 @@ def test_labels_are_taken_after_the_probabilities_are_resized():
     assert abs(first_zero - exact) <= 1
 
 
+@pytest.mark.parametrize("size", [(90, 200), (200, 65), (16, 16), (7, 5)])
+def test_full_size_labels_are_those_of_bilinear_resizing_as_a_whole(size):
+    torch.manual_seed(0)
+    maps = torch.randn(1, 4, 16, 16).softmax(dim=1)
+    whole = torch.nn.functional.interpolate(maps, size[::-1], mode="bilinear").argmax(dim=1)[0]
+    np.testing.assert_array_equal(full_size_labels(maps[0].numpy(), size), whole.numpy())
+
+
 def test_the_centre_of_a_part_is_in_pixels_of_the_photograph():
     probabilities = np.zeros((2, 4, 4))
     probabilities[1, 1, 3], probabilities[0] = 1, 0.4
