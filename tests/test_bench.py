@@ -221,6 +221,9 @@ def test_reports_are_found_and_drawn(written: Path) -> None:
     assert bars == pytest.approx(times.groupby("setting")["milliseconds"].sum().tolist())
     assert [len(ax.lines) for ax in figures.sweep_figure(figures.sweeps(found)).axes] == [2]
     assert len(figures.roofline_figure(found).axes[0].lines) == 4
+    ((_, whole),) = found.items()
+    uncounted = {label: {k: v for k, v in row.items() if k != "flops"} for label, row in whole["settings"].items()}
+    assert len(figures.roofline_figure(found | {"uncounted": whole | {"settings": uncounted}}).axes) == 1
     assert (
         figures.ratios(found)["value"].iloc[0]
         == found["tiny/cpu-synthetic-bird-paper-vs-plain"]["ratio"]["images_per_second"]["value"]

@@ -220,16 +220,14 @@ def sweep_figure(frame: pd.DataFrame) -> Figure:
 
 def roofline_figure(reports: Reports) -> Figure:
     """Each setting's FLOP/s over its FLOPs a byte, below the roof of its device's measured ceilings: a
-    panel a report."""
-    figure = Figure(
-        figsize=(WIDTH, 3.2 * -(-len(reports) // 2)), dpi=150, facecolor=FACE, layout="constrained"
-    )
+    panel a report that counted."""
     frame = summary(reports).dropna(subset=["flops_per_second"])
-    for place, (name, report) in enumerate(reports.items(), 1):
-        ax, points = (
-            figure.add_subplot(-(-len(reports) // 2), min(2, len(reports)), place),
-            frame[frame["report"] == name],
-        )
+    counted = frame["report"].unique()
+    rows = -(-len(counted) // 2)
+    figure = Figure(figsize=(WIDTH, 3.2 * rows), dpi=150, facecolor=FACE, layout="constrained")
+    for place, name in enumerate(counted, 1):
+        report, points = reports[name], frame[frame["report"] == name]
+        ax = figure.add_subplot(rows, min(2, len(counted)), place)
         x = np.geomspace(1, 4 * max(1e3, points["flops_per_byte"].max()), 100)
         for style, (precision, kind) in zip(
             ("-", "--"), (("bf16-mixed", "bf16"), ("32-true", "fp32")), strict=True
