@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def segment_images(
     the most likely part of each pixel is taken. Writes under `out`, keeping folders and stems: masks/NAME.png
     (indexed: 0 background, k part k, in the parts' colours), overlays/NAME.jpg (or png, or none), parts.json.
     Masks fit the image as viewers show it, turned as its EXIF data say. Unreadable files are skipped and
-    listed. `workers`: threads that read and write (a few more than cores by default). `progress(done, of)` is
+    listed. `workers`: threads that read and write (by default as many as there are cores). `progress(done, of)` is
     called after each batch. UserError for no images, or `out` among them.
     """
     from ganseg.devices import make_fabric
@@ -85,7 +86,7 @@ def segment_images(
         raise UserError(f"overlays cannot be {overlays!r}; they are {', '.join(OVERLAYS)}")
     fabric = make_fabric(device)
     segmenter, done = run.segmenter().to(fabric.device), Segmented(Path(out).expanduser())
-    pool, writing = ThreadPoolExecutor(workers), []
+    pool, writing = ThreadPoolExecutor(workers or _cores()), []
     decoded = _decoded(photographs, run.config.data.size, pool, batch_size, done)
     try:
         for batch in _batches(decoded, batch_size):
@@ -290,6 +291,11 @@ def _write(one: Decoded, probabilities: np.ndarray, out: Path, overlays: str) ->
         drawn = overlay(np.asarray(one.image), labels, contour=max(1, round(max(labels.shape) / 300)))
         save(Image.fromarray(drawn), out / entry["overlay"], **({"quality": 90} if overlays == "jpg" else {}))
     return entry
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_inside(out: Path, folder: Path) -> None:
