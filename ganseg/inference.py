@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from ganseg.errors import UserError
 from ganseg.files import atomic_path
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, part_colours, save
+from ganseg.provenance import cores
 
 if TYPE_CHECKING:
     from ganseg.experiments import Run
@@ -86,7 +86,7 @@ def segment_images(
         raise UserError(f"overlays cannot be {overlays!r}; they are {', '.join(OVERLAYS)}")
     fabric = make_fabric(device)
     segmenter, done = run.segmenter().to(fabric.device), Segmented(Path(out).expanduser())
-    pool, writing = ThreadPoolExecutor(workers or _cores()), []
+    pool, writing = ThreadPoolExecutor(workers or cores()), []
     decoded = _decoded(photographs, run.config.data.size, pool, batch_size, done)
     try:
         for batch in _batches(decoded, batch_size):
@@ -291,11 +291,6 @@ def _write(one: Decoded, probabilities: np.ndarray, out: Path, overlays: str) ->
         drawn = overlay(np.asarray(one.image), labels, contour=max(1, round(max(labels.shape) / 300)))
         save(Image.fromarray(drawn), out / entry["overlay"], **({"quality": 90} if overlays == "jpg" else {}))
     return entry
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_inside(out: Path, folder: Path) -> None:

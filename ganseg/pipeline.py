@@ -72,7 +72,8 @@ def finish(experiment: Experiment, directory: Path, fabric: Fabric, generator: G
         "data": experiment.data, "variant": experiment.variant, "parts": experiment.parts, "seed": experiment.seed,
         "scale": experiment.scale, "key": experiment.key, "overrides": dict(experiment.overrides),
         "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, "train_images": len(images),
-        "data_fingerprint": images.fingerprint, "training_code": code_hash(experiment.data)[:8], "precision": str(fabric._precision.precision), "processes": fabric.world_size,
+        "data_fingerprint": images.fingerprint, "training_code": code_hash(experiment.data)[:8],
+        "precision": str(fabric._precision.precision), "processes": fabric.world_size,
         **{name: round(value, 1) for name, value in seconds.items()},
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **provenance.git_state(), **provenance.describe_machine(fabric.device), **_measured(experiment)})

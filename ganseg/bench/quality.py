@@ -19,10 +19,11 @@ def versions(runs: Sequence[Any]) -> pd.DataFrame:
     frame = pd.DataFrame([_line(run) for run in runs if set(METRICS) <= run.metrics.keys()])
     if frame.empty:
         return frame
-    frame = frame.sort_values([*SAME, "steps", "finished"], ignore_index=True)
-    kinds = frame.groupby([*SAME, "steps"])
-    frame["commit"] = frame.groupby([*SAME, "steps", "version"])["commit"].transform("first")
-    return frame[kinds["version"].transform("nunique") > 1].reset_index(drop=True)
+    experiment = [*SAME, "steps"]
+    frame = frame.sort_values([*experiment, "finished"], ignore_index=True)
+    frame["commit"] = frame.groupby([*experiment, "version"])["commit"].transform("first")
+    count = frame.groupby(experiment)["version"].transform("nunique")
+    return frame[count > 1].reset_index(drop=True)
 
 
 def compared(lines: pd.DataFrame) -> pd.DataFrame:
