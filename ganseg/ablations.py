@@ -41,7 +41,8 @@ class PointlessMaskGenerator(nn.Module):
         widths = [config.block_widths[0], *inner, config.parts + 1]
         self.blocks = nn.ModuleList(
             AdaInConvBlock(a, b, config.embedding_dim, config.spade_hidden, config.adain_norm)
-            for a, b in zip(widths, widths[1:], strict=False))
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
@@ -61,4 +62,6 @@ def located(parts: Parts, masks: Tensor, grid: Tensor) -> Parts:
     weights = masks / (masks.sum(dim=2, keepdim=True) + 1e-8)
     centres = weights @ grid.flatten(0, 1)  # (B, K, 2)
     spread = weights @ grid.flatten(0, 1).square() - centres.square()
-    return parts._replace(points=centres[:, :, None], centres=centres, scales=(spread.sum(dim=2).clamp(min=0) + 1e-6).sqrt())
+    return parts._replace(
+        points=centres[:, :, None], centres=centres, scales=(spread.sum(dim=2).clamp(min=0) + 1e-6).sqrt()
+    )

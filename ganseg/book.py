@@ -75,9 +75,7 @@ def present(notebook: Any) -> Any:
     return notebook
 
 
-def stage(
-    root: str | Path, target: str | Path, results: str | Path | None = None, prefer: str | None = None
-) -> None:
+def stage(root: str | Path, target: str | Path, results: str | Path | None = None, prefer: str | None = None) -> None:
     """Lay out the book's sources in `target`: book/*, the package, the best execution of each notebook.
 
     Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
@@ -97,9 +95,7 @@ def stage(
         write(notebook, target / "notebooks" / name)
 
 
-def build(
-    root: str | Path, output: str | Path, results: str | Path | None = None, prefer: str | None = None
-) -> Path:
+def build(root: str | Path, output: str | Path, results: str | Path | None = None, prefer: str | None = None) -> Path:
     """Stage into `<output>/_build/source` and build `<output>/_build/html` from nothing; every warning fails.
 
     Returns the path of the book's first page.
@@ -107,9 +103,7 @@ def build(
     return _jupyter_book("html", root, output, results, prefer) / "index.html"
 
 
-def links(
-    root: str | Path, output: str | Path, results: str | Path | None = None, prefer: str | None = None
-) -> Path:
+def links(root: str | Path, output: str | Path, results: str | Path | None = None, prefer: str | None = None) -> Path:
     """Ask every address that the pages link to whether it is there; UserError names those that are not.
 
     Returns the path of the list of all links.
@@ -162,9 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("output", type=Path, help="folder to write into")
         command.add_argument("--root", type=Path, default=Path.cwd(), help="the project's folder")
         command.add_argument("--results", type=Path, help="folder of results (ROOT/results by default)")
-        command.add_argument(
-            "--prefer", metavar="SCALE", choices=("best", *SCALES), help="a scale to show first"
-        )
+        command.add_argument("--prefer", metavar="SCALE", choices=("best", *SCALES), help="a scale to show first")
     return parser
 
 

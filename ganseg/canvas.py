@@ -54,7 +54,9 @@ def picture(ax: Axes, image: np.ndarray | None) -> None:
 
 def draw_parts(ax: Axes, scenes: Any, i: int, small: bool = False) -> None:
     for k, colour in enumerate(hues(scenes.centres.shape[1])):
-        ax.scatter(*scenes.points[i, k].T, s=7 if small else 20, color=colour, edgecolors="black", linewidths=0.4, zorder=3)
+        ax.scatter(
+            *scenes.points[i, k].T, s=7 if small else 20, color=colour, edgecolors="black", linewidths=0.4, zorder=3
+        )
         ax.add_patch(Circle(scenes.centres[i, k], scenes.scales[i, k], fill=False, edgecolor=colour, linewidth=1.3))
     dots(ax, scenes.centres[i], 16 if small else 40)
 

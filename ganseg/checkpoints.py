@@ -27,7 +27,9 @@ def load_weights(path: Path, module: nn.Module) -> nn.Module:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UserError(f"{path} does not hold the weights of this network: {str(error).splitlines()[1].strip()}") from None
+        raise UserError(
+            f"{path} does not hold the weights of this network: {str(error).splitlines()[1].strip()}"
+        ) from None
     return module
 
 
@@ -52,7 +54,9 @@ def load_checkpoint(path: Path, parts: dict[str, Part]) -> int:
 def _tensors(part: Part) -> dict[str, Tensor]:
     if isinstance(part, nn.Module):
         return dict(part.state_dict())
-    return {f"{index}.{key}": value for index, state in part.state_dict()["state"].items() for key, value in state.items()}
+    return {
+        f"{index}.{key}": value for index, state in part.state_dict()["state"].items() for key, value in state.items()
+    }
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -62,7 +66,9 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     for name, value in tensors.items():
         index, key = name.split(".", 1)
         like = parameters[int(index)]
-        state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(index), {})[key] = (
+            torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -77,6 +83,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
-        raise UserError(f"{path} is not there; weights are not part of a published run: train it again to have them") from None
+        raise UserError(
+            f"{path} is not there; weights are not part of a published run: train it again to have them"
+        ) from None
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}); delete it and train again") from None

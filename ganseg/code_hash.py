@@ -11,11 +11,28 @@ from pathlib import Path
 from ganseg.paths import PACKAGE
 
 # What cannot change a number: messages and files, and what is in an experiment's key already as its resolved configuration.
-HARMLESS = {"checkpoints", "config", "errors", "experiments", "files", "paths", "pictures", "registry", "report", "scales"}
+HARMLESS = {
+    "checkpoints",
+    "config",
+    "errors",
+    "experiments",
+    "files",
+    "paths",
+    "pictures",
+    "registry",
+    "report",
+    "scales",
+}
 # The modules that read or draw each data set; `synthetic` imports those of both families.
 READERS = {
-    "synthetic-bird": ("synthetic", "bird"), "synthetic-face": ("synthetic", "face"), "flowers": ("flowers",), "folder": ("folder",),
-    "celeba-wild": ("celeba",), "celeba-aligned": ("celeba",), "cub": ("cub",), "taichi": ("taichi",),
+    "synthetic-bird": ("synthetic", "bird"),
+    "synthetic-face": ("synthetic", "face"),
+    "flowers": ("flowers",),
+    "folder": ("folder",),
+    "celeba-wild": ("celeba",),
+    "celeba-aligned": ("celeba",),
+    "cub": ("cub",),
+    "taichi": ("taichi",),
 }
 
 

@@ -84,7 +84,9 @@ class LossConfig:
     lambda_gp: float = 5.0  # Eq. 18; gamma / 2 with the gamma = 10 of the work that Eq. 15 cites
     lambda_con: float = 10.0  # Eq. 19
     lambda_area: float = 1.0  # Eq. 19
-    gradient_penalty: Literal["r1", "unit_norm"] = "r1"  # E ||grad D||^2 (the work Eq. 15 cites), or E (||grad D|| - 1)^2
+    gradient_penalty: Literal["r1", "unit_norm"] = (
+        "r1"  # E ||grad D||^2 (the work Eq. 15 cites), or E (||grad D|| - 1)^2
+    )
     penalty_every: int = 16  # steps between two gradient penalties
     penalty_rescale: bool = True  # multiply by penalty_every, so that the average is lambda_gp L_gp
     over_parts: Literal["sum", "mean"] = "sum"  # how Eq. 16 and 17 combine the K parts
@@ -163,8 +165,12 @@ def _field_type(config: Config, section: str, key: str, name: str) -> Any:
     owner = config if not section else getattr(config, section, None)
     hints = typing.get_type_hints(type(owner)) if dataclasses.is_dataclass(owner) else {}
     if key not in hints or (not section and key != "seed"):
-        known = [f"{s.name}.{f.name}" for s in dataclasses.fields(config) if s.name != "seed"
-                 for f in dataclasses.fields(getattr(config, s.name))]
+        known = [
+            f"{s.name}.{f.name}"
+            for s in dataclasses.fields(config)
+            if s.name != "seed"
+            for f in dataclasses.fields(getattr(config, s.name))
+        ]
         moved = [k for k in known if k.rpartition(".")[2] == key]
         near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
         raise UserError(f"unknown setting {name!r}; known ones are: {', '.join([*near, 'seed'])}")
@@ -191,8 +197,13 @@ def _cast(value: Any, kind: Any) -> Any:
             raise ValueError
         return tuple(_cast(v, first) for v in items)
     if kind is bool:
-        return value if isinstance(value, bool) else {"true": True, "false": False, "1": True, "0": False}[
-            _one_of(str(value).lower(), ("true", "false", "1", "0"))]
+        return (
+            value
+            if isinstance(value, bool)
+            else {"true": True, "false": False, "1": True, "0": False}[
+                _one_of(str(value).lower(), ("true", "false", "1", "0"))
+            ]
+        )
     if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
         raise TypeError
     if kind is str and not isinstance(value, str):
@@ -217,26 +228,49 @@ def _check(config: Config) -> None:
     """Refuse combinations that cannot be built."""
     g = config.generator
     if len(g.block_sizes) != len(g.block_widths):
-        raise UserError(f"generator.block_sizes has {len(g.block_sizes)} entries and generator.block_widths "
-                        f"{len(g.block_widths)}; there must be one width for each block")
+        raise UserError(
+            f"generator.block_sizes has {len(g.block_sizes)} entries and generator.block_widths "
+            f"{len(g.block_widths)}; there must be one width for each block"
+        )
     for a, b in zip(g.block_sizes, g.block_sizes[1:], strict=False):
         if b not in (a, 2 * a):
-            raise UserError(f"generator.block_sizes={g.block_sizes}: each block keeps the size or doubles it; {a} -> {b} does not")
+            raise UserError(
+                f"generator.block_sizes={g.block_sizes}: each block keeps the size or doubles it; {a} -> {b} does not"
+            )
     if g.size != config.data.size:
-        raise UserError(f"data.size={config.data.size} but the last of generator.block_sizes is {g.size}; they must be equal")
+        raise UserError(
+            f"data.size={config.data.size} but the last of generator.block_sizes is {g.size}; they must be equal"
+        )
     if any(w % 2 for w in g.block_widths[:1]):
-        raise UserError(f"generator.block_widths={g.block_widths}: the first must be even (sine and cosine halves of Eq. 5)")
+        raise UserError(
+            f"generator.block_widths={g.block_widths}: the first must be even (sine and cosine halves of Eq. 5)"
+        )
     if g.rgb_kernel % 2 == 0:
         raise UserError(f"generator.rgb_kernel={g.rgb_kernel} must be odd, so that the image keeps its size")
     _check_bounds(config)
 
 
 # The smallest value of each number that has one; 0 is the smallest of all others.
-AT_LEAST = {"generator.parts": 1, "generator.points_per_part": 2, "generator.noise_dim": 1, "generator.embedding_dim": 1,
-            "generator.spade_hidden": 1, "generator.point_layers": 1, "generator.appearance_layers": 1, "generator.rgb_layers": 1,
-            "generator.point_divisor": 1e-6, "generator.block_sizes": 2, "generator.block_widths": 1, "data.size": 8,
-            "discriminator.widths": 1, "discriminator.hidden": 1, "losses.penalty_every": 1, "losses.geometry_every": 1,
-            "optim.batch_size": 1, "segmenter.batch_size": 1}
+AT_LEAST = {
+    "generator.parts": 1,
+    "generator.points_per_part": 2,
+    "generator.noise_dim": 1,
+    "generator.embedding_dim": 1,
+    "generator.spade_hidden": 1,
+    "generator.point_layers": 1,
+    "generator.appearance_layers": 1,
+    "generator.rgb_layers": 1,
+    "generator.point_divisor": 1e-6,
+    "generator.block_sizes": 2,
+    "generator.block_widths": 1,
+    "data.size": 8,
+    "discriminator.widths": 1,
+    "discriminator.hidden": 1,
+    "losses.penalty_every": 1,
+    "losses.geometry_every": 1,
+    "optim.batch_size": 1,
+    "segmenter.batch_size": 1,
+}
 BELOW = {"optim.ema": 1, "optim.betas": 1}
 STRIDES = {"resnet50": (8,), "resnet18-light": (2, 4)}  # pixels of the image to one of the features, by backbone
 
@@ -253,4 +287,6 @@ def _check_bounds(config: Config) -> None:
                     raise UserError(f"{name}={value} is too large; it must be below {BELOW[name]}")
     segmenter, strides = config.segmenter, STRIDES[config.segmenter.backbone]
     if segmenter.output_stride not in strides:
-        raise UserError(f"segmenter.output_stride={segmenter.output_stride}: {segmenter.backbone} has {' or '.join(map(str, strides))}")
+        raise UserError(
+            f"segmenter.output_stride={segmenter.output_stride}: {segmenter.backbone} has {' or '.join(map(str, strides))}"
+        )

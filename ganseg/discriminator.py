@@ -39,8 +39,12 @@ class Discriminator(nn.Module):
         widths = (3, *config.widths)
         self.blocks = nn.Sequential(*(DownBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)))
         side = math.ceil(size / 2 ** len(config.widths))
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * side * side, config.hidden),
-                                  nn.LeakyReLU(0.2), nn.Linear(config.hidden, 1))
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(widths[-1] * side * side, config.hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(config.hidden, 1),
+        )
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -23,8 +23,17 @@ from ganseg.paths import results_dir
 DPI = 150  # dots an inch
 
 
-def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, runs: Sequence[Any] = (),
-         results: str | Path | None = None, scale: str | None = None) -> None:
+def show(
+    figure: Figure,
+    name: str,
+    *,
+    caption: str,
+    alt: str,
+    data: pd.DataFrame,
+    runs: Sequence[Any] = (),
+    results: str | Path | None = None,
+    scale: str | None = None,
+) -> None:
     """Write results/<scale>/figures/<name>.png and .csv (`data`); display them with caption, alt text, CSV, provenance.
 
     `scale` is that of the first of `runs` unless given. UserError without a caption or an alt text of some words.
@@ -39,8 +48,17 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
     _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
 
-def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None, notes: Sequence[str] = (),
-               runs: Sequence[Any] = (), results: str | Path | None = None, scale: str | None = None) -> None:
+def show_table(
+    frame: pd.DataFrame,
+    name: str,
+    *,
+    caption: str,
+    data: pd.DataFrame | None = None,
+    notes: Sequence[str] = (),
+    runs: Sequence[Any] = (),
+    results: str | Path | None = None,
+    scale: str | None = None,
+) -> None:
     """Write results/<scale>/tables/<name>.csv (`data`, or what is shown) and display the table like a figure."""
     path = _folder(results, scale, runs, "tables") / f"{name}.csv"
     link = _download(frame if data is None else data, path)
@@ -80,7 +98,11 @@ def _download(data: pd.DataFrame, path: Path) -> str:
 
 
 def _origin(runs: Sequence[Any]) -> str:
-    text = tables.provenance_line(runs) if runs else "Computed by this page, from no run; the box at its top says where and when."
+    text = (
+        tables.provenance_line(runs)
+        if runs
+        else "Computed by this page, from no run; the box at its top says where and when."
+    )
     return f'<br><small class="ganseg-provenance">{html.escape(text)}</small>'
 
 

@@ -42,7 +42,7 @@ class EmbeddingMap:
         """The 3x3 neighbourhood of each pixel of the maps, and a 1 for the bias, (B, HW, 9 K + 1): made once a resolution."""
         height, width = self.maps.shape[2:]
         padded = F.pad(self.maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, K)
-        shifted = [padded[:, y:y + height, x:x + width] for y in range(3) for x in range(3)]
+        shifted = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
         one = padded.new_ones(()).expand(len(padded), height, width, 1)
         return torch.cat([*shifted, one], dim=-1).flatten(1, 2)
 

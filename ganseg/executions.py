@@ -33,10 +33,7 @@ def _is_pending(path: Path, experiment: Experiment, results: str | Path | None) 
         return True
     record = plain_execute.read(output).metadata.get("ganseg", {}).get("execution", {})
     newest = max((found.directory / METRICS).stat().st_mtime for found in runs) if runs else 0
-    return (
-        record.get("source") != notebooks.source_hash(plain_execute.read(path))
-        or output.stat().st_mtime < newest
-    )
+    return record.get("source") != notebooks.source_hash(plain_execute.read(path)) or output.stat().st_mtime < newest
 
 
 def execute(path: Path, experiment: Experiment, results: str | Path | None, seconds: float) -> str:

@@ -86,7 +86,9 @@ class Run:
         if not (directory / CONFIG).exists():
             raise UserError(f"{directory} is not a run: it has no {CONFIG}")
         if not (directory / METRICS).exists() and not cls(directory).imported:
-            raise UserError(f"{directory} is not finished: it has no {METRICS}; the `ganseg train` command that began it goes on with it")
+            raise UserError(
+                f"{directory} is not finished: it has no {METRICS}; the `ganseg train` command that began it goes on with it"
+            )
         return cls(directory)
 
     @functools.cached_property
@@ -134,13 +136,23 @@ class Run:
         from ganseg.segmenter import Segmenter
 
         if self.imported and not (self.directory / SEGMENTER).exists():
-            raise UserError(f"{self.directory} was imported without a segmentation network; "
-                            "`ganseg import-released` takes it with --segmenter FILE")
-        return load_weights(self.directory / SEGMENTER, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
+            raise UserError(
+                f"{self.directory} was imported without a segmentation network; "
+                "`ganseg import-released` takes it with --segmenter FILE"
+            )
+        return load_weights(
+            self.directory / SEGMENTER, Segmenter(self.config.segmenter, self.config.generator.parts)
+        ).eval()
 
 
-def find_runs(results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
-              **wanted: Any) -> list[Run]:
+def find_runs(
+    results: str | Path | None = None,
+    scale: str = "*",
+    *,
+    older: bool = False,
+    own_settings: bool = False,
+    **wanted: Any,
+) -> list[Run]:
     """Finished runs under `results` whose provenance has the `wanted` values (data, variant, parts, seed; a tuple: any of them).
 
     Of each name and settings the newest; with `older`, those too that earlier code made. Runs with settings of their own
@@ -161,9 +173,18 @@ def _is(value: Any, wanted: Any) -> bool:
     return value in wanted if isinstance(wanted, tuple) else value == wanted
 
 
-def run(experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
-        time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
-        precision: str = "auto", progress: bool = True) -> Run:
+def run(
+    experiment: Experiment,
+    results: str | Path | None = None,
+    *,
+    need: Literal["weights", "metrics"] = "weights",
+    time_limit: float | None = None,
+    device: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    precision: str = "auto",
+    progress: bool = True,
+) -> Run:
     """Train `experiment`, resume it, or read it if it is there.
 
     `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised when they are

@@ -17,7 +17,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganseg import pictures
-from ganseg.canvas import FACE, INK, LINES, QUIET, dots, draw_parts, dress, hues, line_colours, new_figure, panels, picture
+from ganseg.canvas import (
+    FACE,
+    INK,
+    LINES,
+    QUIET,
+    dots,
+    draw_parts,
+    dress,
+    hues,
+    line_colours,
+    new_figure,
+    panels,
+    picture,
+)
 from ganseg.display import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
 from ganseg.pictures import to_pictures
 
@@ -56,7 +69,14 @@ def generation_strip(scenes: SceneArrays, count: int = 4) -> Figure:
     """Fig. 2: one row a sample, one column a step of the hierarchy, from points to the image."""
     titles = ("points and parts", "heatmaps", "masks", "foreground", "background", "image")
     figure, axes = panels(count := min(count, len(scenes.image)), 6, 1.0)
-    steps = (None, blend(scenes.heatmaps), blend(scenes.masks[:, 1:]), scenes.foreground, scenes.background, scenes.image)
+    steps = (
+        None,
+        blend(scenes.heatmaps),
+        blend(scenes.masks[:, 1:]),
+        scenes.foreground,
+        scenes.background,
+        scenes.image,
+    )
     for row in range(count):
         for ax, step, title in zip(axes[row], steps, titles, strict=True):
             picture(ax, None if step is None else step[row])
@@ -72,8 +92,11 @@ def points_figure(scenes: SceneArrays, count: int = 4) -> Figure:
         picture(ax, heat)
         draw_parts(ax, scenes, i)
         ax.set_title(f"sample {i + 1}", fontsize=10, color=INK)
-    marks = {"points": dict(marker="o", markersize=4), "their mean": dict(marker="X", markersize=8),
-             "radius σ": dict(marker="o", markersize=11, fillstyle="none")}
+    marks = {
+        "points": dict(marker="o", markersize=4),
+        "their mean": dict(marker="X", markersize=8),
+        "radius σ": dict(marker="o", markersize=11, fillstyle="none"),
+    }
     handles = [Line2D([], [], linestyle="", color=QUIET, label=name, **style) for name, style in marks.items()]
     colours = enumerate(hues(scenes.centres.shape[1]), 1)
     handles += [Line2D([], [], linestyle="", marker="s", color=c, label=f"part {k}") for k, c in colours]
@@ -81,7 +104,9 @@ def points_figure(scenes: SceneArrays, count: int = 4) -> Figure:
     return figure
 
 
-def image_rows(rows: Mapping[str, np.ndarray], centres: Mapping[str, np.ndarray] | None = None, columns: int = 8) -> Figure:
+def image_rows(
+    rows: Mapping[str, np.ndarray], centres: Mapping[str, np.ndarray] | None = None, columns: int = 8
+) -> Figure:
     """Named rows of images (N, H, W, 3); `centres` (N, K, 2) of a row are marked on its images."""
     columns = min(columns, *(len(images) for images in rows.values()))
     figure, axes = panels(len(rows), columns, 1.0)
@@ -94,10 +119,15 @@ def image_rows(rows: Mapping[str, np.ndarray], centres: Mapping[str, np.ndarray]
     return figure
 
 
-def segmentation_figure(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None, columns: int = 8) -> Figure:
+def segmentation_figure(
+    images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None, columns: int = 8
+) -> Figure:
     """Fig. 1, right: images, the parts found in them, and the truth (parts, or 0, 1 and 255) where there is one."""
-    rows = {"image": images, "parts found": pictures.colour_labels(labels),
-            "both": pictures.overlay(images, labels, contour=0)}
+    rows = {
+        "image": images,
+        "parts found": pictures.colour_labels(labels),
+        "both": pictures.overlay(images, labels, contour=0),
+    }
     if truth is not None:
         rows["truth"] = pictures.colour_labels(truth)
     return image_rows(rows, columns=columns)
@@ -123,7 +153,9 @@ def foreground_history(run: Any, model: str) -> pd.DataFrame:
     """What `foreground_curves` draws of one run of `model`: columns model, seed, progress (0 to 1), foreground."""
     known = run.history.dropna(subset=["foreground"])
     progress = known["step"] / known["step"].max()
-    return pd.DataFrame({"model": model, "seed": run.provenance["seed"], "progress": progress, "foreground": known["foreground"]})
+    return pd.DataFrame(
+        {"model": model, "seed": run.provenance["seed"], "progress": progress, "foreground": known["foreground"]}
+    )
 
 
 def foreground_curves(curves: pd.DataFrame) -> Figure:
@@ -133,8 +165,18 @@ def foreground_curves(curves: pd.DataFrame) -> Figure:
     figure = new_figure(3.2)
     ax = figure.subplots()
     palette = line_colours(curves["model"].nunique())
-    sns.lineplot(curves, x="progress", y="foreground", hue="model", style="model", units="seed", estimator=None,
-                 palette=palette, linewidth=1.2, ax=ax)
+    sns.lineplot(
+        curves,
+        x="progress",
+        y="foreground",
+        hue="model",
+        style="model",
+        units="seed",
+        estimator=None,
+        palette=palette,
+        linewidth=1.2,
+        ax=ax,
+    )
     dress(ax, "fraction of stage 1", "foreground, fraction of the image")
     ax.set_ylim(0, 1)
     ax.legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
@@ -152,12 +194,20 @@ def places_figure(centres: np.ndarray, scales: np.ndarray) -> Figure:
         left.scatter(*centres[:, k].T, s=7, color=colour, alpha=0.5, linewidths=0)
     dots(left, centres.mean(axis=0), 60)
     reach = max(1.05, 1.03 * float(np.abs(centres).max()))
-    left.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=(-1, 0, 1), yticks=(-1, 0, 1), aspect="equal",
-             facecolor=pictures.BACKGROUND)
+    left.set(
+        xlim=(-reach, reach),
+        ylim=(reach, -reach),
+        xticks=(-1, 0, 1),
+        yticks=(-1, 0, 1),
+        aspect="equal",
+        facecolor=pictures.BACKGROUND,
+    )
     left.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], color=FACE, linewidth=0.8, linestyle="--")
     dress(left, "x", "y", "places of the parts (X: the mean)")
     sizes = pd.DataFrame(scales, columns=range(1, len(colours) + 1)).melt(var_name="part", value_name="scale")
-    sns.boxplot(sizes, x="part", y="scale", hue="part", palette=colours, legend=False, ax=right, fliersize=1.5, linewidth=0.9)
+    sns.boxplot(
+        sizes, x="part", y="scale", hue="part", palette=colours, legend=False, ax=right, fliersize=1.5, linewidth=0.9
+    )
     dress(right, "part", "σ, in half images", "scales of the parts")
     right.set_ylim(bottom=0)
     return figure
@@ -171,8 +221,18 @@ def estimators_figure(scales: pd.DataFrame, profiles: pd.DataFrame) -> Figure:
     figure = new_figure(3.0)
     left, right = figure.subplots(1, 2)
     palette = dict(zip(dict.fromkeys(scales["estimator"]), LINES, strict=False))
-    sns.boxplot(scales, x="scale", y="estimator", hue="estimator", palette=palette, legend=False, ax=left,
-                log_scale=True, fliersize=1.5, linewidth=0.9)
+    sns.boxplot(
+        scales,
+        x="scale",
+        y="estimator",
+        hue="estimator",
+        palette=palette,
+        legend=False,
+        ax=left,
+        log_scale=True,
+        fliersize=1.5,
+        linewidth=0.9,
+    )
     dress(left, "scale, in half images (logarithmic)", title="scale of the same parts")
     sns.lineplot(profiles, x="distance", y="height", hue="estimator", palette=palette, legend=False, ax=right)
     dress(right, "distance from the centre, in half images", "height", "heatmap at the median scale")

@@ -93,4 +93,4 @@ class Generator(nn.Module):
     def grid(self) -> Tensor:
         """Coordinates (x, y) of the image's pixels, (H, W, 2)."""
         m = self.config.margin
-        return self.mask_generator.pyramid.grid(self.config.size)[m:m + self.config.size, m:m + self.config.size]
+        return self.mask_generator.pyramid.grid(self.config.size)[m : m + self.config.size, m : m + self.config.size]

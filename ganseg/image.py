@@ -23,11 +23,16 @@ class ForegroundGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.pyramid = Pyramid(config.block_sizes, config.margin, config.grid)
-        self.start = RelativeEncoding(config.parts, config.block_widths[0]) if config.use_points else ConstantStart(
-            config.block_widths[0], config.start_size + 2 * config.margin)
+        self.start = (
+            RelativeEncoding(config.parts, config.block_widths[0])
+            if config.use_points
+            else ConstantStart(config.block_widths[0], config.start_size + 2 * config.margin)
+        )
         widths = [*config.block_widths, config.embedding_dim]
         self.blocks = nn.ModuleList(
-            SpadeResBlock(a, b, config.embedding_dim, config.spade_hidden) for a, b in zip(widths, widths[1:], strict=False))
+            SpadeResBlock(a, b, config.embedding_dim, config.spade_hidden)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
 
     def forward(self, masks: Tensor, embeddings: Tensor, centres: Tensor) -> Tensor:
         """`masks` M_k (B, K, H, W), `embeddings` w_k (B, K, D_emb), `centres` x_k (B, K, 2)
@@ -53,7 +58,8 @@ class BackgroundGenerator(nn.Module):
         widths = [*config.block_widths, config.embedding_dim]
         self.blocks = nn.ModuleList(
             AdaInConvBlock(a, b, config.embedding_dim, config.spade_hidden, config.adain_norm)
-            for a, b in zip(widths, widths[1:], strict=False))
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
 
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise), `position` u_bg_pos (B, 2) -> B with its margin, (B, D_emb, H + 2m, W + 2m)."""
@@ -86,8 +92,11 @@ class Composition(nn.Module):
         super().__init__()
         self.config = config
         width, kernel = config.embedding_dim, 1 if config.rgb_layers == 1 else config.rgb_kernel
-        hidden = [m for _ in range(config.rgb_layers - 1)
-                  for m in (nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2))]
+        hidden = [
+            m
+            for _ in range(config.rgb_layers - 1)
+            for m in (nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2))
+        ]
         self.reach = config.rgb_layers * (kernel // 2)  # pixels, of all convolutions together
         self.convs = nn.Sequential(*hidden, nn.Conv2d(width, 3, kernel, padding=kernel // 2))
 

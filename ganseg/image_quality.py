@@ -37,7 +37,9 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     if min(len(one), len(other)) < 2:
         raise UserError(f"a Frechet distance needs two images on both sides, not {len(one)} and {len(other)}")
     means, spreads = zip(*(_moments(x.astype(np.float64)) for x in (one, other)), strict=True)
-    roots = np.linalg.norm(spreads[0] @ spreads[1].T, "nuc")  # tr (S1 S2)^(1/2), from the factors: without rounding below zero
+    roots = np.linalg.norm(
+        spreads[0] @ spreads[1].T, "nuc"
+    )  # tr (S1 S2)^(1/2), from the factors: without rounding below zero
     return max(0.0, float(np.square(means[0] - means[1]).sum() + sum(np.square(x).sum() for x in spreads) - 2 * roots))
 
 
@@ -87,7 +89,9 @@ def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dic
     if len(real) < 2:
         return {}
     source = torch.Generator(fabric.device).manual_seed(0)
-    fake = np.concatenate([_generated(generator, min(BATCH, len(real) - i), source, fabric) for i in range(0, len(real), BATCH)])
+    fake = np.concatenate(
+        [_generated(generator, min(BATCH, len(real) - i), source, fabric) for i in range(0, len(real), BATCH)]
+    )
     values: dict[str, Any] = {"frechet_images": len(real)}
     values["frechet_distance"] = relative_distance(*(described(x, random_network(), fabric) for x in (real, fake)))
     if downloads_allowed():

@@ -92,8 +92,9 @@ def segment_images(
         for batch in _batches(decoded, batch_size):
             probabilities = predict(segmenter, np.stack([one.small for one in batch]), fabric).numpy()
             done.images += [future.result() for future in writing]  # the batch before: two are in memory
-            writing = [pool.submit(_write, *pair, done.out, overlays)
-                       for pair in zip(batch, probabilities, strict=True)]
+            writing = [
+                pool.submit(_write, *pair, done.out, overlays) for pair in zip(batch, probabilities, strict=True)
+            ]
             if progress:
                 progress(len(done.images) + len(writing) + len(done.skipped), len(photographs))
         done.images += [future.result() for future in writing]
@@ -161,7 +162,7 @@ def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.nda
     maps = torch.from_numpy(np.ascontiguousarray(probabilities, np.float32))  # (K + 1, S, S)
     across = (maps @ bilinear_matrix(maps.shape[2], width).T).numpy()  # (K + 1, S, width)
     rows = ((np.arange(height) + 0.5) * (lines / height) - 0.5).clip(0, lines - 1)
-    strips = [_most_likely(across, rows[start:start + STRIP]) for start in range(0, height, STRIP)]
+    strips = [_most_likely(across, rows[start : start + STRIP]) for start in range(0, height, STRIP)]
     return np.concatenate(strips)
 
 

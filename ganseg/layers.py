@@ -153,7 +153,9 @@ class AdaIn(nn.Module):
 class AdaInConvBlock(nn.Module):
     """AdaIN, LeakyReLU, 3x3 convolution (Eq. 10)."""
 
-    def __init__(self, inputs: int, outputs: int, condition: int, hidden: int, norm: Literal["instance", "batch"]) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, condition: int, hidden: int, norm: Literal["instance", "batch"]
+    ) -> None:
         super().__init__()
         self.adain = AdaIn(inputs, condition, hidden, norm)
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)

@@ -78,8 +78,10 @@ class History:
             for name, value in losses.items():
                 values.setdefault(name, []).append(float(value))
                 if not math.isfinite(values[name][-1]):
-                    raise UserError(f"the loss {name!r} became {values[name][-1]} at step {step} of stage {stage!r}; "
-                                    "a smaller learning rate or --set optim.precision=32-true may help")
+                    raise UserError(
+                        f"the loss {name!r} became {values[name][-1]} at step {step} of stage {stage!r}; "
+                        "a smaller learning rate or --set optim.precision=32-true may help"
+                    )
         if not self.pending:
             return {}
         means = {name: sum(v) / len(v) for name, v in values.items()}
@@ -135,8 +137,16 @@ class Recorder:
         self.saved = time.monotonic()
 
 
-def fit(trainer: Trainer, steps: int, directory: Path, clock: Clock, *, every: float = 60, progress: bool = True,
-        on_checkpoint: Callable[[int], None] | None = None) -> float:
+def fit(
+    trainer: Trainer,
+    steps: int,
+    directory: Path,
+    clock: Clock,
+    *,
+    every: float = 60,
+    progress: bool = True,
+    on_checkpoint: Callable[[int], None] | None = None,
+) -> float:
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`.
 
     Saves every `every` seconds and at the end; calls `on_checkpoint(step)` after each save. Returns the seconds spent training, resumed
@@ -144,18 +154,24 @@ def fit(trainer: Trainer, steps: int, directory: Path, clock: Clock, *, every: f
     """
     recorder, fabric = Recorder(trainer, directory, on_checkpoint), trainer.fabric
     silent = not (progress and fabric.is_global_zero)
-    with tqdm(total=steps, initial=recorder.first, desc=trainer.name, unit="step", disable=silent, mininterval=1) as bar:
+    with tqdm(
+        total=steps, initial=recorder.first, desc=trainer.name, unit="step", disable=silent, mininterval=1
+    ) as bar:
         for t in range(recorder.first, steps):
             means = recorder.add(t, trainer.step(t))
             bar.update()
             if means:
                 bar.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
-            due = bool(means) and time.monotonic() - recorder.saved > every  # at the end of a window: rows do not depend on it
+            due = (
+                bool(means) and time.monotonic() - recorder.saved > every
+            )  # at the end of a window: rows do not depend on it
             over, due = _agreed(fabric, (clock.over and t + 1 < steps, due))
             if over or due or t + 1 == steps:
                 recorder.save(t + 1)
             if over:
-                raise OutOfTime(f"stopped at step {t + 1} of {steps} of stage {trainer.name!r}; the same command goes on from there")
+                raise OutOfTime(
+                    f"stopped at step {t + 1} of {steps} of stage {trainer.name!r}; the same command goes on from there"
+                )
     return recorder.history.seconds(trainer.name)
 
 

@@ -29,7 +29,7 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, ki
     `unit_norm`: the released code's $\mathbb E (\|\nabla \mathcal D(\mathbf x)\| - 1)^2$.
     """
     real = real.detach().requires_grad_()
-    gradient, = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
     squared = gradient.float().square().sum(dim=(1, 2, 3))
     return squared.mean() if kind == "r1" else ((squared + 1e-12).sqrt() - 1).square().mean()
 
@@ -41,7 +41,9 @@ def concentration_loss(masks: Tensor, centres: Tensor, grid: Tensor, over_parts:
     `over_parts`: "sum" as printed, or the released code's "mean".
     """
     # ||p - x||^2 = |p|^2 - 2 p.x + |x|^2 with M normalised to sum 1: moments of M suffice, no (B, K, H, W, 2) tensor is made.
-    features = torch.cat([grid, grid.square().sum(-1, keepdim=True), torch.ones_like(grid[..., :1])], dim=-1)  # (H, W, 4)
+    features = torch.cat(
+        [grid, grid.square().sum(-1, keepdim=True), torch.ones_like(grid[..., :1])], dim=-1
+    )  # (H, W, 4)
     with torch.autocast(masks.device.type, enabled=False):  # the difference below cancels
         moments = masks.float().flatten(2) @ features.flatten(0, 1)  # (B, K, 4)
     first, second, area = moments.split([2, 1, 1], dim=-1)
@@ -50,8 +52,15 @@ def concentration_loss(masks: Tensor, centres: Tensor, grid: Tensor, over_parts:
     return _over_parts(spread.squeeze(-1), over_parts)
 
 
-def area_loss(masks: Tensor, centres: Tensor, scales: Tensor, grid: Tensor,
-              heatmap: str = "gaussian", area: str = "heatmap", over_parts: str = "sum") -> Tensor:
+def area_loss(
+    masks: Tensor,
+    centres: Tensor,
+    scales: Tensor,
+    grid: Tensor,
+    heatmap: str = "gaussian",
+    area: str = "heatmap",
+    over_parts: str = "sum",
+) -> Tensor:
     r"""Eq. 17: $\sum_k \max(0, \sum_{\mathbf p} \mathbf H_k(\mathbf p) - \sum_{\mathbf p} \mathbf M_k(\mathbf p))$ in pixels, mean over the batch.
 
     `masks` (B, K, H, W) without the background; `centres` (B, K, 2), `scales` (B, K), `grid` (H, W, 2).

@@ -27,13 +27,17 @@ class MaskGenerator(nn.Module):
         inner = [config.embedding_dim] * (len(config.block_sizes) - 1)
         widths = [config.block_widths[0], *inner, config.parts + 1]
         self.blocks = nn.ModuleList(
-            SpadeResBlock(a, b, config.embedding_dim, config.spade_hidden) for a, b in zip(widths, widths[1:], strict=False))
+            SpadeResBlock(a, b, config.embedding_dim, config.spade_hidden)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
         pyramid, config = self.pyramid, self.config
-        maps = {s: EmbeddingMap(heatmaps(pyramid.grid(s), parts.centres, parts.scales, config.heatmap), parts.embeddings)
-                for s in set(config.block_sizes)}
+        maps = {
+            s: EmbeddingMap(heatmaps(pyramid.grid(s), parts.centres, parts.scales, config.heatmap), parts.embeddings)
+            for s in set(config.block_sizes)
+        }
         x = self.start(pyramid.grid(config.start_size), parts.points.flatten(1, 2))
         for i, (size, block) in enumerate(zip(config.block_sizes, self.blocks, strict=True)):
             x = pyramid.climb(block(x, maps[size]), i)

@@ -57,9 +57,7 @@ def iou_per_image(
     return np.where(union > 0, intersection / np.maximum(union, 1), empty)
 
 
-def mean_iou(
-    prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None = 255, empty: float = 0.0
-) -> float:
+def mean_iou(prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None = 255, empty: float = 0.0) -> float:
     """IoU of Tables 2 and 3: the mean of `iou_per_image` (NaN left out)."""
     return float(np.nanmean(iou_per_image(prediction, truth, ignore=ignore, empty=empty)))
 
@@ -200,9 +198,7 @@ def components_per_part(labels: np.ndarray, parts: int, minimum_area: float = SP
 def _label_maps(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape or truth.ndim != 3:
-        raise UserError(
-            f"prediction has shape {prediction.shape} and truth {truth.shape}; both must be (N, H, W)"
-        )
+        raise UserError(f"prediction has shape {prediction.shape} and truth {truth.shape}; both must be (N, H, W)")
     return prediction, truth
 
 

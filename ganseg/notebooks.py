@@ -73,9 +73,7 @@ def parameters_of(notebook: Any) -> dict[str, Any]:
             (target,) = node.targets if isinstance(node, ast.Assign) else [node.target]
             values[target.id] = ast.literal_eval(node.value)
         except (AttributeError, ValueError):
-            raise UserError(
-                f"the parameters cell holds more than `name = literal`: {ast.unparse(node)}"
-            ) from None
+            raise UserError(f"the parameters cell holds more than `name = literal`: {ast.unparse(node)}") from None
     return values
 
 
@@ -101,9 +99,7 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     except (ValueError, SyntaxError):
         pass
     if default is not None and type(value) is not kind:
-        raise UserError(
-            f"notebook parameter {name}={value!r} must be of type {kind.__name__}, as {default!r} is"
-        )
+        raise UserError(f"notebook parameter {name}={value!r} must be of type {kind.__name__}, as {default!r} is")
     return value
 
 

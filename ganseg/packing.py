@@ -106,17 +106,12 @@ def split_weights(path: Path, folder: Path, room: int) -> list[Path]:
     """
     from safetensors.torch import load_file, save_file
 
-    tensors = {
-        name: t.bfloat16() if t.is_floating_point() and t.ndim > 1 else t
-        for name, t in load_file(path).items()
-    }
+    tensors = {name: t.bfloat16() if t.is_floating_point() and t.ndim > 1 else t for name, t in load_file(path).items()}
     groups = _grouped(tensors)
     sizes = [sum(t.nbytes for t in group.values()) + HEADER for group in groups]
     if max(sizes) > SHARD or sum(sizes) > room:
         return []
-    shards = [
-        folder / f"{path.stem}-{i:05d}-of-{len(groups):05d}.safetensors" for i in range(1, len(groups) + 1)
-    ]
+    shards = [folder / f"{path.stem}-{i:05d}-of-{len(groups):05d}.safetensors" for i in range(1, len(groups) + 1)]
     newer = all(shard.exists() and shard.stat().st_mtime >= path.stat().st_mtime for shard in shards)
     for shard, group in zip(shards, groups, strict=True) if not newer else ():
         with atomic_path(shard) as temporary:
@@ -133,9 +128,7 @@ def join_weights(folder: Path, stem: str, target: Path) -> bool:
     if not shards or len(shards) != int(shards[0].stem.rpartition("-")[2]):
         return False
     tensors = {
-        name: t.float() if t.is_floating_point() else t
-        for shard in shards
-        for name, t in load_file(shard).items()
+        name: t.float() if t.is_floating_point() else t for shard in shards for name, t in load_file(shard).items()
     }
     with atomic_path(target) as temporary:
         save_file(tensors, temporary)
@@ -192,20 +185,12 @@ def _stamp(path: Path) -> dict[str, int | str]:
 def _checked(folder: Path) -> list[str]:
     """The names of the files of a whole pack; UserError for any other folder."""
     if not (folder / MANIFEST).is_file():
-        raise UserError(
-            f"{folder} is not a whole pack: it has no {MANIFEST}, which is written last; pack again"
-        )
+        raise UserError(f"{folder} is not a whole pack: it has no {MANIFEST}, which is written last; pack again")
     files = read_json(folder / MANIFEST)["files"]
-    outside = [
-        name for name in files if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
-    ]
+    outside = [name for name in files if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if outside:
         raise UserError(f"{folder / MANIFEST} names files outside of the pack: {outside[0]}")
-    wrong = [
-        name
-        for name, stamp in files.items()
-        if not (folder / name).is_file() or _stamp(folder / name) != stamp
-    ]
+    wrong = [name for name, stamp in files.items() if not (folder / name).is_file() or _stamp(folder / name) != stamp]
     if wrong:
         raise UserError(
             f"{folder} is not whole: {', '.join(wrong[:3])}{', ...' * (len(wrong) > 3)} missing or changed; "

@@ -43,9 +43,7 @@ def colour_labels(labels: np.ndarray) -> np.ndarray:
     """Label maps (N, H, W) or (H, W) as colours, uint8 with a last axis of 3; 255 means unknown."""
     labels = np.asarray(labels)
     if labels.size and not 0 <= labels.min() <= labels.max() <= IGNORE:
-        raise UserError(
-            f"labels run from {labels.min()} to {labels.max()}; there are colours for 0 to {IGNORE}"
-        )
+        raise UserError(f"labels run from {labels.min()} to {labels.max()}; there are colours for 0 to {IGNORE}")
     return _palette()[labels]
 
 
@@ -70,9 +68,7 @@ def overlay(images: np.ndarray, labels: np.ndarray, alpha: float = 0.55, contour
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.shape[:-1] != labels.shape:
-        raise UserError(
-            f"images have shape {images.shape} and labels {labels.shape}; both must be of the same N, H, W"
-        )
+        raise UserError(f"images have shape {images.shape} and labels {labels.shape}; both must be of the same N, H, W")
     mixtures = _mixtures(_palette()[: int(labels.max(initial=0)) + 1], alpha)
     place, mixed = labels.astype(np.intp) * 256, np.empty_like(images)
     for c in range(3):
@@ -101,9 +97,7 @@ def enlargement(size: int, shown: int = SHOWN) -> int:
     return max(1, round(shown / size))
 
 
-def sheet(
-    rows: Sequence[np.ndarray], titles: Sequence[str] = (), columns: int = 8, gap: int = GAP
-) -> Image.Image:
+def sheet(rows: Sequence[np.ndarray], titles: Sequence[str] = (), columns: int = 8, gap: int = GAP) -> Image.Image:
     """A contact sheet: `rows` of images (N, H, W, 3) under each other, column i showing the i-th of each.
 
     More than `columns` images continue in a further block of rows. Gaps are transparent, so that the sheet
@@ -120,9 +114,7 @@ def sheet(
     for r, row in enumerate(rows):
         for i, picture in enumerate(row):
             block, column = divmod(i, columns)
-            canvas.paste(
-                Image.fromarray(picture), (column * (width + gap), head + block * tall + r * (height + gap))
-            )
+            canvas.paste(Image.fromarray(picture), (column * (width + gap), head + block * tall + r * (height + gap)))
     if titles:
         caption = "from top to bottom: " + ", ".join(titles)
         ImageDraw.Draw(canvas).text(

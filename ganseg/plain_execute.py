@@ -110,9 +110,7 @@ class Kernel:
         elif text:
             self.outputs.append({"output_type": "stream", "name": name, "text": text})
 
-    def display(
-        self, *values: Any, raw: bool = False, metadata: dict[str, Any] | None = None, **_: Any
-    ) -> None:
+    def display(self, *values: Any, raw: bool = False, metadata: dict[str, Any] | None = None, **_: Any) -> None:
         """What `IPython.display.display` does; `raw` values are bundles already."""
         for value in values:
             data = dict(value) if raw else bundle(value)
@@ -212,9 +210,7 @@ def _run_cells(notebook: Node, path: str | Path, values: dict[str, Any], folder:
                     "traceback": traceback.format_exception(error),
                 }
             )
-            raise UserError(
-                f"{path}, cell {index + 1} ({line.strip()}): {type(error).__name__}: {error}"
-            ) from error
+            raise UserError(f"{path}, cell {index + 1} ({line.strip()}): {type(error).__name__}: {error}") from error
         if index == chosen:
             kernel.main.__dict__.update(values)
 
@@ -231,11 +227,7 @@ def _run_cell(cell: Node, name: str, kernel: Kernel) -> None:
     shown = bool(body) and isinstance(body[-1], ast.Expr) and not cell.source.rstrip().endswith(";")
     last = body.pop() if shown else None
     exec(compile(ast.Module(body, []), name, "exec", dont_inherit=True), namespace)
-    value = (
-        eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), namespace)
-        if last
-        else None
-    )
+    value = eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), namespace) if last else None
     if value is not None:
         cell.outputs.append(
             {
@@ -253,9 +245,7 @@ def _run_cell(cell: Node, name: str, kernel: Kernel) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Execute one notebook; 1 and a message where the user can mend what went wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ganseg.plain_execute", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m ganseg.plain_execute", description=__doc__.splitlines()[0])
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument(

@@ -42,7 +42,10 @@ def heatmaps(grid: Tensor, centres: Tensor, scales: Tensor, kind: str = "gaussia
     `gaussian_unsquared`: the denominator is $\sigma_k$; `cone`: $\max(0, 1 - \|\mathbf p - \mathbf x_k\| / \sigma_k)$.
     """
     scales = scales[:, :, None]
-    dx, dy = (grid[0, :, 0] - centres[..., :1]).square(), (grid[:, 0, 1] - centres[..., 1:]).square()  # (B, K, W), (B, K, H)
+    dx, dy = (
+        (grid[0, :, 0] - centres[..., :1]).square(),
+        (grid[:, 0, 1] - centres[..., 1:]).square(),
+    )  # (B, K, W), (B, K, H)
     if kind == "cone":
         distance = (dy[..., None] + dx[:, :, None] + 1e-20).sqrt()
         return (1 - distance / scales[..., None]).clamp(min=0)

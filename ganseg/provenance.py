@@ -14,12 +14,20 @@ from ganseg.paths import PACKAGE
 if TYPE_CHECKING:
     import torch
 
+
 def git_state() -> dict[str, Any]:
     """Commit of the checkout, and whether tracked code differs from it; unknown outside a checkout."""
+
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no", "--", "."))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no", "--", ".")),
+        }
     except (OSError, subprocess.CalledProcessError):
         return {"commit": os.environ.get("GANSEG_COMMIT", "unknown"), "dirty": False}
 
@@ -29,13 +37,23 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"device": name, "accelerator": device.type, "threads": torch.get_num_threads(), "python": platform.python_version(),
-            "torch": torch.__version__, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")}
+    return {
+        "device": name,
+        "accelerator": device.type,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
 
 
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.machine()} ({cores()} cores)"
 
 

@@ -161,14 +161,18 @@ def convert_generator(released: dict[str, Tensor], config: GeneratorConfig) -> d
 
 
 def _check(
-    released: dict[str, Tensor], shapes: dict[str, tuple[int, ...]],
+    released: dict[str, Tensor],
+    shapes: dict[str, tuple[int, ...]],
     what: str = "generator of this configuration",
 ) -> None:
     """Compare names and shapes with those that are needed."""
     faults = [f"missing: {name}" for name in shapes if name not in released]
     faults += [f"unknown: {name}" for name in released if name not in shapes and name != COMPUTED]
-    faults += [f"{name} has the shape {tuple(released[name].shape)}, this configuration needs {shape}"
-               for name, shape in shapes.items() if name in released and tuple(released[name].shape) != shape]
+    faults += [
+        f"{name} has the shape {tuple(released[name].shape)}, this configuration needs {shape}"
+        for name, shape in shapes.items()
+        if name in released and tuple(released[name].shape) != shape
+    ]
     if faults:
         raise UserError(f"these are not the tensors of a released {what}:\n  " + "\n  ".join(faults))
 
@@ -180,7 +184,9 @@ def _released_shape(ours: Tensor, name: str) -> tuple[int, ...]:
 
 def _swap_coordinates(state: dict[str, Tensor]) -> None:
     """(row, column) -> (x, y) at the points' output and the encodings' input; x - p -> p - x."""
-    last = max((n for n in state if n.startswith("point_generator.points")), key=lambda n: int(n.split(".")[2])).rsplit(".", 1)[0]
+    last = max((n for n in state if n.startswith("point_generator.points")), key=lambda n: int(n.split(".")[2])).rsplit(
+        ".", 1
+    )[0]
     for kind in ("weight", "bias"):
         name = f"{last}.{kind}"
         state[name] = state[name].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # (2P, ...), rows of x and y exchanged
@@ -193,8 +199,10 @@ def _background_first(state: dict[str, Tensor], config: GeneratorConfig) -> None
     """Roll the output channels of the last mask block, whose shortcut must be a convolution to be rolled too."""
     block = f"mask_generator.blocks.{len(config.block_sizes) - 1}"
     if f"{block}.conv_shortcut.weight" not in state:
-        raise UserError(f"K + 1 = {config.parts + 1} equals the width of the last mask block, whose identity shortcut "
-                        "cannot be re-ordered to background first; such a checkpoint cannot be read")
+        raise UserError(
+            f"K + 1 = {config.parts + 1} equals the width of the last mask block, whose identity shortcut "
+            "cannot be re-ordered to background first; such a checkpoint cannot be read"
+        )
     for layer in ("conv2", "conv_shortcut"):
         for kind in ("weight", "bias"):
             state[f"{block}.{layer}.{kind}"] = state[f"{block}.{layer}.{kind}"].roll(1, dims=0)

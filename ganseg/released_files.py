@@ -1,8 +1,8 @@
 """Reading files of the authors' released code without executing anything in them.
 
-    GENERATOR.model     torch-pickled {generator, discriminator, optim_gen, optim_disc}
-    SEGMENTER.model     torch-pickled {detector, optim}
-    parameters.json     the command line that trained the generator; beside its file or one folder above
+GENERATOR.model     torch-pickled {generator, discriminator, optim_gen, optim_disc}
+SEGMENTER.model     torch-pickled {detector, optim}
+parameters.json     the command line that trained the generator; beside its file or one folder above
 """
 
 from __future__ import annotations

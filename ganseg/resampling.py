@@ -38,7 +38,7 @@ def bilinear_matrix(size: int, target: int) -> Tensor:
 def upsampling_matrix(size: int, margin: int) -> Tensor:
     """(2 size + 2 margin, size + 2 margin): bilinear 2x upsampling, then back to the margin there was (section 3.3)."""
     whole = bilinear_matrix(size + 2 * margin, 2 * (size + 2 * margin))
-    return whole[margin:len(whole) - margin].contiguous()
+    return whole[margin : len(whole) - margin].contiguous()
 
 
 def edge_padding_matrix(size: int, target: int, margin: int) -> Tensor:

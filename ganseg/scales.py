@@ -15,28 +15,53 @@ from ganseg.sizes import settings_for_size
 Settings = dict[str, Any]
 
 _SMALL: Settings = {
-    "generator.block_widths": (64, 32, 16), "generator.noise_dim": 64, "generator.embedding_dim": 16,
-    "generator.spade_hidden": 16, "generator.margin": 2,
-    "discriminator.widths": (16, 32, 64), "discriminator.hidden": 64,
-    "losses.lambda_gp": 0.1, "losses.lambda_con": 10.0, "losses.lambda_area": 1.0,
-    "optim.batch_size": 16, "optim.lr_generator": 7e-4, "optim.lr_discriminator": 1.4e-3,
+    "generator.block_widths": (64, 32, 16),
+    "generator.noise_dim": 64,
+    "generator.embedding_dim": 16,
+    "generator.spade_hidden": 16,
+    "generator.margin": 2,
+    "discriminator.widths": (16, 32, 64),
+    "discriminator.hidden": 64,
+    "losses.lambda_gp": 0.1,
+    "losses.lambda_con": 10.0,
+    "losses.lambda_area": 1.0,
+    "optim.batch_size": 16,
+    "optim.lr_generator": 7e-4,
+    "optim.lr_discriminator": 1.4e-3,
     "generator.rgb_kernel": 1,  # a 3x3 kernel is large here: it would paint the object around its mask
-    "segmenter.backbone": "resnet18-light", "segmenter.batch_size": 16, "segmenter.lr": 1e-3,
+    "segmenter.backbone": "resnet18-light",
+    "segmenter.batch_size": 16,
+    "segmenter.lr": 1e-3,
 }
 
 # The same code at every scale: only these numbers change.
 SCALES: dict[str, Settings] = {
     # a minute an experiment on one CPU core
-    "tiny": _SMALL | {
-        "data.size": 32, "generator.block_sizes": (8, 16, 32), "data.train_limit": 4000, "data.test_limit": 250,
+    "tiny": _SMALL
+    | {
+        "data.size": 32,
+        "generator.block_sizes": (8, 16, 32),
+        "data.train_limit": 4000,
+        "data.test_limit": 250,
         # so short a training needs a stronger pull to leave its start, and longer strides; small batches make more of the time
-        "losses.lambda_con": 20.0, "optim.lr_generator": 2e-3, "optim.lr_discriminator": 2e-3,
-        "optim.batch_size": 8, "optim.steps": 300, "optim.ema": 0.98, "segmenter.steps": 60, "segmenter.output_stride": 4,
+        "losses.lambda_con": 20.0,
+        "optim.lr_generator": 2e-3,
+        "optim.lr_discriminator": 2e-3,
+        "optim.batch_size": 8,
+        "optim.steps": 300,
+        "optim.ema": 0.98,
+        "segmenter.steps": 60,
+        "segmenter.output_stride": 4,
     },
     # 15 minutes an experiment on 2 CPU cores
-    "laptop": _SMALL | {
-        "data.size": 48, "generator.block_sizes": (12, 24, 48),
-        "optim.steps": 2700, "optim.ema": 0.995, "segmenter.steps": 250, "segmenter.output_stride": 2,
+    "laptop": _SMALL
+    | {
+        "data.size": 48,
+        "generator.block_sizes": (12, 24, 48),
+        "optim.steps": 2700,
+        "optim.ema": 0.995,
+        "segmenter.steps": 250,
+        "segmenter.output_stride": 2,
     },
     # the paper's architecture on a shorter schedule: 25 minutes of one GPU at most
     "gpu": {"data.size": 128, "optim.steps": 4000, "optim.ema": 0.999, "segmenter.steps": 1500},
@@ -44,9 +69,17 @@ SCALES: dict[str, Settings] = {
     "paper": {"data.size": 128, "optim.steps": 8600, "segmenter.steps": 10000},
 }
 
-_SIX_BLOCKS: Settings = {"generator.block_sizes": (32, 32, 64, 64, 128, 128), "generator.block_widths": (512, 256, 256, 128, 128, 64)}
+_SIX_BLOCKS: Settings = {
+    "generator.block_sizes": (32, 32, 64, 64, 128, 128),
+    "generator.block_widths": (512, 256, 256, 128, 128, 64),
+}
 
-PARTS = {"synthetic-bird": 6, "synthetic-face": 6, "celeba-aligned": 10, "taichi": 10}  # K where none is asked for; 8 elsewhere, as in the paper's tables
+PARTS = {
+    "synthetic-bird": 6,
+    "synthetic-face": 6,
+    "celeba-aligned": 10,
+    "taichi": 10,
+}  # K where none is asked for; 8 elsewhere, as in the paper's tables
 
 # What a data set needs at a scale beyond the scale's own settings. At 128 px: paper-versus-code rows 9 and 22. At small sizes: found
 # by experiment; the book's chapter on Table 2 tells how.
@@ -63,13 +96,21 @@ DATA: dict[tuple[str, str], Settings] = {
 DIFFERENCES: dict[str, Settings] = {
     "part-scale": {"generator.part_scale": "mean_abs"},
     "cone-heatmap": {"generator.part_scale": "mean_abs", "generator.heatmap": "cone"},
-    "squashed-points": {"generator.point_squash": "tanh", "generator.point_divisor": 20.0, "generator.point_spread": 1.0},
+    "squashed-points": {
+        "generator.point_squash": "tanh",
+        "generator.point_divisor": 20.0,
+        "generator.point_spread": 1.0,
+    },
     "deep-mlp": {"generator.point_layers": 5, "generator.appearance_layers": 4},
     "endpoint-grid": {"generator.grid": "endpoints"},
     "horizontal-background": {"generator.background_shift": "horizontal"},
     "batch-norm-background": {"generator.adain_norm": "batch"},
     "squashed-image": {"generator.rgb_crop": "before", "generator.rgb_activation": True},
-    "unit-norm-penalty": {"losses.gradient_penalty": "unit_norm", "losses.lambda_gp": 10.0, "losses.penalty_rescale": False},
+    "unit-norm-penalty": {
+        "losses.gradient_penalty": "unit_norm",
+        "losses.lambda_gp": 10.0,
+        "losses.penalty_rescale": False,
+    },
     "mean-over-parts": {"losses.over_parts": "mean"},
     "disc-area": {"losses.area": "disc"},
     "alternate-geometry": {"losses.geometry_every": 2},
@@ -79,8 +120,15 @@ DIFFERENCES: dict[str, Settings] = {
 
 # Named departures that are neither the paper's method nor part of `released`.
 OPTIONS: dict[str, Settings] = {
-    "imagenet-segmenter": {"segmenter.backbone": "resnet50", "segmenter.pretrained": True, "segmenter.output_stride": 8},
-    "no-points": {"generator.use_points": False, "losses.lambda_area": 0.0},  # no points, hence no heatmaps to compare areas with
+    "imagenet-segmenter": {
+        "segmenter.backbone": "resnet50",
+        "segmenter.pretrained": True,
+        "segmenter.output_stride": 8,
+    },
+    "no-points": {
+        "generator.use_points": False,
+        "losses.lambda_area": 0.0,
+    },  # no points, hence no heatmaps to compare areas with
     "no-background": {"generator.separate_background": False},
     "no-concentration": {"losses.lambda_con": 0.0},
     "no-area": {"losses.lambda_area": 0.0},
@@ -98,13 +146,21 @@ def variant_settings(variant: str) -> Settings:
     base, *extras = variant.split("+")
     known = DIFFERENCES | OPTIONS
     if base not in VARIANTS or any(extra not in known for extra in extras):
-        raise UserError(f"unknown variant {variant!r}; it is {' or '.join(VARIANTS)}, followed by any of: "
-                        + ", ".join(f"+{name}" for name in known))
+        raise UserError(
+            f"unknown variant {variant!r}; it is {' or '.join(VARIANTS)}, followed by any of: "
+            + ", ".join(f"+{name}" for name in known)
+        )
     return {key: value for settings in (VARIANTS[base], *(known[e] for e in extras)) for key, value in settings.items()}
 
 
-def resolve(data: str, variant: str, scale: str, parts: int | None = None, seed: int = 0,
-            overrides: dict[str, Any] | None = None) -> Config:
+def resolve(
+    data: str,
+    variant: str,
+    scale: str,
+    parts: int | None = None,
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+) -> Config:
     """The configuration of an experiment: defaults, scale, data set, variant, K and seed, then `overrides`, the later winning.
 
     `data.size` among the overrides brings fitting blocks along, unless they name generator.block_sizes (`ganseg.sizes`).
@@ -115,7 +171,9 @@ def resolve(data: str, variant: str, scale: str, parts: int | None = None, seed:
     settings = SCALES[scale] | DATA.get((data, scale), {}) | variant_settings(variant)
     config = Config().replace(settings | {"data.name": data, "generator.parts": parts, "seed": seed})
     if config.losses.over_parts == "sum":
-        config = config.replace({f"losses.{name}": getattr(config.losses, name) / parts for name in ("lambda_con", "lambda_area")})
+        config = config.replace(
+            {f"losses.{name}": getattr(config.losses, name) / parts for name in ("lambda_con", "lambda_area")}
+        )
     overrides = dict(overrides or {})
     if "data.size" in overrides and "generator.block_sizes" not in overrides:
         overrides = settings_for_size(config, overrides["data.size"]) | overrides

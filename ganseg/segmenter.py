@@ -36,7 +36,9 @@ class Segmenter(nn.Module):
     def __init__(self, config: SegmenterConfig, parts: int) -> None:
         super().__init__()
         self.parts = parts
-        self.network = _resnet50(config, parts + 1) if config.backbone == "resnet50" else _resnet18_light(config, parts + 1)
+        self.network = (
+            _resnet50(config, parts + 1) if config.backbone == "resnet50" else _resnet18_light(config, parts + 1)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """`images` (B, 3, H, W) in [-1, 1] -> logits (B, K + 1, H, W), background first."""

@@ -31,7 +31,9 @@ class Stream(Protocol):
 def seed_step(seed: int, stage: str, step: int) -> None:
     """Seed every random draw of this step, alike in all processes."""
     number = zlib.crc32(f"{seed}/{stage}/{step}/0".encode())
-    torch.default_generator.manual_seed(number)  # torch.manual_seed looks for devices each time, which takes longer than a layer
+    torch.default_generator.manual_seed(
+        number
+    )  # torch.manual_seed looks for devices each time, which takes longer than a layer
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(number)
     elif torch.backends.mps.is_available():
@@ -131,11 +133,21 @@ class GanTrainer:
         """lambda_con L_con + lambda_area L_area (Eq. 16, 17), and the two by name."""
         weights, masks = self.config.losses, scene.masks[:, 1:]
         con = losses.concentration_loss(masks, scene.centres, self.generator.grid, weights.over_parts)
-        area = losses.area_loss(masks, scene.centres, scene.scales, self.generator.grid,
-                                self.config.generator.heatmap, weights.area, weights.over_parts)
+        area = losses.area_loss(
+            masks,
+            scene.centres,
+            scene.scales,
+            self.generator.grid,
+            self.config.generator.heatmap,
+            weights.area,
+            weights.over_parts,
+        )
         foreground = masks.detach().sum(dim=1).mean()
         return weights.lambda_con * con + weights.lambda_area * area, {
-            "con": con.detach(), "area": area.detach(), "foreground": foreground}
+            "con": con.detach(),
+            "area": area.detach(),
+            "foreground": foreground,
+        }
 
     @torch.no_grad()
     def average(self) -> None:
@@ -150,7 +162,12 @@ class GanTrainer:
 
     def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What a checkpoint must hold."""
-        parts = {"generator": self.generator, "discriminator": self.discriminator, "g_optim": self.g_optim, "d_optim": self.d_optim}
+        parts = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "g_optim": self.g_optim,
+            "d_optim": self.d_optim,
+        }
         return parts | ({"ema": self.ema} if self.ema is not None else {})
 
 

@@ -44,7 +44,7 @@ class Working:
         self.vector.grad = torch.zeros_like(self.vector)
         self.module, self.half = network, None
         if half:
-            shared = [*weights[len(rounded):], *network.buffers()]
+            shared = [*weights[len(rounded) :], *network.buffers()]
             self.module = copy.deepcopy(network, {id(t): t for t in shared})
             self.half = lay_out([self.module.get_parameter(name) for name in rounded], half)
         self.parameters = [self.module.get_parameter(name) for name in self.names]
@@ -55,7 +55,7 @@ class Working:
     def refresh(self) -> None:
         """Round the weights anew, after they changed."""
         if self.half is not None:
-            self.half.copy_(self.vector[:len(self.half)])
+            self.half.copy_(self.vector[: len(self.half)])
 
     @torch.no_grad()
     def collect(self) -> Tensor:
@@ -72,5 +72,9 @@ class Working:
 def rounded_names(network: nn.Module) -> list[str]:
     """Parameters that autocast would round: those of convolutions and linear layers but such as are marked `full_precision`."""
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
-    return [f"{name}.{own}" for name, layer in layers.items() if not getattr(layer, "full_precision", False)
-            for own, _ in layer.named_parameters(recurse=False)]
+    return [
+        f"{name}.{own}"
+        for name, layer in layers.items()
+        if not getattr(layer, "full_precision", False)
+        for own, _ in layer.named_parameters(recurse=False)
+    ]

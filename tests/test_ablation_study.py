@@ -39,7 +39,9 @@ def write_run(results: Path, experiment: Experiment, finished: str = "2025-01-01
     overrides = dict(experiment.overrides)
     record = {name: getattr(experiment, name) for name in ("data", "variant", "parts", "seed", "scale", "key")}
     record |= {"overrides": overrides, "finished": finished, "train_images": overrides.get("data.train_limit", 4000)}
-    config = experiment.config.replace({"data.size": SIZE, "generator.block_sizes": (8, 16), "generator.block_widths": (8, 8)})
+    config = experiment.config.replace(
+        {"data.size": SIZE, "generator.block_sizes": (8, 16), "generator.block_widths": (8, 8)}
+    )
     metrics = {"part_usage": [1.0] * experiment.parts, "iou": 0.5, "components_per_part": 1.0} | values
     for name, content in (("provenance", record), ("config", {"config": config.to_dict()}), ("metrics", metrics)):
         (directory / f"{name}.json").write_text(json.dumps(content))
@@ -107,7 +109,10 @@ def test_a_newer_run_with_settings_of_its_own_does_not_hide_the_plain_one(result
 
 def test_studies_are_in_the_papers_order_and_the_best_scale_comes_first(results: Path) -> None:
     frames = ablation_study.ablations(results, "synthetic-bird")
-    assert [ablation_study.place(frame) for frame in frames] == ["synthetic-bird, scale laptop", "synthetic-bird, scale tiny"]
+    assert [ablation_study.place(frame) for frame in frames] == [
+        "synthetic-bird, scale laptop",
+        "synthetic-bird, scale tiny",
+    ]
     order = [list(MODELS).index(variant) for variant in frames[0]["variant"]]
     assert order == sorted(order) and set(frames[0]["seed"]) == {0, 1, 2}
     assert ablation_study.ablations(results, "synthetic-bird", ["paper+no-points"]) == []
@@ -181,7 +186,10 @@ def test_switched_off_inputs_reach_nothing() -> None:
     answers = figures_ablation.answers(runs)
     assert answers.loc[("full", "point"), "masks"] and not answers.loc[("no points", "point")].any()
     assert answers.loc[("full", "position"), "image"] and not answers.loc[("no background", "position")].any()
-    assert not answers.loc[("full", "background"), "foreground"] and answers.loc[("no background", "background"), "foreground"]
+    assert (
+        not answers.loc[("full", "background"), "foreground"]
+        and answers.loc[("no background", "background"), "foreground"]
+    )
 
 
 def test_the_background_is_grey_and_parts_have_their_colours() -> None:
@@ -218,7 +226,9 @@ def test_rarity_grows_with_the_distance_from_the_usual_pose_and_not_with_its_pla
 def test_relations_see_a_cause_and_no_cause() -> None:
     rng = np.random.default_rng(0)
     cause, noise = rng.normal(size=(2, 300))
-    scores = pd.DataFrame({"iou": 1.0, "error": cause + noise, "keypoints hidden": cause, "rarity of the pose": noise[::-1]})
+    scores = pd.DataFrame(
+        {"iou": 1.0, "error": cause + noise, "keypoints hidden": cause, "rarity of the pose": noise[::-1]}
+    )
     found = failures.relations(scores).set_index("cause")
     assert found.loc["keypoints hidden", "p"] < 1e-6 < 0.01 < found.loc["rarity of the pose", "p"]
 
@@ -250,7 +260,17 @@ def test_the_graph_trains_what_the_pages_read(scale: str) -> None:
 
 
 def test_shared_experiments_are_trained_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "snakemake", "experiments", "--dry-run", "--cores", "2", "--config", f"results={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "experiments",
+        "--dry-run",
+        "--cores",
+        "2",
+        "--config",
+        f"results={tmp_path}",
+    ]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     names = re.findall(r"training (\S+) at scale tiny", run.stdout)

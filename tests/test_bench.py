@@ -68,9 +68,7 @@ def test_bytes_of_an_update_are_weights_gradients_moments_and_steps() -> None:
     assert optimiser_bytes([optimizer], averaged=layer) == 4 * (5 * 110 + 2)
 
 
-def test_a_plain_step_does_the_generator_twice_and_ours_once(
-    ours: steps.Setting, plain: steps.Setting
-) -> None:
+def test_a_plain_step_does_the_generator_twice_and_ours_once(ours: steps.Setting, plain: steps.Setting) -> None:
     found = {s.label: measure.step_parts(steps.Step(s, "cpu"), 0) for s in (ours, plain)}
     assert [found[name]["generator"]["per_step"] for name in found] == [1, 2]
     assert found["plain"]["generator"]["flops"] > 1.5 * found["ours"]["generator"]["flops"]
@@ -82,9 +80,7 @@ def test_a_plain_step_does_the_generator_twice_and_ours_once(
 
 def test_runs_are_timed_in_turn_after_one_that_does_not_count() -> None:
     calls: list[str] = []
-    samples = timing.interleave(
-        {name: lambda name=name: calls.append(name) for name in "AB"}, CPU, budget=0, least=3
-    )
+    samples = timing.interleave({name: lambda name=name: calls.append(name) for name in "AB"}, CPU, budget=0, least=3)
     assert "".join(calls) == "AB" + "ABABAB"
     assert [len(s) for s in samples.values()] == [3, 3]
 
@@ -92,9 +88,7 @@ def test_runs_are_timed_in_turn_after_one_that_does_not_count() -> None:
 def test_steps_with_and_without_penalty_count_as_often_as_they_occur() -> None:
     def step(milliseconds: float) -> Any:
         wait = lambda factor: lambda: time.sleep(factor * milliseconds / 1e3)  # noqa: E731
-        return SimpleNamespace(
-            every=4, ordinary=wait(1), penalised=wait(5), fabric=SimpleNamespace(device=CPU)
-        )
+        return SimpleNamespace(every=4, ordinary=wait(1), penalised=wait(5), fabric=SimpleNamespace(device=CPU))
 
     found = measure.compare({"fast": step(4), "slow": step(12)}, budget=0.2)
     assert found["fast"]["seconds"] == pytest.approx((3 * 4 + 5 * 4) / 4e3, rel=0.3)
@@ -119,9 +113,7 @@ def test_only_penalised_steps_have_the_penalty(ours: steps.Setting, monkeypatch:
 def test_what_to_compare_with_is_a_variant_or_settings(ours: steps.Setting) -> None:
     arguments = ("synthetic-bird", "tiny", 3, SMALL)
     changed = steps.other("optim.share_fakes=false precision=32-true", ours, *arguments)
-    assert (
-        changed.config == ours.config.replace({"optim.share_fakes": False}) and changed.precision == "32-true"
-    )
+    assert changed.config == ours.config.replace({"optim.share_fakes": False}) and changed.precision == "32-true"
     assert steps.other("released", ours, *arguments).config == small("released")
     with pytest.raises(UserError, match="write plain, or a variant"):
         steps.other("released paper", ours, *arguments)
@@ -161,9 +153,7 @@ def test_inference_tells_files_from_network(ours: steps.Setting) -> None:
 
 
 def bench(*words: str) -> Any:
-    return CliRunner().invoke(
-        app, ["bench", "-K", "3", *(f"--set={k}={v}" for k, v in SMALL.items()), *words]
-    )
+    return CliRunner().invoke(app, ["bench", "-K", "3", *(f"--set={k}={v}" for k, v in SMALL.items()), *words])
 
 
 @pytest.fixture(scope="module")
@@ -214,10 +204,7 @@ def test_reports_are_found_and_drawn(written: Path) -> None:
     assert report.tried(written.parents[2]) == [{"what": "a", "scale": "tiny"}]
     times = figures.times(found)
     (panel,) = figures.parts_figure(times).axes
-    bars = [
-        sum(p.get_width() for p in panel.patches if abs(p.get_y() + p.get_height() / 2 - y) < 0.1)
-        for y in (0, 1)
-    ]
+    bars = [sum(p.get_width() for p in panel.patches if abs(p.get_y() + p.get_height() / 2 - y) < 0.1) for y in (0, 1)]
     assert bars == pytest.approx(times.groupby("setting")["milliseconds"].sum().tolist())
     assert [len(ax.lines) for ax in figures.sweep_figure(figures.sweeps(found)).axes] == [2]
     assert len(figures.roofline_figure(found).axes[0].lines) == 4
@@ -240,9 +227,7 @@ def test_costs_are_means_over_runs_of_a_kind() -> None:
         "steps": 600,
     }
     runs = [
-        SimpleNamespace(
-            provenance=common | {"seconds_gan": s, "seconds_segmenter": 60, "seconds_evaluation": 0}
-        )
+        SimpleNamespace(provenance=common | {"seconds_gan": s, "seconds_segmenter": 60, "seconds_evaluation": 0})
         for s in (60, 180)
     ]
     (row,) = figures.costs(runs).to_dict("records")

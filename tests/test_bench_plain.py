@@ -40,9 +40,7 @@ def plain() -> steps.Setting:
 
 @pytest.mark.parametrize("blocks", [FOUR, SIX], ids=["four blocks", "six blocks"])
 @pytest.mark.parametrize("rgb_layers", [1, 2])
-def test_the_plain_generator_computes_what_the_released_variant_does(
-    blocks: dict[str, Any], rgb_layers: int
-) -> None:
+def test_the_plain_generator_computes_what_the_released_variant_does(blocks: dict[str, Any], rgb_layers: int) -> None:
     config = resolve(
         "flowers", "released", "tiny", 5, overrides=blocks | {"generator.rgb_layers": rgb_layers}
     ).generator
@@ -56,9 +54,7 @@ def test_the_plain_generator_computes_what_the_released_variant_does(
     (mine.image.square().mean() + mine.masks[:, 1].mean()).backward()
     (theirs.image.square().mean() + theirs.masks[:, 1].mean()).backward()
     for name, parameter in generator.named_parameters():
-        torch.testing.assert_close(
-            parameter.grad, released.get_parameter(name).grad, rtol=1e-3, atol=1e-5, msg=name
-        )
+        torch.testing.assert_close(parameter.grad, released.get_parameter(name).grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_the_plain_discriminator_and_losses_are_ours(plain: steps.Setting) -> None:

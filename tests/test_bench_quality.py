@@ -26,7 +26,9 @@ def test_seeds_added_at_a_later_commit_join_their_version():
     before = [run(s, 0.8) for s in range(3)]
     after = [run(s, 0.8, "new", f"{'bcd'[s]}bbbbbbbbb", day=2 + s) for s in range(3)]
     table = compared(versions([*reversed(after), *before]))
-    assert set(table["seeds_after"]) == {3} and set(table["before"]) == {"aaaaaaa"} and set(table["after"]) == {"bbbbbbb"}
+    assert (
+        set(table["seeds_after"]) == {3} and set(table["before"]) == {"aaaaaaa"} and set(table["after"]) == {"bbbbbbb"}
+    )
 
 
 def test_other_numbers_of_parts_are_other_experiments():

@@ -125,7 +125,9 @@ def test_every_picture_says_what_it_shows(pages: dict[Path, Page]) -> None:
 
 def test_every_figure_and_table_has_a_caption_its_data_and_its_provenance(pages: dict[Path, Page]) -> None:
     figure = re.compile(r'<figure class="ganseg-figure">.*?<figcaption>(.*?)</figcaption>\s*</figure>', re.DOTALL)
-    table = re.compile(r'<table class="ganseg-table">\s*<caption>(.*?)</caption>.*?<p class="ganseg-below">(.*?)</p>', re.DOTALL)
+    table = re.compile(
+        r'<table class="ganseg-table">\s*<caption>(.*?)</caption>.*?<p class="ganseg-below">(.*?)</p>', re.DOTALL
+    )
     seen = 0
     for page in pages.values():
         shown = [(text, text) for text in figure.findall(page.text)] + table.findall(page.text)
@@ -133,7 +135,10 @@ def test_every_figure_and_table_has_a_caption_its_data_and_its_provenance(pages:
         for caption, below in shown:
             assert len(re.sub(r"<.*", "", caption, flags=re.DOTALL).split()) >= 3, (page.path.name, caption[:80])
             assert 'download="' in below and "data:text/csv;base64," in below, (page.path.name, caption[:80])
-            assert re.search(r'class="ganseg-provenance">(Scale \w+; data |Computed by this page)', below), (page.path.name, below[-300:])
+            assert re.search(r'class="ganseg-provenance">(Scale \w+; data |Computed by this page)', below), (
+                page.path.name,
+                below[-300:],
+            )
         seen += len(shown)
     assert seen > 2 * len(NOTEBOOKS)
 
@@ -184,9 +189,7 @@ class _Silent(SimpleHTTPRequestHandler):
         """Say nothing: requests are not news."""
 
 
-def test_no_page_scrolls_sideways_on_a_phone(
-    html: Path, pages: dict[Path, Page], served: str, tmp_path: Path
-) -> None:
+def test_no_page_scrolls_sideways_on_a_phone(html: Path, pages: dict[Path, Page], served: str, tmp_path: Path) -> None:
     names = [str(path.relative_to(html.resolve())) for path in pages if path.name != "index.html"]
     frames = "".join(f'<iframe width="390" height="800" src="{name}"></iframe>' for name in names)
     script = (

@@ -109,9 +109,7 @@ def test_what_is_no_rule_is_refused(rule: str, message: str) -> None:
         ({"rule": [], "needs": ""}, "neither a rule nor what it needs"),
     ],
 )
-def test_a_ledger_with_an_unknown_name_is_refused(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_a_ledger_with_an_unknown_name_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     head, first, *_ = re.split(r"(?m)^  - id:", ledger.LEDGER.read_text())
     content = yaml.safe_load(f"{head}  - id:{first}")
     content["claims"][0] |= change
@@ -128,9 +126,7 @@ def test_overlapping_intervals_decide_for_neither_side() -> None:
     higher, lower = (parse(f"{name}(full.iou, ablated.iou)", ROLES) for name in ("higher", "lower"))
     assert higher.holds(side(0.6, 0.8), side(0.3, 0.5)) and not lower.holds(side(0.6, 0.8), side(0.3, 0.5))
     assert lower.holds(side(0.3, 0.5), side(0.6, 0.8))
-    assert not higher.holds(side(0.4, 0.8), side(0.3, 0.5)) and not lower.holds(
-        side(0.4, 0.8), side(0.3, 0.5)
-    )
+    assert not higher.holds(side(0.4, 0.8), side(0.3, 0.5)) and not lower.holds(side(0.4, 0.8), side(0.3, 0.5))
 
 
 def test_printed_numbers_come_from_the_paper_as_fractions() -> None:
@@ -203,13 +199,9 @@ def test_trimaps_do_not_test_the_coverage_of_table_2(tmp_path: Path) -> None:
 
 def test_an_empty_counterpart_does_not_count_as_equivariant(tmp_path: Path) -> None:
     write(tmp_path, {"equivariance_error": (0.05, 0.06, 0.07)})
-    write(
-        tmp_path, {"equivariance_error": (0.0, 0.0, 0.0)}, variant="paper+no-points", foreground_fraction=0.0
-    )
+    write(tmp_path, {"equivariance_error": (0.0, 0.0, 0.0)}, variant="paper+no-points", foreground_fraction=0.0)
     row = judged(tmp_path, "position-robust")
-    assert (
-        row.verdict == NOT_TESTABLE and "It does not hold that foreground share (without points)" in row.why
-    )
+    assert row.verdict == NOT_TESTABLE and "It does not hold that foreground share (without points)" in row.why
 
 
 @pytest.mark.parametrize("limit", [1000, "1000"])  # as a notebook and as the command line gives it

@@ -85,10 +85,7 @@ def published(monkeypatch) -> Iterator[Site]:
             archive.addfile(entry, io.BytesIO(files[name]))
     contents = {"102flowers.tgz": packed.getvalue(), "setid.mat": files["setid.mat"]}
     with serve(Site(contents)) as site:
-        known = [
-            RemoteFile(f"{site.address}/{n}", n, len(c), hashlib.md5(c).hexdigest())
-            for n, c in contents.items()
-        ]
+        known = [RemoteFile(f"{site.address}/{n}", n, len(c), hashlib.md5(c).hexdigest()) for n, c in contents.items()]
         known[0] = replace(known[0], unpacks=".", makes="jpg")
         monkeypatch.setitem(DATASETS, "flowers", replace(DATASETS["flowers"], files=tuple(known)))
         yield site
@@ -115,11 +112,7 @@ def test_a_data_set_is_downloaded_verified_unpacked_and_readable(published, tmp_
     done = ganseg("download", "flowers", "--to", tmp_path / "new", "--yes")
     assert done.exit_code == 0, done.output
     said = plain(done.stdout)
-    assert (
-        said.index("Licence: None is stated")
-        < said.index("To fetch:")
-        < said.index("ganseg data check flowers")
-    )
+    assert said.index("Licence: None is stated") < said.index("To fetch:") < said.index("ganseg data check flowers")
     assert len(list((tmp_path / "new" / "jpg").iterdir())) == 6
     report = json.loads(ganseg("check", "flowers", tmp_path / "new", "--json").stdout)
     assert (report["usable"], report["counts"]) == (

@@ -11,23 +11,26 @@ from ganseg.config import Config
 from ganseg.errors import UserError
 
 
-@pytest.mark.parametrize(("name", "typed", "value"), [
-    ("losses.lambda_con", "30", 30.0),
-    ("losses.lambda_con", "1e-4", 1e-4),
-    ("losses.lambda_con", 3, 3.0),
-    ("generator.parts", "12", 12),
-    ("generator.parts", 12.0, 12),
-    ("generator.block_widths", "8,8,8,8", (8, 8, 8, 8)),
-    ("generator.block_widths", "(8, 8, 8, 8)", (8, 8, 8, 8)),
-    ("generator.block_widths", [8, 8, 8, 8], (8, 8, 8, 8)),
-    ("optim.betas", "0,0.99", (0.0, 0.99)),
-    ("segmenter.pretrained", "true", True),
-    ("segmenter.pretrained", "False", False),
-    ("segmenter.pretrained", True, True),
-    ("losses.over_parts", "mean", "mean"),
-    ("optim.precision", "32-true", "32-true"),
-    ("seed", "7", 7),
-])
+@pytest.mark.parametrize(
+    ("name", "typed", "value"),
+    [
+        ("losses.lambda_con", "30", 30.0),
+        ("losses.lambda_con", "1e-4", 1e-4),
+        ("losses.lambda_con", 3, 3.0),
+        ("generator.parts", "12", 12),
+        ("generator.parts", 12.0, 12),
+        ("generator.block_widths", "8,8,8,8", (8, 8, 8, 8)),
+        ("generator.block_widths", "(8, 8, 8, 8)", (8, 8, 8, 8)),
+        ("generator.block_widths", [8, 8, 8, 8], (8, 8, 8, 8)),
+        ("optim.betas", "0,0.99", (0.0, 0.99)),
+        ("segmenter.pretrained", "true", True),
+        ("segmenter.pretrained", "False", False),
+        ("segmenter.pretrained", True, True),
+        ("losses.over_parts", "mean", "mean"),
+        ("optim.precision", "32-true", "32-true"),
+        ("seed", "7", 7),
+    ],
+)
 def test_values_as_typed_become_the_fields_type(name: str, typed: object, value: object) -> None:
     config = Config().replace({name: typed})
     section, _, key = name.rpartition(".")
@@ -35,41 +38,49 @@ def test_values_as_typed_become_the_fields_type(name: str, typed: object, value:
     assert found == value and type(found) is type(value)
 
 
-@pytest.mark.parametrize(("name", "typed", "wanted"), [
-    ("generator.parts", "six", "int"),
-    ("generator.parts", "2.5", "int"),
-    ("generator.parts", 2.5, "int"),
-    ("generator.parts", True, "int"),
-    ("generator.parts", None, "int"),
-    ("losses.lambda_con", "much", "float"),
-    ("losses.lambda_con", False, "float"),
-    ("losses.lambda_con", [1.0], "float"),
-    ("generator.block_sizes", "32,big", "tuple"),
-    ("generator.block_sizes", 32, "tuple"),
-    ("segmenter.pretrained", "maybe", "bool"),
-    ("segmenter.pretrained", 2, "bool"),
-    ("losses.over_parts", "median", "sum | mean"),
-    ("segmenter.backbone", "resnet101", "resnet50"),
-    ("seed", "x", "int"),
-])
-def test_wrong_values_are_refused_with_the_name_the_value_and_what_is_expected(name: str, typed: object, wanted: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "typed", "wanted"),
+    [
+        ("generator.parts", "six", "int"),
+        ("generator.parts", "2.5", "int"),
+        ("generator.parts", 2.5, "int"),
+        ("generator.parts", True, "int"),
+        ("generator.parts", None, "int"),
+        ("losses.lambda_con", "much", "float"),
+        ("losses.lambda_con", False, "float"),
+        ("losses.lambda_con", [1.0], "float"),
+        ("generator.block_sizes", "32,big", "tuple"),
+        ("generator.block_sizes", 32, "tuple"),
+        ("segmenter.pretrained", "maybe", "bool"),
+        ("segmenter.pretrained", 2, "bool"),
+        ("losses.over_parts", "median", "sum | mean"),
+        ("segmenter.backbone", "resnet101", "resnet50"),
+        ("seed", "x", "int"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_name_the_value_and_what_is_expected(
+    name: str, typed: object, wanted: str
+) -> None:
     with pytest.raises(UserError) as caught:
         Config().replace({name: typed})
     message = str(caught.value)
     assert name in message and repr(typed) in message and wanted in message
 
 
-@pytest.mark.parametrize(("name", "suggestion"), [
-    ("losses.lambda", "losses.lambda_con"),
-    ("lambda_con", "losses.lambda_con"),
-    ("losses.lambda_conn", "losses.lambda_con"),
-    ("losses.lambda_con.x", "losses.lambda_con"),
-    ("nothing.at_all", "generator.parts"),
-    ("generator", "generator.parts"),
-    ("", "seed"),
-    ("losses.__class__", "losses.lambda_con"),
-    ("__class__.parts", "seed"),
-])
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("losses.lambda", "losses.lambda_con"),
+        ("lambda_con", "losses.lambda_con"),
+        ("losses.lambda_conn", "losses.lambda_con"),
+        ("losses.lambda_con.x", "losses.lambda_con"),
+        ("nothing.at_all", "generator.parts"),
+        ("generator", "generator.parts"),
+        ("", "seed"),
+        ("losses.__class__", "losses.lambda_con"),
+        ("__class__.parts", "seed"),
+    ],
+)
 def test_unknown_names_are_refused_with_known_ones(name: str, suggestion: str) -> None:
     with pytest.raises(UserError) as caught:
         Config().replace({name: 1})
@@ -96,31 +107,44 @@ def test_fields_cannot_be_assigned() -> None:
 
 
 def test_dictionaries_and_json_round_trip() -> None:
-    config = Config().replace({"generator.parts": 3, "data.size": 64, "generator.block_sizes": (32, 32, 64, 64), "optim.betas": (0, 0.9),
-                               "segmenter.pretrained": True, "seed": 5})
+    config = Config().replace(
+        {
+            "generator.parts": 3,
+            "data.size": 64,
+            "generator.block_sizes": (32, 32, 64, 64),
+            "optim.betas": (0, 0.9),
+            "segmenter.pretrained": True,
+            "seed": 5,
+        }
+    )
     assert Config.from_dict(config.to_dict()) == config
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert hash(Config.from_dict(json.loads(json.dumps(config.to_dict())))) == hash(config)
 
 
-@pytest.mark.parametrize("values", [{"generator": {"part": 3}}, {"model": {"parts": 3}}, {"generator": 3}, {"generator": {"parts": "x"}}])
+@pytest.mark.parametrize(
+    "values", [{"generator": {"part": 3}}, {"model": {"parts": 3}}, {"generator": 3}, {"generator": {"parts": "x"}}]
+)
 def test_faulty_dictionaries_are_refused(values: dict) -> None:
     with pytest.raises(UserError):
         Config.from_dict(values)
 
 
-@pytest.mark.parametrize(("overrides", "named"), [
-    ({"generator.block_sizes": "32,64,128"}, "block_widths"),
-    ({"generator.block_sizes": "16,32,128,128"}, "32 -> 128"),
-    ({"generator.block_sizes": "128,64,128,128"}, "128 -> 64"),
-    ({"data.size": 64}, "data.size=64"),
-    ({"generator.block_sizes": "16,16,32,64"}, "data.size=128"),
-    ({"generator.block_widths": "511,256,128,64"}, "even"),
-    ({"generator.parts": 0}, "generator.parts"),
-    ({"generator.points_per_part": 1}, "generator.points_per_part=1"),
-    ({"optim.batch_size": 0}, "optim.batch_size"),
-    ({"optim.steps": -1}, "optim.steps"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"generator.block_sizes": "32,64,128"}, "block_widths"),
+        ({"generator.block_sizes": "16,32,128,128"}, "32 -> 128"),
+        ({"generator.block_sizes": "128,64,128,128"}, "128 -> 64"),
+        ({"data.size": 64}, "data.size=64"),
+        ({"generator.block_sizes": "16,16,32,64"}, "data.size=128"),
+        ({"generator.block_widths": "511,256,128,64"}, "even"),
+        ({"generator.parts": 0}, "generator.parts"),
+        ({"generator.points_per_part": 1}, "generator.points_per_part=1"),
+        ({"optim.batch_size": 0}, "optim.batch_size"),
+        ({"optim.steps": -1}, "optim.steps"),
+    ],
+)
 def test_combinations_that_cannot_be_built_are_refused(overrides: dict, named: str) -> None:
     with pytest.raises(UserError) as caught:
         Config().replace(overrides)

@@ -132,9 +132,7 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_member_that_comes_twice_is_refused(tmp_path):
-    assert "comes twice" in refused(
-        tar(tmp_path / "a.tar", FILES, tarfile.TarInfo("notes.txt")), tmp_path / "data"
-    )
+    assert "comes twice" in refused(tar(tmp_path / "a.tar", FILES, tarfile.TarInfo("notes.txt")), tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", ["a.tgz", "a.zip"])

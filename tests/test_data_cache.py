@@ -95,9 +95,7 @@ def test_another_process_may_finish_first(tmp_path):
 
     def read(positions, size):
         if not raced:
-            raced.append(
-                cache.cached(source, "numbers", 16, tmp_path)
-            )  # the other one starts later and is done sooner
+            raced.append(cache.cached(source, "numbers", 16, tmp_path))  # the other one starts later and is done sooner
         return source.read(positions, size)
 
     slow = Source(source.names, source.identity, read)

@@ -68,9 +68,7 @@ def test_landmarks_scale_about_the_corner_of_the_first_pixel(wild):
 def test_exif_orientation_is_not_applied_as_landmarks_are_of_stored_pixels(wild):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(photograph(WILD, 3)).save(
-        wild / "img_celeba" / name(3), quality=98, subsampling=0, exif=exif
-    )
+    Image.fromarray(photograph(WILD, 3)).save(wild / "img_celeba" / name(3), quality=98, subsampling=0, exif=exif)
     data = read(wild, "test")
     np.testing.assert_allclose(coloured_centres(data.images[0]), data.keypoints[0], atol=0.45)
 

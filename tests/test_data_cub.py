@@ -32,7 +32,7 @@ def photograph(number: int) -> Image.Image:
     width, height = SIZES[number]
     array = np.full((height, width, 3), 2 * number, np.uint8)
     for channel, (x, y) in enumerate(keypoints(number).astype(int)):
-        array[y - 4:y + 5, x - 4:x + 5, channel] = 255
+        array[y - 4 : y + 5, x - 4 : x + 5, channel] = 255
     return Image.fromarray(array)
 
 
@@ -67,7 +67,7 @@ def add_masks(folder, numbers=tuple(IDS)) -> None:
     for number in numbers:
         width, height = SIZES[number]
         array = np.zeros((height, width), np.uint8)
-        array[:, width // 2:] = 102
+        array[:, width // 2 :] = 102
         array[: height // 2, : width // 2] = 153 if number % 2 else 255
         if number == 19:
             array = np.stack([array, 255 - array, 255 - array], axis=-1)

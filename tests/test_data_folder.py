@@ -283,9 +283,7 @@ def test_a_mask_of_the_unturned_image_is_refused(tmp_path):
     for i in range(70):
         quarters(size=(40, 24)).save(root / f"{i}.jpg", exif=exif)
     Image.new("L", (40, 24)).save(root / "masks" / "3.png")
-    with pytest.raises(
-        UserError, match="1 masks have another shape than their image .3.jpg: 24 x 40, mask 40 x 24"
-    ):
+    with pytest.raises(UserError, match="1 masks have another shape than their image .3.jpg: 24 x 40, mask 40 x 24"):
         load("folder", "test", 16, data_dir=root, cache_dir=tmp_path / "c")
 
 

@@ -63,9 +63,7 @@ def test_a_scene_does_not_depend_on_its_batch(family):
     together = synthetic.scenes(family, 0, np.arange(40), 32)
     alone = synthetic.scenes(family, 0, np.array([37]), 32)
     for name, value in alone.items():
-        np.testing.assert_allclose(
-            value[0].astype(float), together[name][37].astype(float), atol=1, err_msg=name
-        )
+        np.testing.assert_allclose(value[0].astype(float), together[name][37].astype(float), atol=1, err_msg=name)
     np.testing.assert_array_equal(alone["parts"][0], together["parts"][37])
 
 

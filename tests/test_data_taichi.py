@@ -31,7 +31,7 @@ def photograph(i: int, side: int = 256) -> Image.Image:
     """A dark frame with a bright block about each of the landmarks SEEN, a channel each."""
     array = np.full((256, 256, 3), 10 * i, np.uint8)
     for channel, (x, y) in enumerate(landmarks(i)[SEEN]):
-        array[y - 8:y + 9, x - 8:x + 9, channel] = 255
+        array[y - 8 : y + 9, x - 8 : x + 9, channel] = 255
     return Image.fromarray(array).resize((side, side), Image.Resampling.BOX)
 
 

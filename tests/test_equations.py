@@ -18,11 +18,15 @@ from ganseg.layers import AdaIn, RelativeEncoding, Spade, mlp
 from ganseg.points import PointGenerator, heatmaps, part_scales
 from ganseg.resampling import pixel_grid, resample, upsampling_matrix
 
-SMALL = GeneratorConfig(parts=3, noise_dim=6, embedding_dim=8, block_sizes=(8, 16), block_widths=(8, 6), spade_hidden=4, margin=2)
+SMALL = GeneratorConfig(
+    parts=3, noise_dim=6, embedding_dim=8, block_sizes=(8, 16), block_widths=(8, 6), spade_hidden=4, margin=2
+)
 
 
 def close(ours: object, expected: object, tolerance: float = 1e-5) -> None:
-    torch.testing.assert_close(torch.as_tensor(ours), torch.as_tensor(expected), rtol=tolerance, atol=tolerance, check_dtype=False)
+    torch.testing.assert_close(
+        torch.as_tensor(ours), torch.as_tensor(expected), rtol=tolerance, atol=tolerance, check_dtype=False
+    )
 
 
 def test_the_defaults_are_the_equations_as_printed() -> None:
@@ -32,7 +36,9 @@ def test_the_defaults_are_the_equations_as_printed() -> None:
 
 
 def test_eq1_location_and_scale_of_four_points() -> None:
-    points = torch.tensor([[[[0.0, 0.0], [0.4, 0.0], [0.0, 0.2], [0.4, 0.2]]]])  # (B, K, n_per, 2), a 0.4 x 0.2 rectangle
+    points = torch.tensor(
+        [[[[0.0, 0.0], [0.4, 0.0], [0.0, 0.2], [0.4, 0.2]]]]
+    )  # (B, K, n_per, 2), a 0.4 x 0.2 rectangle
     close(part_scales(points), [[math.sqrt(4 * (0.2**2 + 0.1**2)) / 3]])
 
 
@@ -63,7 +69,9 @@ def test_eq2_and_3_embedding_is_the_product_of_dynamic_and_constant() -> None:
 
 
 def test_eq4_heatmap_is_one_at_the_centre_and_exp_minus_one_at_sigma() -> None:
-    grid = torch.tensor([[[0.1, 0.2], [0.4, 0.2]], [[0.1, -0.4], [0.4, -0.4]]])  # at the centre, sigma beside it, 2 sigma above it, both
+    grid = torch.tensor(
+        [[[0.1, 0.2], [0.4, 0.2]], [[0.1, -0.4], [0.4, -0.4]]]
+    )  # at the centre, sigma beside it, 2 sigma above it, both
     wanted = [1, math.exp(-1), math.exp(-4), math.exp(-5)]
     close(heatmaps(grid, torch.tensor([[[0.1, 0.2]]]), torch.tensor([[0.3]])).flatten(), wanted)
 
@@ -87,7 +95,10 @@ def test_eq6_masks_are_a_softmax_with_the_background_first() -> None:
     torch.manual_seed(0)
     generator = Generator(SMALL).eval()
     with torch.no_grad():  # the last convolution alone decides: channel 0 wins everywhere
-        for convolution in (generator.mask_generator.blocks[-1].conv2, generator.mask_generator.blocks[-1].conv_shortcut):
+        for convolution in (
+            generator.mask_generator.blocks[-1].conv2,
+            generator.mask_generator.blocks[-1].conv_shortcut,
+        ):
             convolution.weight.zero_(), convolution.bias.zero_()
         generator.mask_generator.blocks[-1].conv2.bias.copy_(torch.tensor([2.0, 0.0, 1.0, 0.0]))
         scene = generator(generator.noise(2))
@@ -98,7 +109,11 @@ def test_eq6_masks_are_a_softmax_with_the_background_first() -> None:
 
 def test_eq8_spade_modulates_normalised_features() -> None:
     torch.manual_seed(0)
-    spade, x, condition = Spade(4, 3, 5), torch.randn(6, 4, 7, 7) * 3 + 1, EmbeddingMap(torch.rand(6, 2, 7, 7), torch.randn(6, 2, 3))
+    spade, x, condition = (
+        Spade(4, 3, 5),
+        torch.randn(6, 4, 7, 7) * 3 + 1,
+        EmbeddingMap(torch.rand(6, 2, 7, 7), torch.randn(6, 2, 3)),
+    )
     hidden = nn.functional.leaky_relu(spade.shared(condition.dense), 0.2)
     gamma, beta = spade.gamma(hidden), spade.beta(hidden)
     normal = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
@@ -146,11 +161,15 @@ def test_upsampling_keeps_the_margin_and_the_coordinates(margin: int) -> None:
 def test_eq13_and_14_at_known_logits() -> None:
     fake, real = torch.tensor([0.0, 2.0]), torch.tensor([1.0, -1.0])
     close(losses.generator_loss(fake), (math.log(2) + math.log(math.exp(-2) + 1)) / 2)
-    close(losses.discriminator_loss(fake, real),
-          (math.log(2) + math.log(math.exp(2) + 1)) / 2 + (math.log(math.exp(-1) + 1) + math.log(math.exp(1) + 1)) / 2)
+    close(
+        losses.discriminator_loss(fake, real),
+        (math.log(2) + math.log(math.exp(2) + 1)) / 2 + (math.log(math.exp(-1) + 1) + math.log(math.exp(1) + 1)) / 2,
+    )
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("r1", lambda w: w.norm() ** 2), ("unit_norm", lambda w: (w.norm() - 1) ** 2)])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("r1", lambda w: w.norm() ** 2), ("unit_norm", lambda w: (w.norm() - 1) ** 2)]
+)
 def test_eq15_penalty_of_a_linear_discriminator(kind: str, expected: object) -> None:
     torch.manual_seed(0)
     w = torch.randn(3, 4, 4, requires_grad=True)
@@ -190,14 +209,18 @@ def test_eq17_asks_only_masks_smaller_than_their_heatmap_to_grow() -> None:
     total = 0.0
     for b in range(2):
         for k in range(3):
-            wanted = sum(math.exp(-float((p - centres[b, k]).square().sum() / scales[b, k] ** 2)) for p in grid.flatten(0, 1))
+            wanted = sum(
+                math.exp(-float((p - centres[b, k]).square().sum() / scales[b, k] ** 2)) for p in grid.flatten(0, 1)
+            )
             total += max(0.0, wanted - float(masks[b, k].sum())) / 2
     close(losses.area_loss(masks, centres, scales, grid), total)
     close(losses.area_loss(torch.ones(2, 3, 8, 8), centres, scales, grid), 0.0)
 
 
 def test_eq17_disc_variant_is_the_discs_area_in_pixels() -> None:
-    loss = losses.area_loss(torch.zeros(1, 2, 8, 8), torch.full((1, 2, 2), 5.0), torch.tensor([[0.5, 0.25]]), pixel_grid(8, 0), area="disc")
+    loss = losses.area_loss(
+        torch.zeros(1, 2, 8, 8), torch.full((1, 2, 2), 5.0), torch.tensor([[0.5, 0.25]]), pixel_grid(8, 0), area="disc"
+    )
     close(loss, math.pi * (2**2 + 1**2))
 
 
@@ -238,5 +261,7 @@ def test_without_a_separate_background_its_embedding_is_one_more_part() -> None:
 def test_both_can_be_switched_off_and_still_learn() -> None:
     generator = varied(SMALL, use_points=False, separate_background=False).train()
     scene = generator(generator.noise(2))
-    (scene.image.square().mean() + losses.concentration_loss(scene.masks[:, 1:], scene.centres, generator.grid)).backward()
+    (
+        scene.image.square().mean() + losses.concentration_loss(scene.masks[:, 1:], scene.centres, generator.grid)
+    ).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())

@@ -20,8 +20,15 @@ EXACT, VISIBLE = 1e-5, 1e-3
 def random_generator(**fields: object) -> Generator:
     """Tiny widths, and BatchNorm statistics as of a network that has trained."""
     torch.manual_seed(0)
-    config = GeneratorConfig(**{"noise_dim": 8, "embedding_dim": 8, "spade_hidden": 6,
-                                "block_widths": (8,) * len(fields["block_sizes"]), **fields})
+    config = GeneratorConfig(
+        **{
+            "noise_dim": 8,
+            "embedding_dim": 8,
+            "spade_hidden": 6,
+            "block_widths": (8,) * len(fields["block_sizes"]),
+            **fields,
+        }
+    )
     generator = Generator(config).eval()
     for module in generator.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -53,8 +60,8 @@ def differences(generator: Generator, cells: tuple[int, int] = (1, -2), cell: fl
     for name in ("masks", "image"):
         a, b = getattr(still, name), getattr(moved, name)
         size = a.shape[-1]
-        a = a[..., max(0, -dy):size - max(0, dy), max(0, -dx):size - max(0, dx)]
-        b = b[..., max(0, dy):size - max(0, -dy), max(0, dx):size - max(0, -dx)]
+        a = a[..., max(0, -dy) : size - max(0, dy), max(0, -dx) : size - max(0, dx)]
+        b = b[..., max(0, dy) : size - max(0, -dy), max(0, dx) : size - max(0, -dx)]
         assert a.std() > 1e-2, "a flat picture would be equivariant by itself"
         result[name] = (a - b).abs().amax(dim=(0, 1))
     return result
@@ -65,15 +72,18 @@ def interior(difference: Tensor, reach: int) -> Tensor:
     return difference[reach:-reach, reach:-reach]
 
 
-@pytest.mark.parametrize(("block_sizes", "parts", "margin"), [
-    ((32,), 1, 10),
-    ((8, 16, 32), 6, 10),
-    ((32, 32, 64), 4, 10),
-    ((16, 32, 32, 64), 12, 10),
-    ((32, 32, 64, 128), 8, 10),
-    ((16, 16, 32, 32, 64, 64), 3, 10),
-    ((8, 16, 32), 6, 6),
-])
+@pytest.mark.parametrize(
+    ("block_sizes", "parts", "margin"),
+    [
+        ((32,), 1, 10),
+        ((8, 16, 32), 6, 10),
+        ((32, 32, 64), 4, 10),
+        ((16, 32, 32, 64), 12, 10),
+        ((32, 32, 64, 128), 8, 10),
+        ((16, 16, 32, 32, 64, 64), 3, 10),
+        ((8, 16, 32), 6, 6),
+    ],
+)
 def test_masks_move_with_the_points(block_sizes: tuple[int, ...], parts: int, margin: int) -> None:
     generator = random_generator(block_sizes=block_sizes, parts=parts, margin=margin)
     assert differences(generator)["masks"].max() < EXACT
@@ -125,7 +135,9 @@ def test_images_move_with_points_and_background_position(block_sizes: tuple[int,
 def test_backgrounds_move_with_their_position_up_to_the_border() -> None:
     generator = random_generator(block_sizes=(16, 32), parts=3, adain_norm="batch")
     noise = generator.noise(2, torch.Generator().manual_seed(1))
-    still, moved = (scene_at(generator, noise, torch.tensor([n * 2 / 16, 0.0])).background[..., 10:-10, 10:-10] for n in (0, 2))
+    still, moved = (
+        scene_at(generator, noise, torch.tensor([n * 2 / 16, 0.0])).background[..., 10:-10, 10:-10] for n in (0, 2)
+    )
     assert (still[..., :-4] - moved[..., 4:]).abs().max() < EXACT
 
 
@@ -134,7 +146,9 @@ def test_cropping_before_the_last_convolutions_leaks_the_border_into_the_image()
     before = random_generator(block_sizes=(16, 32), parts=1, adain_norm="batch", rgb_crop="before")
     before.load_state_dict(after.state_dict())
     noise = after.noise(1, torch.Generator().manual_seed(1))
-    difference = (scene_at(after, noise, torch.zeros(2)).image - scene_at(before, noise, torch.zeros(2)).image).abs()[0].amax(0)
+    difference = (
+        (scene_at(after, noise, torch.zeros(2)).image - scene_at(before, noise, torch.zeros(2)).image).abs()[0].amax(0)
+    )
     assert difference[0].max() > VISIBLE and interior(difference, 2).max() < EXACT
 
 

@@ -20,10 +20,22 @@ from ganseg.paths import PACKAGE
 from ganseg.pipeline import _check_shares
 from ganseg.scales import DIFFERENCES, OPTIONS, SCALES, resolve
 
-MINUTE = {"data.size": 16, "generator.block_sizes": "8,16", "generator.block_widths": "8,8", "generator.noise_dim": 8,
-          "generator.embedding_dim": 8, "generator.spade_hidden": 8, "discriminator.widths": "8,8", "discriminator.hidden": 8,
-          "data.train_limit": 64, "data.test_limit": 32, "optim.steps": 4, "optim.batch_size": 4,
-          "segmenter.steps": 2, "segmenter.batch_size": 4}
+MINUTE = {
+    "data.size": 16,
+    "generator.block_sizes": "8,16",
+    "generator.block_widths": "8,8",
+    "generator.noise_dim": 8,
+    "generator.embedding_dim": 8,
+    "generator.spade_hidden": 8,
+    "discriminator.widths": "8,8",
+    "discriminator.hidden": 8,
+    "data.train_limit": 64,
+    "data.test_limit": 32,
+    "optim.steps": 4,
+    "optim.batch_size": 4,
+    "segmenter.steps": 2,
+    "segmenter.batch_size": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +55,12 @@ def again(results, **options) -> Run:
 def test_the_same_experiment_has_the_same_key_and_any_setting_changes_it():
     first = Experiment(parts=5)
     assert first.key == Experiment(parts=5).key
-    others = [Experiment(parts=6), Experiment(parts=5, seed=1), Experiment(parts=5, variant="released"),
-              Experiment(parts=5, overrides={"losses.lambda_con": 7})]
+    others = [
+        Experiment(parts=6),
+        Experiment(parts=5, seed=1),
+        Experiment(parts=5, variant="released"),
+        Experiment(parts=5, overrides={"losses.lambda_con": 7}),
+    ]
     assert len({e.key for e in [first, *others]}) == 5
 
 
@@ -66,7 +82,9 @@ def test_how_a_run_is_measured_is_no_part_of_its_key_and_what_trains_it_is():
     names = {path.relative_to(PACKAGE).as_posix() for path in imported_by(PACKAGE / "training.py")}
     assert {"generator.py", "layers.py", "losses.py", "segmenter.py", "working.py", "devices.py"} <= names
     assert not {"evaluation.py", "metrics.py", "landmarks.py", "protocols.py", "cli.py"} & names
-    assert {"evaluation.py", "metrics.py", "protocols.py"} <= {path.name for path in imported_by(PACKAGE / "evaluation.py")}
+    assert {"evaluation.py", "metrics.py", "protocols.py"} <= {
+        path.name for path in imported_by(PACKAGE / "evaluation.py")
+    }
 
 
 @pytest.mark.parametrize("data", [name for name in DATASETS if name != "synthetic"])
@@ -84,8 +102,11 @@ def test_a_run_that_other_code_measured_is_measured_again(finished, tmp_path):
 
 
 def test_a_published_run_without_weights_keeps_its_metrics(finished, tmp_path):
-    copy = shutil.copytree(finished.directory, tmp_path / "tiny" / "runs" / finished.directory.name,
-                           ignore=shutil.ignore_patterns("*.safetensors"))
+    copy = shutil.copytree(
+        finished.directory,
+        tmp_path / "tiny" / "runs" / finished.directory.name,
+        ignore=shutil.ignore_patterns("*.safetensors"),
+    )
     write_json(copy / "metrics.json", {"iou": -1.0})
     write_json(copy / "provenance.json", finished.provenance | {"evaluation_code": "older"})
     assert again(tmp_path, need="metrics").metrics == {"iou": -1.0}
@@ -93,16 +114,37 @@ def test_a_published_run_without_weights_keeps_its_metrics(finished, tmp_path):
 
 def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
     names = {path.name for path in finished.directory.iterdir()}
-    assert names == {"config.json", "metrics.json", "history.csv", "provenance.json", "samples.png", "segmentation.png",
-                     "generator.safetensors", "segmenter.safetensors"}
-    assert {"commit", "dirty", "torch", "device", "seed", "seconds_gan", "data_fingerprint", "key"} <= set(finished.provenance)
+    assert names == {
+        "config.json",
+        "metrics.json",
+        "history.csv",
+        "provenance.json",
+        "samples.png",
+        "segmentation.png",
+        "generator.safetensors",
+        "segmenter.safetensors",
+    }
+    assert {"commit", "dirty", "torch", "device", "seed", "seconds_gan", "data_fingerprint", "key"} <= set(
+        finished.provenance
+    )
     assert finished.config == Experiment(parts=3, overrides=MINUTE).config
     assert list(finished.history.stage.unique()) == ["gan", "segmenter"]
 
 
 def test_metrics_of_labelled_data_are_all_there(finished):
-    wanted = {"iou", "iou_constant_mask", "nmi_foreground", "ari_foreground", "nmi_both", "landmark_error", "landmark_error_mean",
-              "landmark_error_affine", "part_usage", "foreground_fraction", "equivariance_error"}
+    wanted = {
+        "iou",
+        "iou_constant_mask",
+        "nmi_foreground",
+        "ari_foreground",
+        "nmi_both",
+        "landmark_error",
+        "landmark_error_mean",
+        "landmark_error_affine",
+        "part_usage",
+        "foreground_fraction",
+        "equivariance_error",
+    }
     assert wanted <= set(finished.metrics)
     json.dumps(finished.metrics, allow_nan=False)
 
@@ -121,22 +163,32 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
     with pytest.raises(UserError, match="not finished"):
         Run.open(experiment.directory(tmp_path))
     resumed = ganseg.run(experiment, results=tmp_path, device="cpu", progress=False)
-    assert (resumed.directory / "generator.safetensors").read_bytes() == (finished.directory / "generator.safetensors").read_bytes()
-    assert (resumed.directory / "segmenter.safetensors").read_bytes() == (finished.directory / "segmenter.safetensors").read_bytes()
+    assert (resumed.directory / "generator.safetensors").read_bytes() == (
+        finished.directory / "generator.safetensors"
+    ).read_bytes()
+    assert (resumed.directory / "segmenter.safetensors").read_bytes() == (
+        finished.directory / "segmenter.safetensors"
+    ).read_bytes()
 
 
 def test_two_processes_that_want_the_same_experiment_train_it_once(tmp_path):
-    code = ("import ganseg; from tests.test_experiments import MINUTE;"
-            f"r = ganseg.run(ganseg.Experiment(parts=2, overrides=MINUTE), results={str(tmp_path)!r}, device='cpu', progress=False);"
-            "print((r.directory / 'generator.safetensors').stat().st_mtime_ns)")
+    code = (
+        "import ganseg; from tests.test_experiments import MINUTE;"
+        f"r = ganseg.run(ganseg.Experiment(parts=2, overrides=MINUTE), results={str(tmp_path)!r}, device='cpu', progress=False);"
+        "print((r.directory / 'generator.safetensors').stat().st_mtime_ns)"
+    )
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     times = [process.communicate(timeout=300)[0] for process in both]
     assert times[0].strip() and times[0] == times[1]
 
 
 def test_runs_are_found_by_what_they_are(finished, results):
-    assert finished.directory in [r.directory for r in find_runs(results, own_settings=True, data="synthetic-bird", parts=3)]
-    assert find_runs(results, parts=3) == [] == find_runs(results, own_settings=True, parts=(4, 5)), "these runs have settings of their own"
+    assert finished.directory in [
+        r.directory for r in find_runs(results, own_settings=True, data="synthetic-bird", parts=3)
+    ]
+    assert find_runs(results, parts=3) == [] == find_runs(results, own_settings=True, parts=(4, 5)), (
+        "these runs have settings of their own"
+    )
     assert find_runs(results, data="flowers") == []
 
 
@@ -145,7 +197,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         Run.open(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"data": "nothing"}, {"variant": "papers"}, {"variant": "paper+cone"}, {"scale": "huge"}])
+@pytest.mark.parametrize(
+    "wrong", [{"data": "nothing"}, {"variant": "papers"}, {"variant": "paper+cone"}, {"scale": "huge"}]
+)
 def test_unknown_names_are_refused_with_the_known_ones(wrong):
     with pytest.raises(UserError, match=r"known are|it is paper"):
         Experiment(**wrong)

@@ -18,7 +18,9 @@ from ganseg.points import heatmaps
 from ganseg.resampling import Pyramid, pixel_grid
 from ganseg.working import Working
 
-WIDE = GeneratorConfig(parts=3, noise_dim=6, embedding_dim=16, block_sizes=(8, 8, 16), block_widths=(8, 8, 6), spade_hidden=4, margin=2)
+WIDE = GeneratorConfig(
+    parts=3, noise_dim=6, embedding_dim=16, block_sizes=(8, 8, 16), block_widths=(8, 8, 6), spade_hidden=4, margin=2
+)
 
 
 def equal_with_gradients(fast: Callable, plain: Callable, *inputs: torch.Tensor, tolerance: float = 1e-9) -> None:
@@ -26,8 +28,11 @@ def equal_with_gradients(fast: Callable, plain: Callable, *inputs: torch.Tensor,
     made, wanted = fast(*inputs), plain(*inputs)
     torch.testing.assert_close(made, wanted, rtol=tolerance, atol=tolerance)
     weight = torch.randn_like(wanted)
-    for ours, theirs in zip(torch.autograd.grad((made * weight).sum(), inputs), torch.autograd.grad((wanted * weight).sum(), inputs),
-                            strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad((made * weight).sum(), inputs),
+        torch.autograd.grad((wanted * weight).sum(), inputs),
+        strict=True,
+    ):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
@@ -46,13 +51,21 @@ def random(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("channels", [5, 12, 40])
 def test_a_convolution_of_the_maps_is_one_of_the_embedding_map(channels: int) -> None:
     conv = nn.Conv2d(channels, 7, 3, padding=1)
-    equal_with_gradients(lambda *inputs: EmbeddingMap(*inputs).convolve(conv),
-                         lambda *inputs: nn.functional.leaky_relu(conv(EmbeddingMap(*inputs).dense), 0.2),
-                         random(2, 3, 6, 5), random(2, 3, channels))
+    equal_with_gradients(
+        lambda *inputs: EmbeddingMap(*inputs).convolve(conv),
+        lambda *inputs: nn.functional.leaky_relu(conv(EmbeddingMap(*inputs).dense), 0.2),
+        random(2, 3, 6, 5),
+        random(2, 3, channels),
+    )
 
 
 def test_folding_begins_where_the_rank_is_far_below_the_channels() -> None:
-    assert [EmbeddingMap(random(1, 8, 4, 4), random(1, 8, d)).folds for d in (16, 31, 32, 64)] == [False, False, True, True]
+    assert [EmbeddingMap(random(1, 8, 4, 4), random(1, 8, d)).folds for d in (16, 31, 32, 64)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("slope", [1, 0.2])
@@ -72,34 +85,55 @@ def test_one_matrix_upsamples_and_crops(margin: int) -> None:
     for i in range(3):
         size = pyramid.sizes[i] + 2 * margin
         # PyTorch's matrix is of float32 weights that are exact in binary
-        equal_with_gradients(lambda x, i=i: pyramid.climb(x, i), lambda x, i=i: without.climb(pyramid, x, i), random(2, 3, size, size))
+        equal_with_gradients(
+            lambda x, i=i: pyramid.climb(x, i), lambda x, i=i: without.climb(pyramid, x, i), random(2, 3, size, size)
+        )
 
 
 @pytest.mark.parametrize("margin", [0, 3])
 def test_one_matrix_resizes_and_pads_by_the_border(margin: int) -> None:
     pyramid = Pyramid((8, 16, 32), margin, "cells").double()
     for size in (8, 16, 32):
-        equal_with_gradients(lambda x, size=size: pyramid.with_margin(x, size),
-                             lambda x, size=size: without.with_margin(pyramid, x, size), random(2, 3, 32, 32), tolerance=1e-6)
+        equal_with_gradients(
+            lambda x, size=size: pyramid.with_margin(x, size),
+            lambda x, size=size: without.with_margin(pyramid, x, size),
+            random(2, 3, 32, 32),
+            tolerance=1e-6,
+        )
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "gaussian_unsquared", "cone"])
 def test_heatmaps_from_rows_and_columns(kind: str) -> None:
     grid, scales = pixel_grid(9, 2).double(), torch.rand(2, 3, requires_grad=True)
-    equal_with_gradients(lambda *inputs: heatmaps(grid, *inputs, kind), lambda *inputs: without.heatmaps(grid, *inputs, kind),
-                         random(2, 3, 2), scales)
+    equal_with_gradients(
+        lambda *inputs: heatmaps(grid, *inputs, kind),
+        lambda *inputs: without.heatmaps(grid, *inputs, kind),
+        random(2, 3, 2),
+        scales,
+    )
 
 
 def test_spade_with_one_convolution_for_gamma_and_beta() -> None:
     layer = Spade(5, 12, 4).double()
     for slope in (1, 0.2):
+
         def through(forward: Callable, slope: float = slope) -> Callable:
             return lambda x, *parts: forward(layer, x, EmbeddingMap(*parts), slope)
-        equal_with_gradients(through(Spade.forward), through(without.spade), random(3, 5, 6, 6), random(3, 2, 6, 6), random(3, 2, 12))
+
+        equal_with_gradients(
+            through(Spade.forward), through(without.spade), random(3, 5, 6, 6), random(3, 2, 6, 6), random(3, 2, 12)
+        )
 
 
-@pytest.mark.parametrize("plain", [without.resampling_by_pytorch, without.dense_embedding_maps, without.separate_gamma_and_beta,
-                                   without.direct_heatmaps])
+@pytest.mark.parametrize(
+    "plain",
+    [
+        without.resampling_by_pytorch,
+        without.dense_embedding_maps,
+        without.separate_gamma_and_beta,
+        without.direct_heatmaps,
+    ],
+)
 def test_a_whole_generator_with_one_piece_plain_makes_the_same_scene(plain: Callable) -> None:
     torch.set_default_dtype(torch.float32)  # points are made in it
     generator = Generator(WIDE)
@@ -108,7 +142,9 @@ def test_a_whole_generator_with_one_piece_plain_makes_the_same_scene(plain: Call
     with plain():
         theirs = generator(noise)
     for name, wanted in zip(ours._fields, theirs, strict=True):
-        torch.testing.assert_close(getattr(ours, name), wanted, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            getattr(ours, name), wanted, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_an_early_crop_changes_no_pixel() -> None:
@@ -122,7 +158,9 @@ def test_an_early_crop_changes_no_pixel() -> None:
 
 @pytest.fixture
 def network() -> nn.Module:
-    layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(8 * 36, 5))
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(8 * 36, 5)
+    )
     return layers.float().to(memory_format=torch.channels_last)
 
 

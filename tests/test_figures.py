@@ -125,7 +125,9 @@ def test_show_writes_picture_and_data_and_displays_them(
     assert base64.b64decode(found["src"].split(",")[1]) == (folder / "01_points.png").read_bytes()
     assert base64.b64decode(found["href"].split(",")[1]) == (folder / "01_points.csv").read_bytes()
     assert "<figcaption>Points &amp; parts." in bundle["text/html"]
-    assert "Scale tiny; data synthetic-bird; seed 3; device a device; commit 0123456789; run feed." in bundle["text/html"]
+    assert (
+        "Scale tiny; data synthetic-bird; seed 3; device a device; commit 0123456789; run feed." in bundle["text/html"]
+    )
     assert bundle["text/plain"] == "Figure: Two panels with points."
 
 

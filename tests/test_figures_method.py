@@ -62,13 +62,9 @@ def test_moving_one_part_leaves_the_others_and_the_background(generator: Generat
     assert step[:, [0, 2]].abs().max() == 0 and torch.equal(moved.background, still.background)
 
 
-def test_the_margin_makes_masks_equivariant_and_its_absence_does_not(
-    generator: Generator, noise: Noise
-) -> None:
+def test_the_margin_makes_masks_equivariant_and_its_absence_does_not(generator: Generator, noise: Noise) -> None:
     made = {f"margin {m}": probes.altered(generator, margin=m) for m in (0, 10)}
-    errors = (
-        probes.shift_errors(made, noise, [(2, 0), (0, -4)]).groupby(["setting", "layer"])["largest"].max()
-    )
+    errors = probes.shift_errors(made, noise, [(2, 0), (0, -4)]).groupby(["setting", "layer"])["largest"].max()
     assert errors["margin 10", "masks"] < 1e-5 and errors["margin 0", "masks"] > 1e-3
 
 
@@ -128,9 +124,7 @@ def test_free_masks_shrink_below_their_heatmaps_only_without_the_area_loss() -> 
 
 def test_the_one_point_game_ends_only_with_the_cited_penalty() -> None:
     def distance(**fields: object) -> float:
-        game = loss_games.one_point_game(
-            LossConfig(**{"lambda_gp": 0.5, "penalty_every": 1, **fields}), steps=200
-        )
+        game = loss_games.one_point_game(LossConfig(**{"lambda_gp": 0.5, "penalty_every": 1, **fields}), steps=200)
         return float(game[["theta", "psi"]].iloc[-1].abs().max())
 
     assert distance() < 0.02

@@ -19,8 +19,20 @@ from ganseg.segmenter import Segmenter
 def tiny(sizes: tuple[int, ...] = (8, 16), parts: int = 3, **fields: object) -> Generator:
     """A generator with hardly any channels."""
     torch.manual_seed(0)
-    return Generator(GeneratorConfig(**{"parts": parts, "noise_dim": 8, "embedding_dim": 6, "block_sizes": sizes,
-                                        "block_widths": (8, *[6] * (len(sizes) - 1)), "spade_hidden": 4, "margin": 2, **fields}))
+    return Generator(
+        GeneratorConfig(
+            **{
+                "parts": parts,
+                "noise_dim": 8,
+                "embedding_dim": 6,
+                "block_sizes": sizes,
+                "block_widths": (8, *[6] * (len(sizes) - 1)),
+                "spade_hidden": 4,
+                "margin": 2,
+                **fields,
+            }
+        )
+    )
 
 
 class Largest(TorchDispatchMode):
@@ -38,10 +50,19 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize(("sizes", "parts"), [
-    ((32,), 1), ((8, 16, 32), 6), ((12, 24, 48), 2), ((32, 32, 64), 4), ((4, 8, 16, 32, 64), 3), ((32, 32, 64, 128), 12),
-    ((32, 32, 64, 64, 128, 128), 2), ((32, 64, 128, 256), 1),
-])
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ((32,), 1),
+        ((8, 16, 32), 6),
+        ((12, 24, 48), 2),
+        ((32, 32, 64), 4),
+        ((4, 8, 16, 32, 64), 3),
+        ((32, 32, 64, 128), 12),
+        ((32, 32, 64, 64, 128, 128), 2),
+        ((32, 64, 128, 256), 1),
+    ],
+)
 def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], parts: int) -> None:
     generator, size = tiny(sizes, parts), sizes[-1]
     with torch.no_grad():
@@ -56,17 +77,29 @@ def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], p
     assert all(t.isfinite().all() for t in scene)
 
 
-@pytest.mark.parametrize("fields", [
-    {"heatmap": "cone", "part_scale": "mean_abs"}, {"heatmap": "gaussian_unsquared", "part_scale": "distance_variance"},
-    {"grid": "endpoints", "background_shift": "horizontal", "adain_norm": "batch"}, {"rgb_layers": 1}, {"rgb_layers": 3},
-    {"rgb_crop": "before", "rgb_activation": True}, {"margin": 0}, {"margin": 10}, {"points_per_part": 2},
-    {"point_squash": "tanh", "point_divisor": 3.0}, {"point_layers": 5, "appearance_layers": 1},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"heatmap": "cone", "part_scale": "mean_abs"},
+        {"heatmap": "gaussian_unsquared", "part_scale": "distance_variance"},
+        {"grid": "endpoints", "background_shift": "horizontal", "adain_norm": "batch"},
+        {"rgb_layers": 1},
+        {"rgb_layers": 3},
+        {"rgb_crop": "before", "rgb_activation": True},
+        {"margin": 0},
+        {"margin": 10},
+        {"points_per_part": 2},
+        {"point_squash": "tanh", "point_divisor": 3.0},
+        {"point_layers": 5, "appearance_layers": 1},
+    ],
+)
 def test_every_option_builds_and_gradients_reach_every_parameter(fields: dict[str, object]) -> None:
     generator = tiny((8, 8, 16), **fields).train()
     scene = generator(generator.noise(4))
     (scene.image.square().mean() + scene.masks[:, 0].square().mean()).backward()
-    assert [n for n, p in generator.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()] == []
+    assert [
+        n for n, p in generator.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ] == []
 
 
 def test_no_tensor_has_parts_times_channels_times_pixels() -> None:
@@ -92,7 +125,9 @@ def test_noise_decides_the_scene() -> None:
         first, second = generator(noise), generator(generator.noise(2, torch.Generator().manual_seed(3)))
         other = generator(noise._replace(appearance=-noise.appearance))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.equal(first.points, other.points) and not torch.equal(first.masks, other.masks)  # w_k shapes masks, not points
+    assert torch.equal(first.points, other.points) and not torch.equal(
+        first.masks, other.masks
+    )  # w_k shapes masks, not points
 
 
 def test_each_noise_reaches_only_its_own_part_of_the_scene() -> None:
@@ -151,11 +186,15 @@ def test_discriminator_at_any_size(size: int) -> None:
 
 def test_discriminator_trains_in_fp32_without_corrupting_memory() -> None:
     """Some CPU builds write out of bounds in the gradient of a strided 1x1 convolution of 3 channels: a process of its own."""
-    code = ("import torch; from ganseg.config import DiscriminatorConfig; from ganseg.discriminator import Discriminator\n"
-            "for size in (32, 64, 128, 256):\n"
-            "    d = Discriminator(DiscriminatorConfig(widths=(4, 6, 8, 8, 8, 8), hidden=5), size)\n"
-            "    for _ in range(6): d(torch.randn(2, 3, size, size)).sum().backward()\n")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=300)
+    code = (
+        "import torch; from ganseg.config import DiscriminatorConfig; from ganseg.discriminator import Discriminator\n"
+        "for size in (32, 64, 128, 256):\n"
+        "    d = Discriminator(DiscriminatorConfig(widths=(4, 6, 8, 8, 8, 8), hidden=5), size)\n"
+        "    for _ in range(6): d(torch.randn(2, 3, size, size)).sum().backward()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=300
+    )
     assert done.returncode == 0, done.stderr
 
 

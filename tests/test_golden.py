@@ -37,12 +37,16 @@ class Golden(NamedTuple):
     config: GeneratorConfig
 
     def section(self, name: str) -> dict[str, Tensor]:
-        return {key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")}
+        return {
+            key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")
+        }
 
     @property
     def noise(self) -> Noise:
         given = self.section("input")
-        position = given["bg_trans"][:, 0].flip(1) * torch.tensor([1.0, 0.0])  # (row, column) -> (x, y), no vertical shift
+        position = given["bg_trans"][:, 0].flip(1) * torch.tensor(
+            [1.0, 0.0]
+        )  # (row, column) -> (x, y), no vertical shift
         return Noise(given["input_noise0"], given["input_noise2"], given["input_noise1"], position)
 
     def generator(self) -> Generator:
@@ -55,13 +59,25 @@ def released_config(theirs: dict) -> GeneratorConfig:
     """The released code's options in our fields (paper-versus-code rows 1-4, 7, 10, 13, 14)."""
     cone = bool(theirs["use_linear"])
     return GeneratorConfig(
-        parts=theirs["n_keypoints"], points_per_part=theirs["n_per_kp"], noise_dim=theirs["z_dim"], embedding_dim=theirs["n_embedding"],
+        parts=theirs["n_keypoints"],
+        points_per_part=theirs["n_per_kp"],
+        noise_dim=theirs["z_dim"],
+        embedding_dim=theirs["n_embedding"],
         block_sizes=tuple(map(int, theirs["feature_map_sizes"].split(","))),
         block_widths=tuple(map(int, theirs["feature_map_channels"].split(","))),
-        point_layers=5, appearance_layers=4, point_squash="tanh", point_divisor=20.0,
-        part_scale="mean_abs" if cone else "distance_variance", heatmap="cone" if cone else "gaussian_unsquared",
-        grid="endpoints", background_shift="horizontal", adain_norm="batch",
-        rgb_layers=1 if theirs["single_final"] else 2, rgb_crop="before", rgb_activation=True)
+        point_layers=5,
+        appearance_layers=4,
+        point_squash="tanh",
+        point_divisor=20.0,
+        part_scale="mean_abs" if cone else "distance_variance",
+        heatmap="cone" if cone else "gaussian_unsquared",
+        grid="endpoints",
+        background_shift="horizontal",
+        adain_norm="batch",
+        rgb_layers=1 if theirs["single_final"] else 2,
+        rgb_crop="before",
+        rgb_activation=True,
+    )
 
 
 @pytest.fixture(scope="module", params=["linear", "gaussian"])
@@ -81,8 +97,10 @@ def evaluated(golden: Golden) -> Scene:
 def penalties(generator: Generator, scene: Scene) -> tuple[Tensor, Tensor]:
     """The released code's two geometric penalties in our terms."""
     masks, grid = scene.masks[:, 1:], generator.grid
-    return (losses.concentration_loss(masks, scene.centres, grid, over_parts="mean"),
-            losses.area_loss(masks, scene.centres, scene.scales, grid, area="disc", over_parts="mean"))
+    return (
+        losses.concentration_loss(masks, scene.centres, grid, over_parts="mean"),
+        losses.area_loss(masks, scene.centres, scene.scales, grid, area="disc", over_parts="mean"),
+    )
 
 
 @pytest.mark.parametrize(("size", "margin"), [(16, 0), (16, 10), (8, 4)])
@@ -153,8 +171,11 @@ class Kinks:
         found = []
         for call, (x, y) in enumerate(self.seen):
             size = y.grad.transpose(0, 1).flatten(1).sum(1).abs().max()  # the largest gradient of a channel's bias
-            found += [(abs(x[tuple(unit)].item()), (call, *unit)) for unit in (x.abs() < 2e-7).nonzero().tolist()
-                      if y.grad[tuple(unit)].abs() > 1e-5 * size]
+            found += [
+                (abs(x[tuple(unit)].item()), (call, *unit))
+                for unit in (x.abs() < 2e-7).nonzero().tolist()
+                if y.grad[tuple(unit)].abs() > 1e-5 * size
+            ]
         return [unit for _, unit in sorted(found)[:count]]
 
 
@@ -166,13 +187,20 @@ def train_step(golden: Golden, kinks: Kinks, monkeypatch: pytest.MonkeyPatch) ->
     concentration, area = penalties(generator, scene)
     loss = scene.image.square().mean() + 10 * concentration + area
     loss.backward()
-    return generator, {"mask": scene.masks.roll(-1, dims=1), "img": scene.image, "loss": loss,
-                       "center_penalty": concentration, "area_penalty": area}
+    return generator, {
+        "mask": scene.masks.roll(-1, dims=1),
+        "img": scene.image,
+        "loss": loss,
+        "center_penalty": concentration,
+        "area_penalty": area,
+    }
 
 
 def gradient_errors(golden: Golden, generator: Generator) -> dict[str, float]:
     """Error of each parameter's gradient; the mapping of weights is orthogonal, so gradients map as weights do."""
-    theirs = convert_generator(golden.section("weights") | golden.section("grad"), golden.config)  # weights only for the buffers
+    theirs = convert_generator(
+        golden.section("weights") | golden.section("grad"), golden.config
+    )  # weights only for the buffers
     scale = max(g.abs().max() for g in golden.section("grad").values())
     errors = {}
     for name, parameter in generator.named_parameters():
@@ -234,10 +262,19 @@ def test_faulty_checkpoints_are_refused_by_name(golden: Golden) -> None:
 
 
 def test_a_checkpoint_whose_masks_cannot_be_reordered_is_refused() -> None:
-    config = GeneratorConfig(parts=7, noise_dim=4, embedding_dim=8, block_sizes=(8, 8), block_widths=(8, 8), spade_hidden=4,
-                             adain_norm="batch")
+    config = GeneratorConfig(
+        parts=7,
+        noise_dim=4,
+        embedding_dim=8,
+        block_sizes=(8, 8),
+        block_widths=(8, 8),
+        spade_hidden=4,
+        adain_norm="batch",
+    )
     released = {released_name(name, config): tensor for name, tensor in Generator(config).state_dict().items()}
-    released = {name: tensor[..., None, None] if name.endswith(".pe.weight") else tensor for name, tensor in released.items()}
+    released = {
+        name: tensor[..., None, None] if name.endswith(".pe.weight") else tensor for name, tensor in released.items()
+    }
     with pytest.raises(UserError, match="background first"):
         convert_generator(released, config)
 

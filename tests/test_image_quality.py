@@ -50,7 +50,9 @@ def test_correlated_gaussians_agree_with_the_matrix_square_root() -> None:
     draws = np.random.default_rng(0)
     one, other = (draws.normal(size=(40, 5)) @ draws.normal(size=(5, 5)) for _ in range(2))
     covariances = [np.cov(x, rowvar=False) for x in (one, other)]
-    wanted = np.square(one.mean(0) - other.mean(0)).sum() + np.trace(sum(covariances) - 2 * sqrtm(covariances[0] @ covariances[1]).real)
+    wanted = np.square(one.mean(0) - other.mean(0)).sum() + np.trace(
+        sum(covariances) - 2 * sqrtm(covariances[0] @ covariances[1]).real
+    )
     assert frechet_distance(one, other) == pytest.approx(wanted)
 
 
@@ -78,7 +80,9 @@ def test_a_generator_is_compared_with_as_many_images_and_always_alike(birds: np.
     found = image_quality.image_quality(generator, birds, CPU)
     assert found == image_quality.image_quality(generator, birds, CPU)
     assert found.keys() == {"frechet_images", "frechet_distance"} and found["frechet_images"] == len(birds)
-    assert found["frechet_distance"] > 2 * relative_distance(*(described(x, random_network(), CPU) for x in (birds[:60], birds[60:])))
+    assert found["frechet_distance"] > 2 * relative_distance(
+        *(described(x, random_network(), CPU) for x in (birds[:60], birds[60:]))
+    )
     assert image_quality.image_quality(generator, birds[:1], CPU) == {}
 
 

@@ -126,9 +126,7 @@ def test_error_is_the_mean_distance_over_the_normaliser_by_hand():
 
 def test_invisible_test_landmarks_are_left_out():
     visible = np.array([[True, True], [True, False], [True, True]])
-    error, each = metrics.landmark_regression(
-        *off_by_3_4(), normaliser=1.0, test_visible=visible, per_landmark=True
-    )
+    error, each = metrics.landmark_regression(*off_by_3_4(), normaliser=1.0, test_visible=visible, per_landmark=True)
     assert error == pytest.approx(1.0)  # five visible landmarks, one of them 5 px off
     np.testing.assert_allclose(each, [5 / 3, 0], atol=1e-9)
 
@@ -145,9 +143,7 @@ def test_invisible_training_landmarks_do_not_touch_the_fit(rng):
 
 def test_a_landmark_never_seen_in_training_is_nan_and_left_out():
     visible = np.array([[True, False]] * 3)
-    error, each = metrics.landmark_regression(
-        *off_by_3_4(), normaliser=1.0, train_visible=visible, per_landmark=True
-    )
+    error, each = metrics.landmark_regression(*off_by_3_4(), normaliser=1.0, train_visible=visible, per_landmark=True)
     assert error == pytest.approx(5 / 3)
     assert np.isnan(each[1])
 

@@ -21,9 +21,7 @@ from ganseg import reported
 
 PAGES = sorted([*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").rglob("*.md")])
 UNITS = "%|per cent|ms|s|seconds|minutes|min|hours|h|MB|MiB|GB|GiB|TB|GFLOP|images/s|images a second|times"
-MEASURED = re.compile(
-    rf"(?<![\w.,/-])(?:\d[\d,]*\.\d+|\d[\d,.]*(?=(?:\s|\u00a0)?(?:{UNITS})(?![\w/])))(?![\w-])"
-)
+MEASURED = re.compile(rf"(?<![\w.,/-])(?:\d[\d,]*\.\d+|\d[\d,.]*(?=(?:\s|\u00a0)?(?:{UNITS})(?![\w/])))(?![\w-])")
 QUOTED = [
     r"^(`{3,}|~{3,}|:{3,}).*?^\1",  # fenced code, literalinclude, directives
     r"\$\$.*?\$\$|\$[^$\n]+\$",
@@ -36,9 +34,7 @@ QUOTED = [
 ]
 # page -> number as typed -> why it is no measurement
 ALLOWED: dict[str, dict[str, str]] = {
-    "13_table1": {
-        "30": "the data set's filter: faces that cover less of the image are left out (section 4.1)"
-    },
+    "13_table1": {"30": "the data set's filter: faces that cover less of the image are left out (section 4.1)"},
     "gpu": {
         "25": "the budget that scale gpu was planned for",
         "16": "a limit of `ganseg` on files, in MiB",

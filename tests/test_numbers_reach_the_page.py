@@ -37,8 +37,12 @@ def page(project: Path) -> str:
     source, output = project / "notebooks" / NAME, results / "tiny" / "notebooks" / NAME
     notebooks.execute(source, output, {"results_dir": str(results)})
     book.stage(project, project / "staged")
-    outputs = [out for cell in notebooks.read(project / "staged" / "notebooks" / NAME).cells for out in cell.get("outputs", [])]
-    html = "\n".join(str(out.get("data", {}).get(kind, "")) for out in outputs for kind in ("text/html", "text/markdown"))
+    outputs = [
+        out for cell in notebooks.read(project / "staged" / "notebooks" / NAME).cells for out in cell.get("outputs", [])
+    ]
+    html = "\n".join(
+        str(out.get("data", {}).get(kind, "")) for out in outputs for kind in ("text/html", "text/markdown")
+    )
     return re.sub(r"base64,[\w+/=]+", "", html)
 
 

@@ -157,9 +157,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_another_folder_is_another_experiment_and_new_labels_are_not(
-    photographs: Path, tmp_path: Path
-) -> None:
+def test_another_folder_is_another_experiment_and_new_labels_are_not(photographs: Path, tmp_path: Path) -> None:
     """Otherwise the run of one folder would be read for the next."""
     other = tmp_path / "other"
     shutil.copytree(photographs, other)
@@ -204,9 +202,7 @@ def test_own_images_train_and_are_evaluated_with_their_masks_and_keypoints(
     run = Path(done.stdout.strip())
     metrics = json.loads((run / "metrics.json").read_text())
     test = load("folder", "test", 64, data_dir=photographs)
-    assert (
-        metrics["test_images"] == metrics["iou_images"] == len(test) and 0 < metrics["iou_constant_mask"] < 1
-    )
+    assert metrics["test_images"] == metrics["iou_images"] == len(test) and 0 < metrics["iou_constant_mask"] < 1
     assert metrics["landmark_error_mean"] > 0 and test.keypoint_names == ("p0", "p1")
     assert (run / "segmentation.png").exists()
 

@@ -43,9 +43,7 @@ def test_a_plain_execution_has_the_outputs_of_a_kernel(tmp_path):
         assert (mine.id, mine.cell_type, mine.source) == (theirs.id, theirs.cell_type, theirs.source)
         for output in [*mine.get("outputs", ()), *theirs.get("outputs", ())]:
             output.pop("execution_count", None)
-        assert sorted(map(str, mine.get("outputs", ()))) == sorted(map(str, theirs.get("outputs", ()))), (
-            mine.source
-        )
+        assert sorted(map(str, mine.get("outputs", ()))) == sorted(map(str, theirs.get("outputs", ()))), mine.source
     assert plain.metadata["ganseg"] == kernel.metadata["ganseg"]
     assert plain.metadata["ganseg"]["execution"]["parameters"] == {"rate": 1e-4}
 

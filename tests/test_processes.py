@@ -49,11 +49,25 @@ def train(folder: Path, processes: int, precision: str = "32-true") -> list[tupl
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {"PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    env = os.environ | {
+        "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "NODE_RANK": "0",
+    }
     command = [sys.executable, script, folder, str(processes), precision]
-    started = [subprocess.Popen(command, env=env | ({"LOCAL_RANK": str(rank)} if processes > 1 else {}), text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for rank in range(processes)]
+    started = [
+        subprocess.Popen(
+            command,
+            env=env | ({"LOCAL_RANK": str(rank)} if processes > 1 else {}),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for rank in range(processes)
+    ]
     outputs = [process.communicate(timeout=300)[0] for process in started]
     assert [process.returncode for process in started] == [0] * processes, outputs
     return [torch.load(folder / f"{processes}-{rank}.pt") for rank in range(processes)]
@@ -70,7 +84,13 @@ def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(one_and
     assert losses.keys() == {"d", "gp", "g", "con", "area", "foreground", "segmentation"}
     for name, wanted in losses.items():
         for found, *_ in both:
-            torch.testing.assert_close(found[name], wanted, rtol=2e-4 if name != "segmentation" else 1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                found[name],
+                wanted,
+                rtol=2e-4 if name != "segmentation" else 1e-3,
+                atol=2e-5,
+                msg=lambda text, name=name: f"{name}: {text}",
+            )
 
 
 def test_two_processes_end_with_the_averaged_generator_and_the_statistics_of_one(one_and_two: tuple) -> None:

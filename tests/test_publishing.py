@@ -64,9 +64,7 @@ def test_the_environment_fills_in_an_address_that_the_settings_leave_empty(
     assert publishing.repository(published()) == publishing.Repository(URL, "main")
 
 
-@pytest.mark.parametrize(
-    "url", ["parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"]
-)
+@pytest.mark.parametrize("url", ["parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"])
 def test_an_address_that_colab_cannot_open_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="https://github.com/OWNER/NAME"):
         publishing.derived(published(url))
@@ -142,9 +140,7 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(
-    checkout: Path, tmp_path: Path
-) -> None:
+def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(checkout: Path, tmp_path: Path) -> None:
     target = tmp_path / "launch"
     assert book.main(["launch", str(target), "--root", str(checkout), "--url", URL]) == 0
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
@@ -154,9 +150,7 @@ def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(
     assert len(notebooks.read(checkout / "notebooks" / "00_a.ipynb").cells) == 3
 
 
-def test_binder_names_a_python_that_the_project_accepts_and_runs_its_script(
-    checkout: Path, tmp_path: Path
-) -> None:
+def test_binder_names_a_python_that_the_project_accepts_and_runs_its_script(checkout: Path, tmp_path: Path) -> None:
     target = publishing.write_launch(checkout, tmp_path / "launch", URL)
     assert os.access(target / "binder" / "postBuild", os.X_OK)
     dependencies = yaml.safe_load((target / "binder" / "environment.yml").read_text())["dependencies"]

@@ -120,9 +120,7 @@ def test_the_queue_trains_what_it_can_and_says_what_lacks_its_data(done):
     assert said.returncode == 0, said.stderr
     assert (run_in(folder / "results") / "generator.safetensors").exists()
     assert "finished synthetic-bird-paper-k3-s0" in said.stderr
-    assert (
-        "skipped flowers-paper-k3-s0: no folder for the data set; give --data-dir flowers=DIR" in said.stderr
-    )
+    assert "skipped flowers-paper-k3-s0: no folder for the data set; give --data-dir flowers=DIR" in said.stderr
 
 
 def test_notebooks_are_executed_where_jupyter_is_absent(done):
@@ -148,15 +146,9 @@ def test_a_pack_is_laid_out_as_results_and_has_the_light_files_whole(done):
         "samples.png",
         "segmentation.png",
     }
-    assert all(
-        (run / name).read_bytes() == (run_in(folder / "results") / name).read_bytes() for name in light
-    )
+    assert all((run / name).read_bytes() == (run_in(folder / "results") / name).read_bytes() for name in light)
     manifest = json.loads((folder / "pack" / "manifest.json").read_text())["files"]
-    there = {
-        path.relative_to(folder / "pack").as_posix()
-        for path in (folder / "pack").rglob("*")
-        if path.is_file()
-    }
+    there = {path.relative_to(folder / "pack").as_posix() for path in (folder / "pack").rglob("*") if path.is_file()}
     assert manifest.keys() == there - {"manifest.json"}
 
 
@@ -254,6 +246,4 @@ def test_every_experiment_of_the_queue_resolves_at_scale_gpu():
     for data, variant, parts in queue.STUDIES:
         assert resolve(data, variant, "gpu", parts).data.size == 128
     names = [experiment.name for experiment in queue.experiments()]
-    assert names[0] == "flowers-paper-k8-s0" and len(set(names)) == len(names) == len(queue.STUDIES) * len(
-        queue.SEEDS
-    )
+    assert names[0] == "flowers-paper-k8-s0" and len(set(names)) == len(names) == len(queue.STUDIES) * len(queue.SEEDS)

@@ -35,35 +35,25 @@ from ganseg.released import COMPUTED, infer_generator, released_name
 def segmenter_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A full-size file of the segmentation network for K = 3, with the auxiliary head."""
     path = tmp_path_factory.mktemp("segmenter") / "epoch_9.model"
-    torch.save(
-        {"detector": detector(3), "optim": {"state": {}, "param_groups": [{"lr": 3e-4, "params": [0]}]}}, path
-    )
+    torch.save({"detector": detector(3), "optim": {"state": {}, "param_groups": [{"lr": 3e-4, "params": [0]}]}}, path)
     return path
 
 
 @pytest.mark.parametrize("kind", ["linear", "gaussian"])
-def test_an_imported_golden_network_computes_what_the_released_one_did(
-    shared: Path, tmp_path: Path, kind: str
-) -> None:
+def test_an_imported_golden_network_computes_what_the_released_one_did(shared: Path, tmp_path: Path, kind: str) -> None:
     with safe_open(shared / "golden" / f"generator_{kind}.safetensors", "pt") as file:
         parameters = json.loads(file.metadata()["config"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    weights = {
-        key.removeprefix("weights/"): value for key, value in tensors.items() if key.startswith("weights/")
-    }
+    weights = {key.removeprefix("weights/"): value for key, value in tensors.items() if key.startswith("weights/")}
     run, _ = imported(
         save(tmp_path / "log" / "checkpoints" / "epoch_29.model", weights, **parameters),
         "--results",
         tmp_path / "results",
     )
-    given, expected = (
-        {k.split("/")[1]: v for k, v in tensors.items() if k.startswith(s)} for s in ("input/", "eval/")
-    )
+    given, expected = ({k.split("/")[1]: v for k, v in tensors.items() if k.startswith(s)} for s in ("input/", "eval/"))
     position = given["bg_trans"][:, 0].flip(1) * torch.tensor([1.0, 0.0])
     with torch.no_grad():
-        scene = run.generator()(
-            Noise(given["input_noise0"], given["input_noise2"], given["input_noise1"], position)
-        )
+        scene = run.generator()(Noise(given["input_noise0"], given["input_noise2"], given["input_noise1"], position))
     margin = run.config.generator.margin
     made = {
         "img": scene.image,
@@ -151,9 +141,7 @@ def test_a_full_size_segmenter_computes_the_same_and_its_auxiliary_head_is_left_
 
 def test_an_imported_run_segments_is_evaluated_and_is_listed(tmp_path: Path, segmenter_file: Path) -> None:
     path = save(tmp_path / "a" / "checkpoints" / "epoch_0.model", released_tensors(small()))
-    run, _ = imported(
-        path, "--segmenter", segmenter_file, "--results", tmp_path, "--data", "folder", "--name", "mine"
-    )
+    run, _ = imported(path, "--segmenter", segmenter_file, "--results", tmp_path, "--data", "folder", "--name", "mine")
     photographs, where = tmp_path / "photographs", ["--results", tmp_path, "--device", "cpu"]
     photographs.mkdir()
     for i, image in enumerate(np.random.default_rng(0).integers(0, 255, (70, 24, 20, 3), np.uint8)):
@@ -161,9 +149,7 @@ def test_an_imported_run_segments_is_evaluated_and_is_listed(tmp_path: Path, seg
     assert not run.metrics and not find_runs(tmp_path)
     assert "imported, not evaluated" in ganseg("runs", "--results", tmp_path).stdout
     done = ganseg("segment", "mine", photographs / "3.png", "--out", tmp_path / "out", *where)
-    assert done.exit_code == 0 and Image.open(tmp_path / "out" / "masks" / "3.png").size == (20, 24), (
-        done.output
-    )
+    assert done.exit_code == 0 and Image.open(tmp_path / "out" / "masks" / "3.png").size == (20, 24), done.output
     done = ganseg("evaluate", "mine", "--data-dir", photographs, *where)
     assert done.exit_code == 0, done.output
     assert Run.open(run.directory).metrics["test_images"] > 0
@@ -177,11 +163,7 @@ def test_provenance_tells_the_files_and_importing_again_changes_nothing(tmp_path
         list(first.provenance["imported"]) == ["generator"]
         and first.provenance["imported"]["generator"]["file"] == "epoch_7.model"
     )
-    assert (
-        "--heatmap gaussian otherwise" in notes
-        and "folder is assumed" in notes
-        and "--segmenter FILE" in notes
-    )
+    assert "--heatmap gaussian otherwise" in notes and "folder is assumed" in notes and "--segmenter FILE" in notes
     assert imported(path, "--results", tmp_path)[0].directory == first.directory
     imported(path, "--results", tmp_path, "--name", "one")
     other = save(tmp_path / "b" / "checkpoints" / "epoch_7.model", released_tensors(small(), seed=1))

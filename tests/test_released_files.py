@@ -83,9 +83,7 @@ def test_missing_extra_and_wrongly_shaped_tensors_are_told_by_released_name(tmp_
 def test_a_missing_tensor_that_tells_the_architecture_is_told_by_name(tmp_path: Path, name: str) -> None:
     tensors = released_tensors(small())
     del tensors[name]
-    assert f"missing: {name}" in refused(
-        save(tmp_path / "c" / "epoch_0.model", tensors), "--results", tmp_path
-    )
+    assert f"missing: {name}" in refused(save(tmp_path / "c" / "epoch_0.model", tensors), "--results", tmp_path)
 
 
 def test_wrong_tensors_of_the_segmenter_are_told_by_released_name(tmp_path: Path) -> None:
@@ -95,10 +93,7 @@ def test_wrong_tensors_of_the_segmenter_are_told_by_released_name(tmp_path: Path
     torch.save({"detector": tensors, "optim": {}}, tmp_path / "seg.model")
     said = refused(path, "--segmenter", tmp_path / "seg.model", "--results", tmp_path)
     assert "missing: model.backbone.conv1.weight" in said and "unknown: model.backbone.extra" in said
-    assert (
-        "model.classifier.4.weight has the shape (5, 256, 1, 1), this configuration needs (4, 256, 1, 1)"
-        in said
-    )
+    assert "model.classifier.4.weight has the shape (5, 256, 1, 1), this configuration needs (4, 256, 1, 1)" in said
     assert "were the two files exchanged?" in refused(tmp_path / "seg.model")
 
 
@@ -129,9 +124,7 @@ def test_parameters_that_contradict_the_tensors_are_told_by_name(tmp_path: Path)
     ):
         assert line in said
     save(path, released_tensors(small()), feature_map_sizes="8,8,16")
-    assert "feature_map_sizes is 8,8,16, but the checkpoint has 2 blocks that begin at 8 pixels" in refused(
-        path
-    )
+    assert "feature_map_sizes is 8,8,16, but the checkpoint has 2 blocks that begin at 8 pixels" in refused(path)
 
 
 def test_parameters_choose_the_heatmap_and_unknown_ones_are_reported(tmp_path: Path) -> None:

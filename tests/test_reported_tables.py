@@ -230,7 +230,9 @@ def test_html_escapes_text_and_shows_the_scale_as_a_badge():
 
 
 def test_html_breaks_no_value_from_its_deviation_nor_its_mark():
-    text = tables.to_html(pd.DataFrame({"Method": ["Ours"], "IoU": ["0.5 ± 0.1 (n = 3)"], "CUB": ["0.329 †"]}), "Values")
+    text = tables.to_html(
+        pd.DataFrame({"Method": ["Ours"], "IoU": ["0.5 ± 0.1 (n = 3)"], "CUB": ["0.329 †"]}), "Values"
+    )
     assert "<td>0.5&nbsp;±&nbsp;0.1 (n&nbsp;=&nbsp;3)</td><td>0.329&nbsp;†</td>" in text
 
 

@@ -20,12 +20,28 @@ from ganseg.loop import Clock, History, OutOfTime, fit
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
-MINUTE = Config().replace({
-    "data.size": 16, "generator.parts": 3, "generator.noise_dim": 8, "generator.embedding_dim": 8, "generator.block_sizes": (8, 16),
-    "generator.block_widths": (8, 8), "generator.spade_hidden": 4, "generator.margin": 2, "discriminator.widths": (8, 8),
-    "discriminator.hidden": 8, "losses.penalty_every": 2, "optim.steps": 6, "optim.batch_size": 4, "optim.ema": 0.9,
-    "optim.lr_generator": 1e-3, "segmenter.backbone": "resnet18-light", "segmenter.output_stride": 4, "segmenter.batch_size": 2,
-})
+MINUTE = Config().replace(
+    {
+        "data.size": 16,
+        "generator.parts": 3,
+        "generator.noise_dim": 8,
+        "generator.embedding_dim": 8,
+        "generator.block_sizes": (8, 16),
+        "generator.block_widths": (8, 8),
+        "generator.spade_hidden": 4,
+        "generator.margin": 2,
+        "discriminator.widths": (8, 8),
+        "discriminator.hidden": 8,
+        "losses.penalty_every": 2,
+        "optim.steps": 6,
+        "optim.batch_size": 4,
+        "optim.ema": 0.9,
+        "optim.lr_generator": 1e-3,
+        "segmenter.backbone": "resnet18-light",
+        "segmenter.output_stride": 4,
+        "segmenter.batch_size": 2,
+    }
+)
 
 
 class Noise:
@@ -79,8 +95,11 @@ def state(trainer: GanTrainer | SegmenterTrainer) -> dict[str, Tensor]:
     """Every tensor a run consists of: weights, buffers, EMA, optimizers."""
     tensors = {}
     for name, part in trainer.parts().items():
-        values = part.state_dict() if isinstance(part, nn.Module) else {
-            f"{i}.{k}": v for i, s in part.state_dict()["state"].items() for k, v in s.items()}
+        values = (
+            part.state_dict()
+            if isinstance(part, nn.Module)
+            else {f"{i}.{k}": v for i, s in part.state_dict()["state"].items() for k, v in s.items()}
+        )
         tensors |= {f"{name}/{key}": torch.as_tensor(v).clone() for key, v in values.items()}
     return tensors
 
@@ -102,7 +121,9 @@ def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, 
     assert same(state(whole), state(second))
     histories = [pd.read_csv(tmp_path / run / "history.csv").drop(columns="seconds") for run in ("whole", "killed")]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    assert list(histories[0].step) == [20, steps], "checkpoints fall on the ends of windows, so rows do not depend on them"
+    assert list(histories[0].step) == [20, steps], (
+        "checkpoints fall on the ends of windows, so rows do not depend on them"
+    )
 
 
 def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
@@ -192,7 +213,9 @@ def caught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("t", "rescale", "factor"), [(0, True, 2.0), (0, False, 1.0), (1, True, 0.0), (2, True, 2.0)])
-def test_eq18_total_with_the_lazy_penalty_scaled(t: int, rescale: bool, factor: float, full_precision: Fabric, caught: list[Tensor]) -> None:
+def test_eq18_total_with_the_lazy_penalty_scaled(
+    t: int, rescale: bool, factor: float, full_precision: Fabric, caught: list[Tensor]
+) -> None:
     trainer = gan(full_precision, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
     real, fake = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
     values = trainer.discriminator_step(t, real, fake)
@@ -205,7 +228,10 @@ def test_eq18_total_with_the_lazy_penalty_scaled(t: int, rescale: bool, factor: 
 
 @pytest.mark.parametrize(("t", "every", "counts"), [(0, 1, True), (1, 1, True), (1, 2, False), (2, 2, True)])
 def test_eq19_total(t: int, every: int, counts: bool, full_precision: Fabric, caught: list[Tensor]) -> None:
-    trainer = gan(full_precision, MINUTE.replace({"losses.lambda_con": 3, "losses.lambda_area": 0.5, "losses.geometry_every": every}))
+    trainer = gan(
+        full_precision,
+        MINUTE.replace({"losses.lambda_con": 3, "losses.lambda_area": 0.5, "losses.geometry_every": every}),
+    )
     scene = trainer.generator(trainer.generator.noise(4))
     values = trainer.generator_step(t, scene)
     masks, grid = scene.masks[:, 1:], trainer.generator.grid
@@ -271,7 +297,9 @@ def test_saving_leaves_one_file_that_loads(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.safetensors", {"generator": generator}, 7)
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
     assert load_checkpoint(tmp_path / "c.safetensors", {"generator": other}) == 7
-    assert all(torch.equal(a, b) for a, b in zip(generator.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(generator.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_optimizer_state_is_read_back_in_the_layout_of_its_parameter(fabric: Fabric, tmp_path: Path) -> None:

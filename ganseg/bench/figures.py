@@ -29,9 +29,7 @@ def sources(reports: Reports) -> list[Any]:
 def title(report: Mapping[str, Any]) -> str:
     """Image size, blocks and device of a report."""
     size = next(iter(report["settings"].values()))["size"]
-    return (
-        f"{size} px, {report['blocks']} blocks, K = {report['parts']}, {report['provenance']['accelerator']}"
-    )
+    return f"{size} px, {report['blocks']} blocks, K = {report['parts']}, {report['provenance']['accelerator']}"
 
 
 def summary(reports: Reports) -> pd.DataFrame:
@@ -125,11 +123,7 @@ def gains(reports: Reports) -> pd.DataFrame:
 def sweeps(reports: Reports) -> pd.DataFrame:
     """A row for each point of each sweep."""
     return pd.DataFrame(
-        [
-            {"report": name, "what": title(r), **row}
-            for name, r in reports.items()
-            for row in r.get("sweeps", [])
-        ]
+        [{"report": name, "what": title(r), **row} for name, r in reports.items() for row in r.get("sweeps", [])]
     )
 
 
@@ -167,9 +161,7 @@ def parts_figure(frame: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.3 * len(panels) + 0.9), dpi=150, facecolor=FACE, layout="constrained")
     for ax, name in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         found = frame[frame["report"] == name]
-        wide = found.pivot_table(
-            index="setting", columns="part", values="milliseconds", sort=False, fill_value=0
-        )
+        wide = found.pivot_table(index="setting", columns="part", values="milliseconds", sort=False, fill_value=0)
         left = np.zeros(len(wide))
         for colour, part in zip(LINES, PARTS, strict=True):
             width = wide[part].to_numpy() if part in wide else 0 * left
@@ -194,9 +186,7 @@ def sweep_figure(frame: pd.DataFrame) -> Figure:
     colours = dict(zip(dict.fromkeys(frame["label"]), LINES, strict=False))
     for row, name in zip(grid, names, strict=True):
         for ax, axis in zip(row, axes, strict=True):
-            for label, line in frame[(frame["report"] == name) & (frame["axis"] == axis)].groupby(
-                "label", sort=False
-            ):
+            for label, line in frame[(frame["report"] == name) & (frame["axis"] == axis)].groupby("label", sort=False):
                 ax.plot(
                     line["value"],
                     1e3 / line["images_per_second"],
@@ -211,9 +201,7 @@ def sweep_figure(frame: pd.DataFrame) -> Figure:
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_locator(NullLocator())
-            dress(
-                ax, AXES[axis], "milliseconds an image" if ax is row[0] else "", name if ax is row[0] else ""
-            )
+            dress(ax, AXES[axis], "milliseconds an image" if ax is row[0] else "", name if ax is row[0] else "")
         row[0].legend(fontsize=8, frameon=False, labelcolor=INK)
     return figure
 
@@ -229,9 +217,7 @@ def roofline_figure(reports: Reports) -> Figure:
         report, points = reports[name], frame[frame["report"] == name]
         ax = figure.add_subplot(rows, min(2, len(counted)), place)
         x = np.geomspace(1, 4 * max(1e3, points["flops_per_byte"].max()), 100)
-        for style, (precision, kind) in zip(
-            ("-", "--"), (("bf16-mixed", "bf16"), ("32-true", "fp32")), strict=True
-        ):
+        for style, (precision, kind) in zip(("-", "--"), (("bf16-mixed", "bf16"), ("32-true", "fp32")), strict=True):
             roof = np.minimum(report["ceilings"][f"matmul_{precision}"], x * report["ceilings"]["copy"])
             ax.plot(x, roof, style, color=QUIET, linewidth=1.2, label=f"ceiling, {kind}")
         for colour, point in zip(LINES, points.itertuples(), strict=False):

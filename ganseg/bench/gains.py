@@ -41,9 +41,7 @@ class Gain:
     def changes(self, setting: Setting, precision: str) -> bool:
         """Whether there is something to switch off; `precision` is the one in use."""
         elsewhere = self.adjust is not None or self.around is not nullcontext
-        return (
-            elsewhere or self.precision not in ("", precision) or self.off(setting).config != setting.config
-        )
+        return elsewhere or self.precision not in ("", precision) or self.off(setting).config != setting.config
 
 
 def unfused(trainer: Any) -> None:
@@ -59,23 +57,34 @@ GAINS: list[Gain] = [
     Gain("bf16", "convolutions and matrix products in bf16, on the matrix units", precision="32-true"),
     Gain("lazy penalty", "the gradient penalty every 16th step, scaled by 16", {"losses.penalty_every": 1}),
     Gain("fused Adam", "one operation for an update of all parameters", adjust=unfused),
-    Gain("one matrix a resampling", "upsampling, cropping and padding as two matrix products",
-         around=without.resampling_by_pytorch),
-    Gain("folded embedding maps", "the first SPADE convolution on the K maps, its kernels made for each image",
-         around=without.dense_embedding_maps),
-    Gain("gamma and beta together", "one convolution for both, and one graph node for the modulation",
-         around=without.separate_gamma_and_beta),
+    Gain(
+        "one matrix a resampling",
+        "upsampling, cropping and padding as two matrix products",
+        around=without.resampling_by_pytorch,
+    ),
+    Gain(
+        "folded embedding maps",
+        "the first SPADE convolution on the K maps, its kernels made for each image",
+        around=without.dense_embedding_maps,
+    ),
+    Gain(
+        "gamma and beta together",
+        "one convolution for both, and one graph node for the modulation",
+        around=without.separate_gamma_and_beta,
+    ),
     Gain("separable heatmaps", "a Gaussian is the product of a row and a column", around=without.direct_heatmaps),
-    Gain("weights as one vector", "one rounding of all weights a step, one of all gradients",
-         around=without.autocast_weights),
-    Gain("early crop", "the composition sees no more of the margin than its convolutions reach",
-         adjust=without.late_crop),
+    Gain(
+        "weights as one vector",
+        "one rounding of all weights a step, one of all gradients",
+        around=without.autocast_weights,
+    ),
+    Gain(
+        "early crop", "the composition sees no more of the margin than its convolutions reach", adjust=without.late_crop
+    ),
 ]
 
 
-def measure_gains(
-    setting: Setting, device: str, budget: float, gains: Sequence[Gain] = GAINS
-) -> list[dict[str, Any]]:
+def measure_gains(setting: Setting, device: str, budget: float, gains: Sequence[Gain] = GAINS) -> list[dict[str, Any]]:
     """Rows with `name`, `what`, seconds a step `before` (switched off) and `after` (on), and their `ratio`
     with quartiles.
 

@@ -39,9 +39,7 @@ def photographs(folder: Path, count: int) -> Path:
     draw = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        smooth = Image.fromarray(draw.integers(0, 256, (12, 16, 3), np.uint8)).resize(
-            SIZE, Image.Resampling.BICUBIC
-        )
+        smooth = Image.fromarray(draw.integers(0, 256, (12, 16, 3), np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
         grain = draw.normal(0, 6, (SIZE[1], SIZE[0], 3))
         Image.fromarray((np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8)).save(
             folder / f"{i:04}.jpg", quality=92
@@ -49,9 +47,7 @@ def photographs(folder: Path, count: int) -> Path:
     return folder
 
 
-def measure_inference(
-    setting: Setting, device: str = "auto", count: int = 64, overlays: str = "jpg"
-) -> dict[str, Any]:
+def measure_inference(setting: Setting, device: str = "auto", count: int = 64, overlays: str = "jpg") -> dict[str, Any]:
     """Images/s of `segment_images` as a whole, of its files alone (a network that costs nothing) and of
     its network alone."""
     config, fabric = setting.config, launch(setting, device)

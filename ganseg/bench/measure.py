@@ -27,10 +27,7 @@ def compare(steps: Mapping[str, Step], budget: float, least: int = 3) -> dict[st
     seconds; `least` rounds are done in any case. Steps of many seconds are not warmed up a second time.
     """
     device = next(iter(steps.values())).fabric.device
-    first = {
-        name: seconds_of(step.penalised if step.every else step.ordinary, device)
-        for name, step in steps.items()
-    }
+    first = {name: seconds_of(step.penalised if step.every else step.ordinary, device) for name, step in steps.items()}
     penalised = {name: step.penalised for name, step in steps.items() if step.every}
     ordinary = {name: step.ordinary for name, step in steps.items() if step.every != 1}
     warm = first if max(first.values()) > LONG else None
@@ -52,15 +49,11 @@ def _mean(kinds: Mapping[str, Mapping[str, float]], every: int) -> float:
     """Seconds a step on average, from the medians of its kinds."""
     share = 1 / every if every else 0
     return sum(
-        kinds[kind]["median"] * weight
-        for kind, weight in (("penalised", share), ("ordinary", 1 - share))
-        if weight
+        kinds[kind]["median"] * weight for kind, weight in (("penalised", share), ("ordinary", 1 - share)) if weight
     )
 
 
-def _ratio(
-    found: Mapping[str, Any], names: Sequence[str], without: Mapping[str, Sequence[float]]
-) -> dict[str, float]:
+def _ratio(found: Mapping[str, Any], names: Sequence[str], without: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Seconds of the last over those of the first; quartiles are those of the rounds of ordinary steps,
     scaled to it."""
     first, last = names[0], names[-1]
@@ -76,9 +69,7 @@ def _ratio(
     }
 
 
-def measure_parts(
-    parts: Mapping[str, Part], device: torch.device, budget: float
-) -> dict[str, dict[str, Any]]:
+def measure_parts(parts: Mapping[str, Part], device: torch.device, budget: float) -> dict[str, dict[str, Any]]:
     """For each part: FLOPs, least bytes and seconds a step (with quartiles), timed in turn; counted in the
     first run."""
     counts, warm = {}, {}
@@ -138,10 +129,7 @@ def sweep(
     `label`, `seconds`, `images_per_second`."""
     rows = []
     for value in values or values_of(settings[0].config, axis):
-        steps = {
-            s.label: Step(dataclasses.replace(s, config=along(s.config, axis, value)), device)
-            for s in settings
-        }
+        steps = {s.label: Step(dataclasses.replace(s, config=along(s.config, axis, value)), device) for s in settings}
         found = compare(steps, budget, least=2)
         rows += [
             {

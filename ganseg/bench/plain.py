@@ -144,14 +144,11 @@ class StyleBlock(nn.Module):
 class Level(nn.Module):
     """A start tensor and the blocks over it."""
 
-    def __init__(
-        self, config: GeneratorConfig, points: int, widths: list[int], block: type[nn.Module]
-    ) -> None:
+    def __init__(self, config: GeneratorConfig, points: int, widths: list[int], block: type[nn.Module]) -> None:
         super().__init__()
         self.start = Start(points, widths[0])
         self.blocks = nn.ModuleList(
-            block(a, b, config.embedding_dim, config.spade_hidden)
-            for a, b in zip(widths, widths[1:], strict=False)
+            block(a, b, config.embedding_dim, config.spade_hidden) for a, b in zip(widths, widths[1:], strict=False)
         )
         self.sizes, self.margin = config.block_sizes, config.margin
 
@@ -194,9 +191,7 @@ class PlainGenerator(nn.Module):
         """Three normal vectors an image, and a horizontal place of the background."""
         device = self.point_generator.constant.device
         z = [torch.randn(batch, self.config.noise_dim, device=device) for _ in range(3)]
-        return Noise(
-            *z, (2 * torch.rand(batch, 2, device=device) - 1) * torch.tensor([1.0, 0.0], device=device)
-        )
+        return Noise(*z, (2 * torch.rand(batch, 2, device=device) - 1) * torch.tensor([1.0, 0.0], device=device))
 
     def forward(self, noise: Noise) -> Scene:
         """A scene for each row of `noise`."""
@@ -205,13 +200,9 @@ class PlainGenerator(nn.Module):
         points = torch.tanh(points / c.point_divisor)
         centres = points.mean(dim=2)
         scales = (points - centres[:, :, None]).abs().mean(dim=(2, 3)) + 1e-6
-        embeddings = (
-            self.point_generator.appearance(noise.appearance)[:, None] * self.point_generator.constant
-        )
+        embeddings = self.point_generator.appearance(noise.appearance)[:, None] * self.point_generator.constant
 
-        maps = {
-            s: broadcast(cones(grid(s, c.margin, points.device), centres, scales), embeddings) for s in sizes
-        }
+        maps = {s: broadcast(cones(grid(s, c.margin, points.device), centres, scales), embeddings) for s in sizes}
         x = self.mask_generator(points.flatten(1, 2), [maps[s] for s in c.block_sizes])
         masks = torch.softmax(crop(x, c.margin), dim=1)
         maps = {s: broadcast(self.at(masks[:, 1:], s), embeddings) for s in sizes}

@@ -57,9 +57,7 @@ def measure(
     if "inference" in what:
         report["inference"] = measure_inference(settings[0], device)
     report["sweeps"] = [
-        row
-        for axis, values in (sweeps or {}).items()
-        for row in sweep(settings, axis, device, seconds, values)
+        row for axis, values in (sweeps or {}).items() for row in sweep(settings, axis, device, seconds, values)
     ]
     if len(settings) > 1:
         report["ratio"] = _ratios(report, [s.label for s in settings[:2]])
@@ -115,9 +113,7 @@ def _ratios(report: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
     ratios: dict[str, Any] = {"of": list(labels)}
     if report["step_ratio"]:
         batches = ours["batch_size"] / other["batch_size"]
-        ratios["images_per_second"] = {
-            k: v if k == "n" else v * batches for k, v in report["step_ratio"].items()
-        }
+        ratios["images_per_second"] = {k: v if k == "n" else v * batches for k, v in report["step_ratio"].items()}
     peaks = [row.get("memory", {}).get("bytes") for row in (ours, other)]
     if all(peaks):
         ratios["peak_memory"] = peaks[0] / peaks[1]
@@ -142,9 +138,7 @@ def reports(results: str | Path | None = None) -> dict[str, dict[str, Any]]:
     """The reports in `results`, of all scales, by `<scale>/NAME`."""
     paths = sorted(results_dir(results).glob("*/bench/*.json"))
     read = {f"{path.parent.parent.name}/{path.stem}": read_json(path) for path in paths}
-    return {
-        name: report for name, report in read.items() if isinstance(report, dict) and "settings" in report
-    }
+    return {name: report for name, report in read.items() if isinstance(report, dict) and "settings" in report}
 
 
 def tried(results: str | Path | None = None) -> list[dict[str, Any]]:

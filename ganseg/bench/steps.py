@@ -91,14 +91,10 @@ def random_images(config: Config) -> Batches:
     count, size = max(IMAGES, config.optim.batch_size), config.data.size
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     augment = DATASETS[config.data.name].augment if config.data.augment == "auto" else config.data.augment
-    return Batches(
-        Split(images, tuple(map(str, range(count)))), config.optim.batch_size, config.seed, augment
-    )
+    return Batches(Split(images, tuple(map(str, range(count)))), config.optim.batch_size, config.seed, augment)
 
 
-def other(
-    text: str, base: Setting, data: str, scale: str, parts: int | None, overrides: dict[str, Any]
-) -> Setting:
+def other(text: str, base: Setting, data: str, scale: str, parts: int | None, overrides: dict[str, Any]) -> Setting:
     """The setting that `text` asks to compare with: "plain"; or a variant and settings, as in "released
     optim.ema=0 precision=32-true".
 
@@ -115,7 +111,5 @@ def other(
             f'--against {text!r}: write plain, or a variant and settings: "released optim.share_fakes=false"'
         )
     precision = pairs.pop("precision", base.precision)
-    config = (
-        resolve(data, variants[0], scale, parts, base.config.seed, overrides) if variants else base.config
-    )
+    config = resolve(data, variants[0], scale, parts, base.config.seed, overrides) if variants else base.config
     return Setting(text, config.replace(pairs), precision)

@@ -84,9 +84,7 @@ def ceilings(device: torch.device) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
-        found[f"matmul_{name}"] = max(
-            _matmul(n, dtype, device) for n in MATMUL_SIZES.get(device.type, (2048,))
-        )
+        found[f"matmul_{name}"] = max(_matmul(n, dtype, device) for n in MATMUL_SIZES.get(device.type, (2048,)))
     source = torch.empty(COPY_BYTES.get(device.type, 2**28), dtype=torch.uint8, device=device).fill_(1)
     target = torch.empty_like(source)
     found["copy"] = 2 * source.numel() / best(lambda: target.copy_(source), device)

@@ -155,7 +155,9 @@ def settings(results: str | Path | None, first: str = "", **kind: Any) -> list[p
     return [frame for frame in frames if len(frame)]
 
 
-def ablations(results: str | Path | None, first: str = "", variants: Sequence[str] = tuple(MODELS)) -> list[pd.DataFrame]:
+def ablations(
+    results: str | Path | None, first: str = "", variants: Sequence[str] = tuple(MODELS)
+) -> list[pd.DataFrame]:
     """Of `settings`, those with the full model and an ablated one, and only `variants` and the full model in them."""
     frames = [frame[frame["variant"].isin({*variants, FULL})] for frame in settings(results, first)]
     return [frame for frame in frames if {FULL} < set(frame["variant"])]
@@ -206,14 +208,21 @@ def judged(frames: Sequence[pd.DataFrame], wanted: Mapping[str, Sequence[str]]) 
     return judged_pairs(frames, sides)
 
 
-def judged_pairs(frames: Sequence[pd.DataFrame], sides: Callable[[pd.DataFrame], Sequence[Sides]]) -> tuple[dict[str, bool], bool]:
+def judged_pairs(
+    frames: Sequence[pd.DataFrame], sides: Callable[[pd.DataFrame], Sequence[Sides]]
+) -> tuple[dict[str, bool], bool]:
     """Checks for `figures.verdict`, and whether they test the claim: that the one side is better than the other.
 
     `sides` says for a study which rows to compare: a name, the one side, the other, the statistics. The claim is tested by
     the studies above scale tiny with `SEEDS` seeds on both sides, and then only they count; a statistic that the data has
     no labels for is passed over.
     """
-    rows = [(frame, name, paired(one, other, key)) for frame in frames for name, one, other, keys in sides(frame) for key in keys]
+    rows = [
+        (frame, name, paired(one, other, key))
+        for frame in frames
+        for name, one, other, keys in sides(frame)
+        for key in keys
+    ]
     rows = [row for row in rows if row[2].pairs]
     tested = [row for row in rows if row[0]["scale"].iloc[0] != "tiny" and row[2].pairs >= SEEDS]
     texts = {f"{place(frame)}: {name}, {result}": result.holds for frame, name, result in tested or rows}

@@ -84,9 +84,7 @@ def kmeans(images: np.ndarray, parts: int, position: float = 0.5, seed: int = 0)
     return background_first(model.predict(flat).reshape(images.shape[:3]), parts + 1)
 
 
-def deep_feature_factorisation(
-    images: np.ndarray, parts: int, features: Features, seed: int = 0
-) -> np.ndarray:
+def deep_feature_factorisation(images: np.ndarray, parts: int, features: Features, seed: int = 0) -> np.ndarray:
     """Deep feature factorisation (Collins et al. 2018; DEF in the tables), K + 1 factors: labels (N, S, S).
 
     The features of all places of all images, stacked to V (places, C), are approximated by W H; W, H >= 0,

@@ -64,8 +64,7 @@ class Check(NamedTuple):
         """What was measured, as a sentence."""
         same = self.left.metric == self.right.metric
         sides = [
-            side.words if same else f"{STATISTICS[side.metric].title} {side.words}"
-            for side in (self.left, self.right)
+            side.words if same else f"{STATISTICS[side.metric].title} {side.words}" for side in (self.left, self.right)
         ]
         what = f"{STATISTICS[self.left.metric].title}, " if same else ""
         return f"{self.data}, {self.scale}: {what}{sides[0]} against {sides[1]}: {self.outcome}"
@@ -73,9 +72,7 @@ class Check(NamedTuple):
     @property
     def measured(self) -> list[Measured]:
         """The sides that runs measure, or should have."""
-        return [
-            side for term, side in zip(self.rule.terms, (self.left, self.right), strict=True) if term.role
-        ]
+        return [side for term, side in zip(self.rule.terms, (self.left, self.right), strict=True) if term.role]
 
     @property
     def missing(self) -> int:
@@ -120,7 +117,9 @@ def _generated(run: Run) -> dict[str, float]:
 
 
 def _key(scale: str, data: str, variant: str, parts: int, overrides: Mapping[str, Any]) -> tuple[Any, ...]:
-    settings = {name: str(value) for name, value in overrides.items()}  # the command line gives words, a notebook values
+    settings = {
+        name: str(value) for name, value in overrides.items()
+    }  # the command line gives words, a notebook values
     return scale, data, variant, parts, json.dumps(settings, sort_keys=True)
 
 
@@ -166,9 +165,7 @@ def _data_sets(claim: Claim, roles: Roles, runs: Runs) -> list[str]:
     """The data sets that the open roles of a claim can take; one empty name for none."""
     names = {name for rule in claim.rule for name in rule.roles if "data" not in roles[name]}
     found = (
-        data
-        for data in DATASETS
-        if any(_rows(runs, roles[name], data, scale) for name in names for scale in SCALES)
+        data for data in DATASETS if any(_rows(runs, roles[name], data, scale) for name in names for scale in SCALES)
     )
     return list(found) or [""]
 
@@ -214,20 +211,14 @@ def _lack(term: Term, side: Measured, claim: Claim, scale: str) -> str:
         return f"No run has {STATISTICS[term.metric].title} of: {side.name}"
     if scale not in claim.scales:
         return f"Scale {scale} is too small"
-    return (
-        f"{side.name} has {len(side.seeds)} of {SEEDS} seeds" if term.role and len(side.seeds) < SEEDS else ""
-    )
+    return f"{side.name} has {len(side.seeds)} of {SEEDS} seeds" if term.role and len(side.seeds) < SEEDS else ""
 
 
 def _measure(term: Term, roles: Roles, runs: Runs, data: str, scale: str) -> Measured:
     """One side of a rule on `data` at `scale`."""
     if not term.role:
         return Measured(term.text, term.metric, term.offset, term.offset, term.offset, (), ())
-    rows = [
-        row
-        for row in _rows(runs, roles[term.role], data, scale)
-        if not math.isnan(row.get(term.metric, math.nan))
-    ]
+    rows = [row for row in _rows(runs, roles[term.role], data, scale) if not math.isnan(row.get(term.metric, math.nan))]
     values = [row[term.metric] * term.factor + term.offset for row in rows]
     return Measured(
         term.text,

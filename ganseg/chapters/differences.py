@@ -117,9 +117,7 @@ def conventions(results: str | Path | None = None, first: str = "") -> pd.DataFr
             if len(usual) and one in usual and other in usual and len(both := usual[[one, other]].dropna()):
                 place = {name: usual[name].iloc[0] for name in ("scale", "data")}
                 line = {"row": fact["row"], "topic": fact["topic"], **place, "metric": one}
-                lines.append(
-                    line | {"released": both[one].mean(), "other": both[other].mean(), "n": len(both)}
-                )
+                lines.append(line | {"released": both[one].mean(), "other": both[other].mean(), "n": len(both)})
     return pd.DataFrame(lines, columns=["row", "topic", "scale", "data", "metric", "released", "other", "n"])
 
 
@@ -187,9 +185,7 @@ def equations_suffice(found: pd.DataFrame, margin: float) -> tuple[dict[str, boo
     """Checks for `figures.verdict` from `effects`: mean IoU of `paper` at most `margin` below `released`, a
     check for each setting, and whether they decide: only settings above scale tiny with `SEEDS` seeds of both
     do, and then only they count."""
-    wide = found[found["metric"] == "iou"].pivot(
-        index=["data", "scale"], columns="variant", values=["mean", "n"]
-    )
+    wide = found[found["metric"] == "iou"].pivot(index=["data", "scale"], columns="variant", values=["mean", "n"])
     checks: dict[bool, dict[str, bool]] = {True: {}, False: {}}
     if {("mean", "paper"), ("mean", "released")} <= set(wide.columns):
         for (data, scale), row in wide.dropna(subset=[("mean", "paper"), ("mean", "released")]).iterrows():

@@ -52,10 +52,16 @@ def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: A
     `where`, here and below: `results` and `scale`, as of `figures.show`.
     """
     rows = rows_of(frame, by)
-    show(models_figure(rows), name, runs=list(frame.drop_duplicates(by)["run"]), data=samples_data(rows), **where,
-         caption=f"{place(frame)}: generated images, and their masks in colour over the image in grey. All models were "
-         "given the same noise.",
-         alt=f"Rows of generated images, each with its part masks beside it; from top to bottom: {', '.join(rows)}.")
+    show(
+        models_figure(rows),
+        name,
+        runs=list(frame.drop_duplicates(by)["run"]),
+        data=samples_data(rows),
+        **where,
+        caption=f"{place(frame)}: generated images, and their masks in colour over the image in grey. All models were "
+        "given the same noise.",
+        alt=f"Rows of generated images, each with its part masks beside it; from top to bottom: {', '.join(rows)}.",
+    )
 
 
 def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant", **where: Any) -> None:
@@ -70,9 +76,15 @@ def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where:
     keys = [key for key in keys if key in frame]
     lines = summary([frame], keys=keys)
     listed = "; ".join(BY_KEY[key].inline for key in keys)
-    show(intervals_figure(lines, keys), name, runs=list(frame["run"]), data=lines, **where,
-         caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
-         alt=f"Dots, diamonds and bars for each model, with and without what is disabled; a panel for each of: {listed}.")
+    show(
+        intervals_figure(lines, keys),
+        name,
+        runs=list(frame["run"]),
+        data=lines,
+        **where,
+        caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
+        alt=f"Dots, diamonds and bars for each model, with and without what is disabled; a panel for each of: {listed}.",
+    )
 
 
 def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
@@ -104,19 +116,30 @@ def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequenc
     """Display `sweep_figure` of those statistics `keys` that several studies have, against `by`."""
     keys = [key for key in keys if any(key in frame for frame in frames)]
     lines, title = summary(frames, by, keys), {"parts": "number of parts K"}.get(by, HEADS[by].lower())
-    show(sweep_figure(lines, by, keys, title, logarithmic), name, runs=_runs(frames), data=lines, **where,
-         caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
-         alt=f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set.")
+    show(
+        sweep_figure(lines, by, keys, title, logarithmic),
+        name,
+        runs=_runs(frames),
+        data=lines,
+        **where,
+        caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
+        alt=f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set.",
+    )
 
 
 def show_cases(found: Cases, chosen: np.ndarray, which: str, name: str, runs: Sequence[Any], **where: Any) -> None:
     """Display the `chosen` held-out images: image, parts found, both, and the truth; `which` IoU they have."""
     images = found.images
     truth = np.asarray(images.foreground if images.parts is None else images.parts)[chosen]
-    show(segmentation_figure(images.images[chosen], found.labels[chosen], truth), name, runs=runs, **where,
-         data=found.scores.iloc[chosen].round(4),
-         caption=f"The held-out images with the {which} foreground IoU, in this order from left to right.",
-         alt=f"Rows of images, parts found, both together and the truth, for the images with the {which} IoU.")
+    show(
+        segmentation_figure(images.images[chosen], found.labels[chosen], truth),
+        name,
+        runs=runs,
+        **where,
+        data=found.scores.iloc[chosen].round(4),
+        caption=f"The held-out images with the {which} foreground IoU, in this order from left to right.",
+        alt=f"Rows of images, parts found, both together and the truth, for the images with the {which} IoU.",
+    )
 
 
 def models_figure(rows: Rows, columns: int = 5) -> Figure:
@@ -158,7 +181,7 @@ def intervals_figure(summary: pd.DataFrame, keys: Sequence[str]) -> Figure:
         _intervals(ax, summary[summary["statistic"] == key].set_index("variant"), models)
         dress(ax, title=_titled(key))
         ax.xaxis.set_major_locator(MaxNLocator(4))
-    for ax in axes.flat[len(keys):]:
+    for ax in axes.flat[len(keys) :]:
         ax.set_visible(False)
     axes[0, 0].set(yticks=range(len(models)), ylim=(len(models) - 0.5, -0.5))
     for ax in axes[:, 0]:
@@ -204,7 +227,7 @@ def sweep_figure(summary: pd.DataFrame, by: str, keys: Sequence[str], title: str
             ax.set_xscale("log")
         else:
             ax.set_xticks(sorted(set(summary[by])))
-    for ax in axes.flat[len(keys):]:
+    for ax in axes.flat[len(keys) :]:
         ax.set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False, labelcolor=INK)
@@ -285,5 +308,7 @@ def _intervals(ax: Axes, lines: pd.DataFrame, models: Sequence[str]) -> None:
 def _sweep(ax: Axes, lines: pd.DataFrame, by: str, colour: str, label: str) -> None:
     for x, values in zip(lines[by], lines["values"], strict=True):
         ax.plot([x] * len(values), values, ".", color=colour, markersize=4, alpha=0.6)
-    ax.fill_between(lines[by].astype(float), lines["low"].astype(float), lines["high"].astype(float), color=colour, alpha=0.15)
+    ax.fill_between(
+        lines[by].astype(float), lines["low"].astype(float), lines["high"].astype(float), color=colour, alpha=0.15
+    )
     ax.plot(lines[by], lines["mean"], "D-", color=colour, markersize=4, linewidth=1.2, label=label)

@@ -81,9 +81,7 @@ def chapter_links(numbers: Iterable[str]) -> str:
     """HTML links to the pages of the chapters `numbers`, relative to a page among them."""
     pages = {number: chapter(number) for number in sorted(set(numbers))}
     links = [
-        f'<a href="{page.stem}.html">{number} {html.escape(_title(page))}</a>'
-        for number, page in pages.items()
-        if page
+        f'<a href="{page.stem}.html">{number} {html.escape(_title(page))}</a>' for number, page in pages.items() if page
     ]
     return "Chapters of these claims: " + " · ".join(links)
 
@@ -125,9 +123,7 @@ def intervals_figure(found: pd.DataFrame) -> Figure:
         dress(ax, STATISTICS[metric].title)
         ax.grid(axis="y", color=QUIET, alpha=0.2, linewidth=0.6)
     handles = [Line2D([], [], linestyle="", marker=m, color=c, label=label) for m, c, label in SIDES.values()]
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=2, fontsize=9, frameon=False, labelcolor=INK
-    )
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9, frameon=False, labelcolor=INK)
     return figure
 
 
@@ -136,9 +132,7 @@ def whisker(ax: Axes, row: Mapping[str, Any], y: float) -> None:
     marker, colour, _ = SIDES[row["side"]]
     if row["low"] == row["low"]:
         ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    ax.plot(
-        row["mean"], y, marker, color=colour, markersize=5.5, fillstyle="full" if row["seeds"] else "none"
-    )
+    ax.plot(row["mean"], y, marker, color=colour, markersize=5.5, fillstyle="full" if row["seeds"] else "none")
 
 
 def name_beside(ax: Axes, row: Mapping[str, Any], y: float) -> None:

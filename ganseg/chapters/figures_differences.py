@@ -85,9 +85,7 @@ def show_imagenet(pairs: pd.DataFrame, weights: Any, **where: Any) -> None:
         why = "no finished run is among the results" if weights else missing
         say(f"**Not run**, as {why}. What they add is open.")
         return
-    spread = (
-        pairs.groupby(["data", "scale", "start"], sort=False)["iou"].agg(["mean", "std", "count"]).round(3)
-    )
+    spread = pairs.groupby(["data", "scale", "start"], sort=False)["iou"].agg(["mean", "std", "count"]).round(3)
     show_table(
         spread.reset_index().rename(columns=str.capitalize), "30_imagenet", data=pairs.drop(columns="run"),
         runs=list(pairs["run"]), **where,

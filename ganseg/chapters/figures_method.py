@@ -119,9 +119,7 @@ def orbits(games: pd.DataFrame) -> Figure:
     return figure
 
 
-def pull_figure(
-    masks: np.ndarray, pulls: Mapping[str, np.ndarray], centres: np.ndarray, radii: np.ndarray
-) -> Figure:
+def pull_figure(masks: np.ndarray, pulls: Mapping[str, np.ndarray], centres: np.ndarray, radii: np.ndarray) -> Figure:
     """A column a part: its mask (K, H, W), then each pull (K, H, W), blue where the mask should grow.
 
     `centres` (K, 2) are marked; a circle of `radii` (K,) shows where the pull changes its sign. Colours

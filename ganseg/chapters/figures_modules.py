@@ -105,8 +105,7 @@ def background_figure(generator: Any, scenes: SceneArrays, noise: Any) -> Figure
     trace = traced(level, noise.background[:1], noise.position[:1])
     sizes, m = config.block_sizes, config.margin
     styles = [
-        Panel(f"scale, shift, {size} px", style)
-        for size, style in zip(sizes, adain_styles(level, trace), strict=True)
+        Panel(f"scale, shift, {size} px", style) for size, style in zip(sizes, adain_styles(level, trace), strict=True)
     ]
     above = [
         Panel("noise $z_{bg\\_app}$", square(noise.background[0])),
@@ -145,9 +144,7 @@ def square(values: Tensor) -> np.ndarray:
     )
 
 
-def flow(
-    rows: Sequence[Sequence[Panel | None]], arrows: Sequence[tuple[Place, Place]]
-) -> tuple[Figure, np.ndarray]:
+def flow(rows: Sequence[Sequence[Panel | None]], arrows: Sequence[tuple[Place, Place]]) -> tuple[Figure, np.ndarray]:
     """Panels in rows, with arrows from place to place; a dashed frame marks the image within its margin.
 
     Returns the figure and its axes (rows, columns).
@@ -169,9 +166,7 @@ def _panel(ax: Axes, panel: Panel) -> None:
     ax.set_facecolor(pictures.BACKGROUND)
     if panel.picture is not None and panel.picture.ndim == 2:
         limit = max(float(np.abs(panel.picture).max()), 1e-6)
-        ax.imshow(
-            panel.picture, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
-        )
+        ax.imshow(panel.picture, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         ax.set_box_aspect(1)
         return
     r = panel.reach

@@ -41,10 +41,7 @@ def descend(
         masks = logits.softmax(dim=1)[:, 1:]
         if t in keep:
             frames.append(masks[0].detach().clone())
-        areas += [
-            {"step": t, "part": k, "area": float(a)}
-            for k, a in enumerate(masks[0].detach().sum(dim=(1, 2)), 1)
-        ]
+        areas += [{"step": t, "part": k, "area": float(a)} for k, a in enumerate(masks[0].detach().sum(dim=(1, 2)), 1)]
         loss = lambda_con * losses.concentration_loss(masks, centres, grid)
         loss = loss + lambda_area * losses.area_loss(masks, centres, scales, grid)
         (gradient,) = torch.autograd.grad(loss, logits)

@@ -160,9 +160,7 @@ def _layers(generator: Generator, noise: Noise, pixels: tuple[int, int]) -> dict
     return {"masks": scene.masks, "background": alone / 2, "image": scene.image / 2}
 
 
-def _differences(
-    still: dict[str, Tensor], shifted: dict[str, Tensor], pixels: tuple[int, int]
-) -> dict[str, Tensor]:
+def _differences(still: dict[str, Tensor], shifted: dict[str, Tensor], pixels: tuple[int, int]) -> dict[str, Tensor]:
     (dx, dy), size, result = pixels, still["masks"].shape[-1], {}
     rows, columns = (slice(max(0, n), size + min(0, n)) for n in (dy, dx))
     for name, before in still.items():
@@ -172,9 +170,7 @@ def _differences(
     return result
 
 
-def shift_errors(
-    generators: dict[str, Generator], noise: Noise, shifts: Sequence[tuple[int, int]]
-) -> pd.DataFrame:
+def shift_errors(generators: dict[str, Generator], noise: Noise, shifts: Sequence[tuple[int, int]]) -> pd.DataFrame:
     """Columns setting, layer, dx, dy, largest, and centre: largest in the middle fourth of each axis."""
     lines = []
     for setting, generator in generators.items():

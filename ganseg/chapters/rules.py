@@ -125,9 +125,7 @@ def _term(node: ast.expr, text: str, roles: Mapping[str, str]) -> Term:
         return _printed(node, text)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Add | ast.Sub):
         return _combined(node, text, roles)
-    raise UserError(
-        f"{text}: {ast.unparse(node)} is neither role.metric, a number, nor printed(table, column, method)"
-    )
+    raise UserError(f"{text}: {ast.unparse(node)} is neither role.metric, a number, nor printed(table, column, method)")
 
 
 def _measured(role: str, metric: str, text: str, roles: Mapping[str, str]) -> Term:
@@ -155,14 +153,10 @@ def _combined(node: ast.BinOp, text: str, roles: Mapping[str, str]) -> Term:
     times = isinstance(node.op, ast.Mult)
     number_, term_ = (node.left, node.right) if times else (node.right, node.left)
     if not isinstance(number_, ast.Constant):
-        raise UserError(
-            f"{text}: {ast.unparse(node)} is neither number * term, term + number nor term - number"
-        )
+        raise UserError(f"{text}: {ast.unparse(node)} is neither number * term, term + number nor term - number")
     value, term = _term(number_, text, roles).offset, _term(term_, text, roles)
     if times:
-        return term._replace(
-            text=f"{value:g} x {term.text}", factor=value * term.factor, offset=value * term.offset
-        )
+        return term._replace(text=f"{value:g} x {term.text}", factor=value * term.factor, offset=value * term.offset)
     plus = isinstance(node.op, ast.Add)
     return term._replace(
         text=f"{term.text} {'+' if plus else '-'} {value:g}", offset=term.offset + (value if plus else -value)

@@ -101,16 +101,12 @@ def segment(
     run: RunName,
     images: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="IMAGES", help="Image files, or folders of images (those in folders below, too)."
-        ),
+        typer.Argument(metavar="IMAGES", help="Image files, or folders of images (those in folders below, too)."),
     ],
     out: Annotated[
         Path, Option("--out", "-o", metavar="DIR", help="Folder for the results; made where it is not there.")
     ],
-    overlays: Annotated[
-        str, Option(metavar="FORMAT", help="The coloured overlays: jpg, png or none.")
-    ] = "jpg",
+    overlays: Annotated[str, Option(metavar="FORMAT", help="The coloured overlays: jpg, png or none.")] = "jpg",
     results: Results = None,
     batch_size: Annotated[int, Option(min=1, metavar="N", help="Images at a time.", **COMPUTING)] = 32,
     device: Device = "auto",
@@ -149,9 +145,7 @@ def sample(
     seed: Seed = 0,
     out: Annotated[
         Path | None,
-        Option(
-            "--out", "-o", metavar="FILE.png", show_default="RUN-samples.png", help="The picture to write."
-        ),
+        Option("--out", "-o", metavar="FILE.png", show_default="RUN-samples.png", help="The picture to write."),
     ] = None,
     results: Results = None,
     device: Device = "auto",
@@ -174,9 +168,7 @@ app.command()(evaluate)
 
 
 @app.command()
-def runs(
-    results: Results = None, scale: Annotated[str | None, Option(help="Only runs of this scale.")] = None
-) -> None:
+def runs(results: Results = None, scale: Annotated[str | None, Option(help="Only runs of this scale.")] = None) -> None:
     """List what was trained, with its main numbers.
 
     Example: [cyan]ganseg runs --scale laptop[/cyan]

@@ -80,13 +80,7 @@ def bench(
         overrides=overrides,
     )
     kind = found["provenance"]["accelerator"]
-    path = (
-        out
-        or results_dir(results)
-        / scale
-        / "bench"
-        / f"{report.default_name(kind, data, variant, against)}.json"
-    )
+    path = out or results_dir(results) / scale / "bench" / f"{report.default_name(kind, data, variant, against)}.json"
     print_report(found)
     print(report.save(found, path))
 
@@ -99,9 +93,7 @@ def parse_sweeps(words: list[str] | None) -> dict[str, tuple[int, ...]]:
         if axis not in ("size", "parts", "batch") or not all(
             v.strip().isdigit() and int(v) for v in values.split(",") if values
         ):
-            raise UserError(
-                f"--sweep {word}: write size, parts or batch, or one with its values, as in size=64,128"
-            )
+            raise UserError(f"--sweep {word}: write size, parts or batch, or one with its values, as in size=64,128")
         found[axis] = tuple(int(v) for v in values.split(",")) if values else ()
     return found
 
@@ -113,9 +105,7 @@ def print_report(report: dict[str, Any]) -> None:
     from ganseg.cli.tables import console
 
     for label, row in report["settings"].items():
-        table = Table(
-            title=f"{label} ({row['precision']}, batch {row['batch_size']})", box=None, title_justify="left"
-        )
+        table = Table(title=f"{label} ({row['precision']}, batch {row['batch_size']})", box=None, title_justify="left")
         for heading in ("part", "GFLOP", "GB", "ms a step"):
             table.add_column(heading, justify="left" if heading == "part" else "right")
         for name, part in row.get("parts", {}).items():
@@ -127,16 +117,13 @@ def print_report(report: dict[str, Any]) -> None:
             )
         if "seconds" in row:
             counted = [
-                f"{row[kind] / 1e9:.{digits}f}" if kind in row else ""
-                for kind, digits in (("flops", 2), ("bytes", 3))
+                f"{row[kind] / 1e9:.{digits}f}" if kind in row else "" for kind, digits in (("flops", 2), ("bytes", 3))
             ]
             table.add_row("whole step, measured", *counted, f"{1e3 * row['seconds']:.2f}")
         console().print(table)
         console().print(summary(row))
     if "images_per_second" in report.get("ratio", {}):
-        low, value, high = (
-            report["ratio"]["images_per_second"].get(k, float("nan")) for k in ("q1", "value", "q3")
-        )
+        low, value, high = (report["ratio"]["images_per_second"].get(k, float("nan")) for k in ("q1", "value", "q3"))
         memory = report["ratio"].get("peak_memory")
         console().print(
             f"{value:.2f} times the images/s (quartiles {low:.2f} to {high:.2f})"
@@ -149,8 +136,7 @@ def summary(row: dict[str, Any]) -> str:
     words = [f"{row['images_per_second']:.2f} images/s"] if "images_per_second" in row else []
     if "share_of_matmul" in row:
         words.append(
-            f"{row['share_of_matmul']:.1%} of the matmul ceiling, "
-            f"{row['share_of_copy']:.1%} of the copy ceiling"
+            f"{row['share_of_matmul']:.1%} of the matmul ceiling, {row['share_of_copy']:.1%} of the copy ceiling"
         )
     if row.get("memory", {}).get("bytes"):
         words.append(f"peak memory {row['memory']['bytes'] / 1e9:.2f} GB")

@@ -24,13 +24,9 @@ RunName = Annotated[
 ]
 Results = Annotated[
     Path | None,
-    Option(
-        "--results", metavar="DIR", show_default="results/ of the project", help="Folder that holds all runs."
-    ),
+    Option("--results", metavar="DIR", show_default="results/ of the project", help="Folder that holds all runs."),
 ]
-DataDir = Annotated[
-    Path | None, Option("--data-dir", metavar="DIR", help="Where the data set lies on your disk.")
-]
+DataDir = Annotated[Path | None, Option("--data-dir", metavar="DIR", help="Where the data set lies on your disk.")]
 Device = Annotated[str, Option("--device", help="auto, cpu, cuda or mps.", **COMPUTING)]
 Data = Annotated[
     str,
@@ -68,9 +64,7 @@ Variant = Annotated[
 ]
 Parts = Annotated[
     int | None,
-    Option(
-        "--parts", "-K", min=1, metavar="K", show_default="what suits the data set", help="Number of parts K."
-    ),
+    Option("--parts", "-K", min=1, metavar="K", show_default="what suits the data set", help="Number of parts K."),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -101,9 +95,7 @@ def parse_duration(text: str | None) -> float | None:
         return None
     found = _DURATION.fullmatch(text.strip().lower())
     groups = found.groups() if found else ()
-    seconds = sum(
-        float(number or 0) * unit for number, unit in zip(groups, (3600, 60, 1), strict=bool(groups))
-    )
+    seconds = sum(float(number or 0) * unit for number, unit in zip(groups, (3600, 60, 1), strict=bool(groups)))
     if not seconds:
         raise UserError(f"--time-limit {text!r} is not a time; write 90s, 10m or 1h30m")
     return seconds
@@ -136,9 +128,7 @@ def check_computing(device: str, precision: str = "auto") -> None:
         "mps": torch.backends.mps.is_available(),
     }
     if not there.get(device):
-        known = (
-            "this machine has none; use auto or cpu" if device in there else "it is auto, cpu, cuda or mps"
-        )
+        known = "this machine has none; use auto or cpu" if device in there else "it is auto, cpu, cuda or mps"
         raise UserError(f"--device {device}: {known}")
     if precision not in PRECISIONS:
         raise UserError(f"--precision {precision}: it is one of {', '.join(PRECISIONS)}")

@@ -42,9 +42,7 @@ def download(
     name: Name,
     to: Annotated[
         Path | None,
-        Option(
-            "--to", metavar="DIR", show_default="data/NAME", help="Folder of the data set; made if needed."
-        ),
+        Option("--to", metavar="DIR", show_default="data/NAME", help="Folder of the data set; made if needed."),
     ] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask; the licence is accepted.")] = False,
 ) -> None:
@@ -138,9 +136,7 @@ def show(
     size: Pixels = 128,
     out: Annotated[
         Path | None,
-        Option(
-            "--out", "-o", metavar="FILE.png", show_default="NAME-SPLIT.png", help="The picture to write."
-        ),
+        Option("--out", "-o", metavar="FILE.png", show_default="NAME-SPLIT.png", help="The picture to write."),
     ] = None,
 ) -> None:
     """Draw a contact sheet: images of a split, their masks, and their keypoints.

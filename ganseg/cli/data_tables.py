@@ -46,8 +46,7 @@ def print_plan(spec: DatasetSpec, folder: Path) -> None:
     """What a download will do: files, sizes, the licence, and what a person has to get."""
     screen = console()
     screen.print(
-        f"[bold]{spec.title}[/bold]  {spec.homepage}\n"
-        f"Licence: {escape(spec.licence)}\nInto: {escape(str(folder))}"
+        f"[bold]{spec.title}[/bold]  {spec.homepage}\nLicence: {escape(spec.licence)}\nInto: {escape(str(folder))}"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("file", "size", "state"):
@@ -58,9 +57,7 @@ def print_plan(spec: DatasetSpec, folder: Path) -> None:
     screen.print(table)
     for file in spec.files:
         if state(file, folder) == "to get by hand":
-            screen.print(
-                f"[yellow]{escape(str(folder / file.name))}[/yellow]: {escape(file.how)}", soft_wrap=True
-            )
+            screen.print(f"[yellow]{escape(str(folder / file.name))}[/yellow]: {escape(file.how)}", soft_wrap=True)
     left = [missing_bytes(file, folder) for file in spec.files]
     if any(n != 0 for n in left):
         unknown = " and files of unknown size" if None in left else ""
@@ -75,9 +72,7 @@ def print_prepared(splits: Iterable[tuple[str, Split, float]]) -> None:
             heading, justify="left" if heading in ("split", "labels", "lies in") else "right", overflow="fold"
         )
     for name, split, seconds in splits:
-        labels = [
-            label for label in ("foreground", "parts", "keypoints") if getattr(split, label) is not None
-        ]
+        labels = [label for label in ("foreground", "parts", "keypoints") if getattr(split, label) is not None]
         place = str(Path(split.images.filename).parent)
         cells = (
             f"{len(split):,}",

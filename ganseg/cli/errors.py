@@ -14,9 +14,7 @@ CODES = (
     "Exit codes: 0 done, 2 a mistake that you can mend, 3 out of time (the same command goes on), "
     "130 stopped by Ctrl-C. 'ganseg --debug COMMAND' shows where a failure came from."
 )
-MEMORY = (
-    "the device has not enough memory; a smaller --scale, --batch-size or --set optim.batch_size needs less"
-)
+MEMORY = "the device has not enough memory; a smaller --scale, --batch-size or --set optim.batch_size needs less"
 
 
 class Commands(TyperGroup):
@@ -38,9 +36,7 @@ class Commands(TyperGroup):
 def verdict(error: BaseException) -> tuple[str, int]:
     """What to tell the user, and the exit code; 0 where it is not for us to tell."""
     kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: importing the classes imports torch
-    if isinstance(error, UserError) or (
-        isinstance(error, OSError) and not isinstance(error, BrokenPipeError)
-    ):
+    if isinstance(error, UserError) or (isinstance(error, OSError) and not isinstance(error, BrokenPipeError)):
         return f"error: {error}", MISTAKE
     if "OutOfTime" in kinds:
         return f"out of time: {error}", OUT_OF_TIME

@@ -40,14 +40,10 @@ Taichi = Annotated[
     str | None,
     _convention("l1|l2", "MAE: errors of coordinates (l1, released, the default) or distances, summed."),
 ]
-Iou = Annotated[
-    str | None, _convention("image|dataset", "IoU: mean over images (the default), or all pixels pooled.")
-]
+Iou = Annotated[str | None, _convention("image|dataset", "IoU: mean over images (the default), or all pixels pooled.")]
 Empty = Annotated[
     str | None,
-    _convention(
-        "zero|one|skip", "IoU of an image without foreground in truth and prediction (by default zero)."
-    ),
+    _convention("zero|one|skip", "IoU of an image without foreground in truth and prediction (by default zero)."),
 ]
 Oracle = Annotated[
     str | None,

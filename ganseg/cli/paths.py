@@ -25,15 +25,11 @@ def find_directory(name: str, results: Path | None = None) -> Path:
     matches = exact or [path for path, full in known.items() if name in full]
     if len(matches) == 1:
         return matches[0]
-    raise UserError(
-        _ambiguous(name, [known[path] for path in matches]) if matches else _missing(name, results, known)
-    )
+    raise UserError(_ambiguous(name, [known[path] for path in matches]) if matches else _missing(name, results, known))
 
 
 def _ambiguous(name: str, matches: list[str]) -> str:
-    return (
-        f"{len(matches)} runs are called {name!r}: {_some(matches)}; add letters, or give the key at the end"
-    )
+    return f"{len(matches)} runs are called {name!r}: {_some(matches)}; add letters, or give the key at the end"
 
 
 def _missing(name: str, results: Path | None, known: dict[Path, str]) -> str:
@@ -41,9 +37,7 @@ def _missing(name: str, results: Path | None, known: dict[Path, str]) -> str:
     if Path(name).is_dir():
         return f"{name} is not a run: it has no {CONFIG}"
     if not known:
-        return (
-            f"no run {name!r}: there are no runs in {place}; train one with `ganseg train`, or give --results"
-        )
+        return f"no run {name!r}: there are no runs in {place}; train one with `ganseg train`, or give --results"
     return f"no run {name!r} in {place}; there are {_some(list(known.values()))}"
 
 

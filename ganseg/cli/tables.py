@@ -90,9 +90,7 @@ def print_metrics(metrics: dict[str, Any], short: bool = False) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name in names:
         if name in metrics and (name in SHORT or not short):
-            table.add_row(
-                MEANINGS.get(name, name), text(metrics[name]), "" if short else f"[dim]{name}[/dim]"
-            )
+            table.add_row(MEANINGS.get(name, name), text(metrics[name]), "" if short else f"[dim]{name}[/dim]")
     console().print(table)
 
 

@@ -42,9 +42,7 @@ def cached(source: Source, label: str, size: int, cache_dir: str | Path | None =
     `label` begins the name of its folder. Several processes may do this at once: the first to finish wins.
     """
     root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-    key = digest(
-        FORMAT, source.names, source.identity, source.stamp, source.part_names, source.keypoint_names
-    )
+    key = digest(FORMAT, source.names, source.identity, source.stamp, source.part_names, source.keypoint_names)
     folder = root / f"{label}-{size}-{key}"
     split = _open_or_discard(folder, source, size)
     if split is None:
@@ -121,9 +119,7 @@ def _decode(folder: Path, source: Source, label: str, size: int) -> None:
             writer.close(complete)
     source.check(len(names), len(skipped))
     if not names:
-        raise UserError(
-            f"{label}: none of the {len(skipped)} images can be read; the first: {': '.join(skipped[0])}"
-        )
+        raise UserError(f"{label}: none of the {len(skipped)} images can be read; the first: {': '.join(skipped[0])}")
     checksums = {name: _checksum(folder / f"{name}.npy") for name in writers}
     write_json(folder / "meta.json", {"names": names, "skipped": skipped, "checksums": checksums})
 
@@ -133,9 +129,7 @@ def _decode_rows(folder: Path, source: Source, label: str, size: int, writers: d
     count = len(source.names)
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    with tqdm(
-        total=count, desc=f"decoding {label}", unit="img", delay=5.0, mininterval=0.5, leave=False
-    ) as bar:
+    with tqdm(total=count, desc=f"decoding {label}", unit="img", delay=5.0, mininterval=0.5, leave=False) as bar:
         for positions in np.array_split(np.arange(count), -(-count // CHUNK)):
             chunk = source.read(positions, size)
             broken = dict(chunk.broken)

@@ -43,9 +43,7 @@ KEYPOINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth 
 COUNTS = {"train": 45_609, "regression": 5_379, "test": 283}
 COUNTS_ALIGNED = {"train": 161_962, "regression": 19_000, "test": 1_000}
 WILD = Kind("celeba-wild", "img_celeba", "list_landmarks_celeba.txt", COUNTS)
-ALIGNED = Kind(
-    "celeba-aligned", "img_align_celeba", "list_landmarks_align_celeba.txt", COUNTS_ALIGNED, (178, 218)
-)
+ALIGNED = Kind("celeba-aligned", "img_align_celeba", "list_landmarks_align_celeba.txt", COUNTS_ALIGNED, (178, 218))
 
 
 def open_celeba(kind: Kind, split: str, data_dir: Path) -> Source:

@@ -148,9 +148,7 @@ def _read_keypoints(found: Survey) -> None:
     found.note("images without all 15 rows in part_locs.txt", fewer, "The absent keypoints are not visible.")
 
 
-def _table(
-    found: Survey, name: str, keys: int, parse: Callable[[list[str]], Any]
-) -> dict[tuple[int, ...], Any]:
+def _table(found: Survey, name: str, keys: int, parse: Callable[[list[str]], Any]) -> dict[tuple[int, ...], Any]:
     """Rows of a list by their first `keys` integers; line ends may be LF, CR LF or CR.
 
     Damaged and contradictory rows become fatal problems; of equal rows one counts.

@@ -65,9 +65,7 @@ def missing_bytes(file: RemoteFile, folder: Path) -> int | None:
     return None if file.bytes is None else max(0, file.bytes - _partial(file, folder).size)
 
 
-def install(
-    files: Sequence[RemoteFile], folder: Path, progress: bool = True, patience: Patience = Patience()
-) -> None:
+def install(files: Sequence[RemoteFile], folder: Path, progress: bool = True, patience: Patience = Patience()) -> None:
     """Bring every file that has an address, or is there, into `folder`, verified and unpacked.
 
     What an earlier call finished is not done again. UserError as by `fetch` and `unpack`, and where another

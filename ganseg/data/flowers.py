@@ -25,9 +25,7 @@ from ganseg.errors import UserError
 SPLITS = {"train": ("tstid",), "test": ("trnid",), "val": ("valid",), "test+val": ("trnid", "valid")}
 EXPECTED = {"train": 6_149, "test": 1_020, "val": 1_020}
 AGAIN = "Unpack the archive again."
-LAYOUT = (
-    "It needs jpg/image_00001.jpg ... and setid.mat, as www.robots.ox.ac.uk/~vgg/data/flowers/102 gives them."
-)
+LAYOUT = "It needs jpg/image_00001.jpg ... and setid.mat, as www.robots.ox.ac.uk/~vgg/data/flowers/102 gives them."
 
 
 def split_ids(data_dir: Path, split: str) -> np.ndarray:

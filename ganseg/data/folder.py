@@ -89,9 +89,7 @@ def open_folder(split: str, data_dir: Path) -> Source:
         _advise(data_dir, len(everything))
     names = [name for name in everything if is_held_out(name) == (split == "test")]
     if not names:
-        raise UserError(
-            f"{data_dir}: none of its {len(everything)} images falls into the {split} split; add images."
-        )
+        raise UserError(f"{data_dir}: none of its {len(everything)} images falls into the {split} split; add images.")
     labels = labels_of(data_dir, everything)
     _report(data_dir, everything, labels, ()).refuse()
     paths, masks = (

@@ -74,9 +74,7 @@ def find_labels(data_dir: Path, names: list[str], mask_files: list[str]) -> Fold
     return FolderLabels(masks, points, point_names, extents, problems)
 
 
-def match_masks(
-    data_dir: Path, names: list[str], files: list[str]
-) -> tuple[dict[str, Path], tuple[Problem, ...]]:
+def match_masks(data_dir: Path, names: list[str], files: list[str]) -> tuple[dict[str, Path], tuple[Problem, ...]]:
     """Image name -> its mask, and what is wrong with the pairing."""
     stems = {Path(file).with_suffix("").as_posix(): data_dir / MASKS / file for file in files}
     found = {name: stems.get(name) or stems.get(Path(name).with_suffix("").as_posix()) for name in names}
@@ -99,16 +97,12 @@ def match_masks(
     )
 
 
-def read_keypoints(
-    path: Path, names: set[str]
-) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[Problem, ...]]:
+def read_keypoints(path: Path, names: set[str]) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[Problem, ...]]:
     """Points (J, 3) of x, y, visible by image name, the points' names, and what is wrong with the file."""
     if not path.is_file():
         return {}, (), ()
     try:
-        table = pd.read_csv(
-            path, dtype=str, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False
-        )
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
     except (ValueError, OSError) as error:  # pandas' errors of parsing and decoding are ValueErrors
         return (
             {},
@@ -152,12 +146,8 @@ def _points(
         *problem(f"names in {file} are no image of the folder", strangers, remedy, none),
     )
     point_names = tuple(dict.fromkeys(table["point"]))
-    points: dict[str, np.ndarray] = {
-        name: np.zeros((len(point_names), 3)) for name in table["name"] if name in names
-    }
-    for name, point, (x, y), visible in zip(
-        table["name"], table["point"], xy.fillna(0).to_numpy(), seen, strict=True
-    ):
+    points: dict[str, np.ndarray] = {name: np.zeros((len(point_names), 3)) for name in table["name"] if name in names}
+    for name, point, (x, y), visible in zip(table["name"], table["point"], xy.fillna(0).to_numpy(), seen, strict=True):
         if name in points:
             points[name][point_names.index(point)] = x, y, visible
     return points, point_names, problems
@@ -181,11 +171,7 @@ def _shapes(masks: dict[str, Path], extents: dict[str, tuple[int, int]]) -> tupl
     found = {name: upright_extent(path) for name, path in masks.items()}
     broken = [f"{MASKS}/{masks[name].name}" for name, extent in found.items() if not extent]
     pairs = ((name, *extent, *extents[name]) for name, extent in found.items() if extent and name in extents)
-    other = [
-        f"{name}: {w} x {h}, mask {a} x {b}"
-        for name, a, b, w, h in pairs
-        if abs(a * h - b * w) > max(a, b, w, h)
-    ]
+    other = [f"{name}: {w} x {h}, mask {a} x {b}" for name, a, b, w, h in pairs if abs(a * h - b * w) > max(a, b, w, h)]
     return (
         *problem("masks cannot be opened", broken, "Save them again as PNG, or remove them.", True),
         *problem(
@@ -205,9 +191,7 @@ def _outside(
     for name, extent in extents.items():
         if name in points:
             rows = points[name]
-            beyond = (rows[:, 2] > 0) & ((rows[:, :2] < -0.5) | (rows[:, :2] >= np.array(extent) - 0.5)).any(
-                axis=1
-            )
+            beyond = (rows[:, 2] > 0) & ((rows[:, :2] < -0.5) | (rows[:, :2] >= np.array(extent) - 0.5)).any(axis=1)
             rows[beyond, 2] = 0
             out += [f"{name}: {point}" for point, is_out in zip(point_names, beyond, strict=True) if is_out]
     return problem(

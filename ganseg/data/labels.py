@@ -28,9 +28,7 @@ def squash_points(points: np.ndarray, extent: tuple[int, int], size: int) -> np.
 
 def fractions_resized(planes: list[np.ndarray], size: int) -> np.ndarray:
     """(P, S, S) float32: what fraction of each new pixel is true in each of P boolean planes (H, W)."""
-    resized = [
-        Image.fromarray(p.astype(np.float32)).resize((size, size), Image.Resampling.BOX) for p in planes
-    ]
+    resized = [Image.fromarray(p.astype(np.float32)).resize((size, size), Image.Resampling.BOX) for p in planes]
     return np.stack([np.asarray(plane) for plane in resized])
 
 
@@ -49,9 +47,7 @@ def read_mask(path: Path, size: int) -> np.ndarray:
     return majority(values > (127 if values.max() > 1 else 0), size)
 
 
-def decode_or_refuse(
-    positions: np.ndarray, images: list[Path], read: Callable[[int], dict[str, np.ndarray]]
-) -> Chunk:
+def decode_or_refuse(positions: np.ndarray, images: list[Path], read: Callable[[int], dict[str, np.ndarray]]) -> Chunk:
     """`decode_all` where no image may be left out: UserError that names an unreadable one."""
     chunk = decode_all(positions, read)
     if chunk.broken:

@@ -42,9 +42,7 @@ _MAFL = tuple(
     _by_hand(f"MAFL/{name}.txt", "From the folder MAFL of https://github.com/zhzhanp/TCDCN-face-alignment.")
     for name in ("training", "testing")
 )
-_PARTITION = _by_hand(
-    "list_eval_partition.txt", f"From Eval of the folder that {_CELEBA} links to.", optional=True
-)
+_PARTITION = _by_hand("list_eval_partition.txt", f"From Eval of the folder that {_CELEBA} links to.", optional=True)
 
 CELEBA_WILD = (
     _by_hand(
@@ -87,8 +85,7 @@ TAICHI = (
     _by_hand("landmark/taichi_test_gt.pkl", _ANNOTATED),
     _by_hand(
         "taichi-test-masks",
-        f"Masks of the 300 test frames; {_TAICHI} does not give them: ask its authors. Without them there is "
-        "no IoU.",
+        f"Masks of the 300 test frames; {_TAICHI} does not give them: ask its authors. Without them there is no IoU.",
         optional=True,
     ),
 )

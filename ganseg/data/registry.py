@@ -45,9 +45,7 @@ class DatasetSpec:
 def _synthetic(family: str, title: str, augment: str) -> DatasetSpec:
     reader = lambda split, data_dir: synthetic.open_family(family, split)  # noqa: E731
     splits = tuple(synthetic.SPLITS)
-    return DatasetSpec(
-        family, title, reader, splits, False, augment, "Nothing to get: it is drawn by the package."
-    )
+    return DatasetSpec(family, title, reader, splits, False, augment, "Nothing to get: it is drawn by the package.")
 
 
 _BIRD = _synthetic("synthetic-bird", "Synthetic birds", "none")

@@ -45,9 +45,7 @@ def background(draws: Draws, size: int, hue: np.ndarray) -> np.ndarray:
     coarse, patches, grain = (smooth_noise(draws, size, knots) for knots in (5, 10, 22))
     sharpness = draws.uniform(0.5, 2.5)[:, None, None]
     slope = draws.uniform(-0.2, 0.2, 2)[:, :, None, None]
-    light = (
-        slope[:, 0] * (x - 0.5) + slope[:, 1] * (y - 0.5) + grain * draws.uniform(0.01, 0.08)[:, None, None]
-    )
+    light = slope[:, 0] * (x - 0.5) + slope[:, 1] * (y - 0.5) + grain * draws.uniform(0.01, 0.08)[:, None, None]
     light = light + np.clip(patches * sharpness, -1, 1) * draws.uniform(0.0, 0.12)[:, None, None]
     fields = [np.clip(0.5 + coarse, 0, 1), light, np.ones_like(light)]
     colours = [second - first, np.ones_like(first), first]

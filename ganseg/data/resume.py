@@ -112,9 +112,7 @@ def _request(part: Partial, bar: tqdm, timeout: float) -> None:
         part.discard()
         raise ConnectionError("the file on the server has changed") from error
     with response:
-        total = (
-            _continue(part, response, start) if start and response.status == 206 else _begin(part, response)
-        )
+        total = _continue(part, response, start) if start and response.status == 206 else _begin(part, response)
         bar.reset(total)
         bar.n = bar.initial = part.size
         _write(part, response, bar)

@@ -68,9 +68,7 @@ def transform(figure: Figure, scale: np.ndarray, angle: np.ndarray) -> Figure:
     def move_layer(layer: Layer) -> Layer:
         n, c, _ = layer.capsules.shape
         ends = move(layer.capsules[..., :4].reshape(n, 2 * c, 2)).reshape(n, c, 4)  # (N, C, 4)
-        return replace(
-            layer, capsules=np.concatenate([ends, layer.capsules[..., 4:] * scale[:, None, None]], -1)
-        )
+        return replace(layer, capsules=np.concatenate([ends, layer.capsules[..., 4:] * scale[:, None, None]], -1))
 
     return replace(figure, layers=tuple(map(move_layer, figure.layers)), keypoints=move(figure.keypoints))
 

@@ -17,9 +17,7 @@ class Split:
     images: np.ndarray  # (N, S, S, 3) uint8, RGB
     names: tuple[str, ...]
     foreground: np.ndarray | None = None  # (N, S, S) uint8: 0 background, 1 foreground, 255 ignore
-    parts: np.ndarray | None = (
-        None  # (N, S, S) uint8: 0 background, 1..P the parts in the order of part_names
-    )
+    parts: np.ndarray | None = None  # (N, S, S) uint8: 0 background, 1..P the parts in the order of part_names
     keypoints: np.ndarray | None = None  # (N, J, 2) float32
     visible: np.ndarray | None = None  # (N, J) bool: inside the image and not occluded
     part_names: tuple[str, ...] = ()

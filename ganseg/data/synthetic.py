@@ -52,9 +52,7 @@ def _scenes(family: str, seed: int, indices: np.ndarray, size: int) -> dict[str,
 
 def code_version() -> str:
     """Hash of the code that decides how a scene looks: scenes cached by other code are not used."""
-    files = [Path(module.__file__) for module in (bird, colour, draws, face, render, shapes)] + [
-        Path(__file__)
-    ]
+    files = [Path(module.__file__) for module in (bird, colour, draws, face, render, shapes)] + [Path(__file__)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
