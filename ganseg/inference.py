@@ -1,58 +1,34 @@
-"""Part masks of anyone's photographs: label maps, overlays, and where each part is and how large."""
+"""Part masks of anyone's photographs, written as label maps, overlays and `parts.json`; and generated images."""
 
 from __future__ import annotations
 
-import collections
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from ganseg.data.decode import open_rgb
-from ganseg.data.folder import SUFFIXES, list_images
 from ganseg.errors import UserError
 from ganseg.files import atomic_path
-from ganseg.metrics import SPECK, part_centres
-from ganseg.pictures import colour_labels, overlay, part_colours, save
+from ganseg.metrics import SPECK
+from ganseg.part_masks import full_size_labels, indexed, measure_parts
+from ganseg.photographs import Decoded, batches, decoded, find_photographs
+from ganseg.pictures import overlay, part_colours, save
 from ganseg.provenance import cores
 
 if TYPE_CHECKING:
     from ganseg.experiments import Run
 
 OVERLAYS = ("jpg", "png", "none")
-HELD = 48_000_000  # pixels of decoded images in a batch, about; limits memory
-STRIP = 64  # rows of a mask made at a time
 PARTS = "parts.json"
 ABOUT = {
     "centre": "(x, y) in pixels of the upright image, x right, y down, pixel centres at integers, or null",
     "area": "fraction of the image", "visible": f"whether the part covers at least {SPECK:.1%} of the image",
 }  # fmt: skip
-
-
-class Photograph(NamedTuple):
-    """An image to be segmented."""
-
-    path: Path
-    file: str  # as it is called in parts.json: relative to the folder it was found in
-    name: str  # of its results, without suffix and with its folders; no two are alike
-
-
-class Decoded(NamedTuple):
-    """A photograph that could be read."""
-
-    photograph: Photograph
-    image: Image.Image  # RGB, upright, at its own size
-    small: np.ndarray  # (S, S, 3) uint8, what the network sees
-
-    @property
-    def pixels(self) -> int:
-        """Of the image at its own size."""
-        return self.image.width * self.image.height
 
 
 @dataclass
@@ -87,9 +63,9 @@ def segment_images(
     fabric = make_fabric(device)
     segmenter, done = run.segmenter().to(fabric.device), Segmented(Path(out).expanduser())
     pool, writing = ThreadPoolExecutor(workers or cores()), []
-    decoded = _decoded(photographs, run.config.data.size, pool, batch_size, done)
+    images = decoded(photographs, run.config.data.size, pool, batch_size, done.skipped)
     try:
-        for batch in _batches(decoded, batch_size):
+        for batch in batches(images, batch_size):
             probabilities = predict(segmenter, np.stack([one.small for one in batch]), fabric).numpy()
             done.images += [future.result() for future in writing]  # the batch before: two are in memory
             writing = [
@@ -105,99 +81,6 @@ def segment_images(
         raise UserError(f"none of the {len(photographs)} images can be read; the first: {first}")
     write_parts(done.out / PARTS, describe(run, done))
     return done
-
-
-def find_photographs(paths: str | Path | Iterable[str | Path], out: str | Path) -> list[Photograph]:
-    """The files among `paths`, whatever their suffix, and images under its folders; UserError for none."""
-    given = [Path(p).expanduser() for p in ([paths] if isinstance(paths, str | Path) else paths)]
-    found: dict[Path, str] = {}
-    for path in given:
-        if path.is_dir():
-            _refuse_inside(Path(out), path)
-            prefix = f"{path.resolve().name}/" if len(given) > 1 else ""
-            found |= {path / name: prefix + name for name in list_images(path) if path / name not in found}
-        elif path.is_file():
-            found.setdefault(path, path.name)
-        else:
-            raise UserError(f"{path} is not there; name images, or folders of images")
-    if not found:
-        where = ", ".join(map(str, given))
-        raise UserError(f"no images in {where}; looked for {', '.join(SUFFIXES)}, also in folders below")
-    if Path(out).expanduser().is_file():
-        raise UserError(f"{out} is a file; the results need a folder")
-    names = result_names(found.values())
-    return [Photograph(path, file, name) for (path, file), name in zip(found.items(), names, strict=True)]
-
-
-def result_names(files: Iterable[str]) -> list[str]:
-    """Names of results: files without suffix; where those are alike, a.jpg and a.png become a_jpg and a_png.
-
-    Names that differ only in the case of letters count as alike: on some systems they are.
-    """
-    paths = [Path(file) for file in files]
-    stems = collections.Counter(path.with_suffix("").as_posix().casefold() for path in paths)
-    names: dict[str, str] = {}  # casefolded -> as written
-    for path in paths:
-        name = path.with_suffix("").as_posix()
-        if stems[name.casefold()] > 1:
-            first = name = f"{name}_{path.suffix[1:]}"
-            number = 1
-            while name.casefold() in names or name.casefold() in stems:
-                number += 1
-                name = f"{first}-{number}"
-        names[name.casefold()] = name
-    return list(names.values())
-
-
-def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Most likely labels, uint8 (height, width), of probabilities (K + 1, S, S) resized bilinearly to `size`.
-
-    `size` is (width, height). A strip of rows at a time, so that a large photograph needs little memory.
-    """
-    import torch
-
-    from ganseg.resampling import bilinear_matrix
-
-    (width, height), lines = size, probabilities.shape[1]
-    maps = torch.from_numpy(np.ascontiguousarray(probabilities, np.float32))  # (K + 1, S, S)
-    across = (maps @ bilinear_matrix(maps.shape[2], width).T).numpy()  # (K + 1, S, width)
-    rows = ((np.arange(height) + 0.5) * (lines / height) - 0.5).clip(0, lines - 1)
-    strips = [_most_likely(across, rows[start : start + STRIP]) for start in range(0, height, STRIP)]
-    return np.concatenate(strips)
-
-
-def _most_likely(maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Labels (R, W) of maps (K + 1, S, W) interpolated at `rows` (R,), map by map: a strip stays in the cache."""
-    above = rows.astype(int)
-    below, weight = np.minimum(above + 1, maps.shape[1] - 1), (rows - above).astype(np.float32)[:, None]
-    labels, best = np.zeros((len(rows), maps.shape[2]), np.uint8), None
-    for k, each in enumerate(maps):
-        upper, values = each[above], each[below]
-        values -= upper
-        values *= weight
-        values += upper
-        if best is None:
-            best = values
-        else:
-            np.copyto(labels, np.uint8(k), where=values > best)
-            np.maximum(best, values, out=best)
-    return labels
-
-
-def measure_parts(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    """Centre (x, y) in pixels of `labels` (height, width), area and visibility of each part, as `ABOUT` says.
-
-    The centre is that of the part's soft mask in `probabilities` (K + 1, S, S), as in section 4.1.
-    """
-    scale = np.array(labels.shape[::-1]) / probabilities.shape[-1]
-    centres = (part_centres(probabilities[None, 1:])[0] + 0.5) * scale - 0.5  # (K, 2)
-    areas = np.bincount(labels.ravel(), minlength=len(probabilities))[1:] / labels.size  # (K,)
-    parts = []
-    for k, (centre, area) in enumerate(zip(centres.tolist(), areas.tolist(), strict=True), start=1):
-        visible = area >= SPECK
-        place = [round(v, 2) for v in centre] if visible else None
-        parts.append({"part": k, "centre": place, "area": round(area, 6), "visible": visible})
-    return parts
 
 
 def describe(run: Run, done: Segmented) -> dict[str, Any]:
@@ -219,13 +102,6 @@ def write_parts(path: Path, told: dict[str, Any]) -> None:
         temporary.write_text(f'{head[:-2]},\n  "images": [\n    {lines}\n  ]\n}}\n')
 
 
-def indexed(labels: np.ndarray) -> Image.Image:
-    """A picture in mode "P": its values are the labels (H, W), its palette the colours of the parts."""
-    image = Image.fromarray(np.asarray(labels, np.uint8))
-    image.putpalette(colour_labels(np.arange(256)).tobytes())
-    return image
-
-
 def generate(run: Run, count: int, seed: int = 0, device: str = "auto") -> tuple[np.ndarray, np.ndarray]:
     """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
     import torch
@@ -244,43 +120,6 @@ def generate(run: Run, count: int, seed: int = 0, device: str = "auto") -> tuple
     return np.concatenate([c[0] for c in chunks]), np.concatenate([c[1] for c in chunks])
 
 
-def _decoded(photographs: Sequence[Photograph], size: int, pool: ThreadPoolExecutor, batch_size: int,
-             done: Segmented) -> Iterator[Decoded]:  # fmt: skip
-    """Decode in threads, about a batch ahead, in order; what cannot be read goes to `done.skipped`."""
-    waiting: collections.deque[tuple[Photograph, Future]] = collections.deque()
-    rest, ahead = iter(photographs), 4
-    while True:
-        while len(waiting) < ahead and (photograph := next(rest, None)):
-            waiting.append((photograph, pool.submit(_decode, photograph, size)))
-        if not waiting:
-            return
-        photograph, future = waiting.popleft()
-        try:
-            decoded = future.result()
-        except Exception as error:  # decoders fail in many ways; each means that this file is unreadable
-            done.skipped.append((photograph.file, str(error) or type(error).__name__))
-        else:
-            ahead = max(2, min(batch_size, HELD // decoded.pixels))
-            yield decoded
-
-
-def _decode(photograph: Photograph, size: int) -> Decoded:
-    image = open_rgb(photograph.path)
-    return Decoded(photograph, image, np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
-
-
-def _batches(decoded: Iterable[Decoded], batch_size: int) -> Iterator[list[Decoded]]:
-    """Groups of at most `batch_size` images and about HELD pixels."""
-    batch: list[Decoded] = []
-    for one in decoded:
-        batch.append(one)
-        if len(batch) == batch_size or sum(each.pixels for each in batch) >= HELD:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _write(one: Decoded, probabilities: np.ndarray, out: Path, overlays: str) -> dict[str, Any]:
     """Write the mask and the overlay of an image; returns its entry in parts.json."""
     name, labels = one.photograph.name, full_size_labels(probabilities, one.image.size)
@@ -292,12 +131,3 @@ def _write(one: Decoded, probabilities: np.ndarray, out: Path, overlays: str) ->
         drawn = overlay(np.asarray(one.image), labels, contour=max(1, round(max(labels.shape) / 300)))
         save(Image.fromarray(drawn), out / entry["overlay"], **({"quality": 90} if overlays == "jpg" else {}))
     return entry
-
-
-def _refuse_inside(out: Path, folder: Path) -> None:
-    inside, outer = out.expanduser().resolve(), folder.resolve()
-    if inside == outer or outer in inside.parents:
-        raise UserError(
-            f"the results cannot go to {out}: it lies in {folder}, the folder to be segmented, and they "
-            "would be taken for photographs the next time. Name a folder outside it."
-        )

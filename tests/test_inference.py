@@ -13,14 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganseg.errors import UserError
-from ganseg.inference import (
-    find_photographs,
-    full_size_labels,
-    generate,
-    measure_parts,
-    result_names,
-    segment_images,
-)
+from ganseg.inference import generate, segment_images
+from ganseg.part_masks import full_size_labels, measure_parts
+from ganseg.photographs import find_photographs, result_names
 from ganseg.pictures import part_colours
 
 RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
@@ -152,7 +147,7 @@ def test_overlays_can_be_png_or_left_out(run, photographs, tmp_path):
 
 def test_progress_reaches_the_number_of_files(run, photographs, tmp_path):
     calls = []
-    told = lambda *call: calls.append(call)  # noqa: E731
+    told = lambda *call: calls.append(call)
     segment_images(run, photographs, tmp_path / "out", device="cpu", batch_size=1, progress=told)
     assert calls[-1] == (4, 4)
     assert calls == sorted(calls)
