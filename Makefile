@@ -40,7 +40,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-.PHONY: help book test env experiments notebooks-run notebooks links launch lock serve clean dry-run
+.PHONY: help book test lint env experiments notebooks-run notebooks links launch lock serve clean dry-run
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,10 @@ test: env ## pytest, then nbval over the notebooks at scale tiny
 	$(MAKE) --no-print-directory experiments $(STORED)
 	OMP_NUM_THREADS=1 GANSEG_RESULTS=$(CHECKED) python -m pytest -n $(WORKERS) --dist loadscope -p no:cacheprovider \
 	  --nbval --nbval-kernel-name python3 notebooks
+
+lint: env ## check style and format of the code (ruff; settings in pyproject.toml)
+	ruff check ganseg tests
+	ruff format --check ganseg tests
 
 env: $(MADE) ## make the environment .venv from requirements.lock
 

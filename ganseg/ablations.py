@@ -22,13 +22,13 @@ class ConstantStart(nn.Module):
         self.constant = nn.Parameter(torch.randn(channels, size, size))
 
     def forward(self, grid: Tensor, points: Tensor) -> Tensor:
-        """The constant for each image of `points` (B, ...): (B, channels, size, size). Nothing else of the arguments is used."""
+        """The constant for each image of `points` (B, ...), (B, channels, size, size); nothing else of them is used."""
         return self.constant.expand(len(points), -1, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 class PointlessMaskGenerator(nn.Module):
-    r"""Level 2 without points: AdaIN ConvBlocks, conditioned on the mean $\frac1K \sum_k \mathbf w_k$ of the part embeddings,
-    from a learned constant to $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$.
+    r"""Level 2 without points: AdaIN ConvBlocks, conditioned on the mean $\frac1K \sum_k \mathbf w_k$ of the part
+    embeddings, from a learned constant to $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$.
 
     `config`: as of `MaskGenerator`, whose widths and resolutions it keeps.
     """
@@ -54,7 +54,7 @@ class PointlessMaskGenerator(nn.Module):
 
 
 def located(parts: Parts, masks: Tensor, grid: Tensor) -> Parts:
-    """`parts` with the centres of mass of their `masks` (B, K + 1, H, W) for locations and points, and the masks' spread for scales.
+    """`parts`, their `masks` (B, K + 1, H, W) giving centres of mass as locations and points, and spreads as scales.
 
     So Eq. 16 pulls a mask together around itself. `grid`: (H, W, 2).
     """

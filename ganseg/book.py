@@ -30,7 +30,8 @@ COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints")
 def choose(path: str | Path, results: str | Path, prefer: str | None = None) -> Any:
     """The execution of the notebook at `path` to publish: scale `prefer` if it was run, else the best.
 
-    Executions are those among the results, and the outputs stored in the notebook itself. Of another text, they do not count.
+    Executions are those among the results, and the outputs stored in the notebook itself; of another text, they do
+    not count.
     """
     path = Path(path)
     stored = read(path)

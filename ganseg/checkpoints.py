@@ -22,7 +22,7 @@ def save_weights(path: Path, module: nn.Module, metadata: dict[str, str] | None 
 
 
 def load_weights(path: Path, module: nn.Module) -> nn.Module:
-    """Read weights written by `save_weights` into `module`; UserError when the file is missing, damaged or of another network."""
+    """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's."""
     tensors, _ = _read(path)
     try:
         module.load_state_dict(tensors)

@@ -1,4 +1,4 @@
-"""Which code can change a number: what training or evaluation imports, as a hash that comments and layout leave alone."""
+"""Which code can change a number: what training or evaluation imports, as a hash that comments and layout leave be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ganseg.paths import PACKAGE
 
-# What cannot change a number: messages and files, and what is in an experiment's key already as its resolved configuration.
+# What cannot change a number: messages and files, and what an experiment's key holds already as its configuration.
 HARMLESS = {
     "checkpoints",
     "config",
@@ -86,7 +86,7 @@ def _digest(paths: set[Path] | frozenset[Path]) -> str:
 def bare_source(source: str) -> str:
     """What `source` does, as text: its syntax tree without docstrings; comments and layout leave no trace.
 
-    Written out here because `ast.dump` differs between versions of Python; empty fields, which differ too, are left out.
+    Written out because `ast.dump` differs between versions of Python; empty fields, which differ too, are left out.
     """
     return _dump(ast.parse(source))
 

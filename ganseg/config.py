@@ -1,7 +1,7 @@
 """Every number that defines an experiment, as frozen dataclasses (section 4; the supplement is not public).
 
-A *scale* sets sizes and budgets, a *variant* sets which equations are used (`ganseg.scales`), and `--set section.field=value`
-sets any field on top. Unknown names and wrong types are refused.
+A *scale* sets sizes and budgets, a *variant* sets which equations are used (`ganseg.scales`), and
+`--set section.field=value` sets any field on top. Unknown names and wrong types are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The hierarchical generator (sections 3.1-3.3). The fields of the second group are where the paper and its code differ."""
+    """The hierarchical generator (sections 3.1-3.3). In the second group of fields the paper and its code differ."""
 
     parts: int = 8  # K
     points_per_part: int = 4  # n_per
@@ -288,5 +288,6 @@ def _check_bounds(config: Config) -> None:
     segmenter, strides = config.segmenter, STRIDES[config.segmenter.backbone]
     if segmenter.output_stride not in strides:
         raise UserError(
-            f"segmenter.output_stride={segmenter.output_stride}: {segmenter.backbone} has {' or '.join(map(str, strides))}"
+            f"segmenter.output_stride={segmenter.output_stride}: "
+            f"{segmenter.backbone} has {' or '.join(map(str, strides))}"
         )

@@ -24,14 +24,14 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, ceil(H / 2), ceil(W / 2))."""
         h = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2, inplace=True)), 0.2, inplace=True)
-        # strided by hand: oneDNN's fp32 weight gradient of a strided 1x1 convolution of few channels writes out of bounds
+        # strided by hand: oneDNN's fp32 weight gradient of strided 1x1 convolutions can write out of bounds
         return (h + self.shortcut(x[..., ::2, ::2])) / math.sqrt(2)
 
 
 class Discriminator(nn.Module):
     r"""$\mathcal D(\mathbf x)$: residual blocks and two linear layers to one logit, high for real images.
 
-    `config.widths`: channels of the blocks; `config.hidden`: width of the first linear layer; `size`: H = W of the images.
+    `config.widths`: channels of the blocks; `config.hidden`: width of the first linear layer; `size`: H = W.
     """
 
     def __init__(self, config: DiscriminatorConfig, size: int) -> None:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 
 class EmbeddingMap:
-    r"""$\mathbf W(\mathbf p) = \sum_k \mathbf A_k(\mathbf p)\,\mathbf w_k$ with heatmaps (Eq. 4) or masks (Eq. 7) for $\mathbf A_k$.
+    r"""$\mathbf W(\mathbf p) = \sum_k \mathbf A_k(\mathbf p)\,\mathbf w_k$ with heatmaps (Eq. 4) or masks (Eq. 7) for
+    $\mathbf A_k$.
 
-    `maps`: A (B, K, H, W); `embeddings`: w_k (B, K, D_emb). W has rank K: with K far below D_emb, a convolution of W is cheaper as one
-    of the K maps, whose kernels then differ from image to image.
+    `maps`: A (B, K, H, W); `embeddings`: w_k (B, K, D_emb). W has rank K: with K far below D_emb, a convolution of W is
+    cheaper as one of the K maps, whose kernels then differ from image to image.
     """
 
     FOLDS = 4  # from D_emb / K on, convolving the maps is the faster way (chapter 31)
@@ -39,7 +40,7 @@ class EmbeddingMap:
 
     @cached_property
     def patches(self) -> Tensor:
-        """The 3x3 neighbourhood of each pixel of the maps, and a 1 for the bias, (B, HW, 9 K + 1): made once a resolution."""
+        """The maps' 3x3 neighbourhoods, and a 1 for the bias, (B, HW, 9 K + 1): made once a resolution."""
         height, width = self.maps.shape[2:]
         padded = F.pad(self.maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, K)
         shifted = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]

@@ -100,8 +100,8 @@ def evaluate(
 ) -> dict[str, Any]:  # fmt: skip
     """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
 
-    `protocol`: by default the paper's for the data set, `Protocol.of`. The images of `generator`, where there is one, are
-    compared with the real ones.
+    `protocol`: by default the paper's for the data set, `Protocol.of`. The images of `generator`, where there is one,
+    are compared with the real ones.
     """
     protocol = protocol or Protocol.of(config.data.name, data_dir)
     test = held_out(config, data_dir, cache_dir, protocol)

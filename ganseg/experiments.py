@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.config import Config
 from ganseg.errors import UserError
 from ganseg.files import read_json
 from ganseg.paths import global_rank, results_dir
-from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.scales import resolve
 
 METRICS, CONFIG, PROVENANCE, HISTORY = "metrics.json", "config.json", "provenance.json", "history.csv"
@@ -26,8 +26,8 @@ GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
 class Experiment:
     """(data set, variant, K, seed, scale), and settings on top; see `ganseg.scales` for what they resolve to.
 
-    `parts` None is the data set's usual K. `data_dir` says where the data lies and is not part of the experiment's identity,
-    but for `folder`: other images, another experiment.
+    `parts` None is the data set's usual K. `data_dir` says where the data lies and is not part of the experiment's
+    identity, but for `folder`: other images, another experiment.
     """
 
     data: str = "synthetic-bird"
@@ -75,7 +75,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished experiment, read from its directory; or an imported one, which has no metrics until it is evaluated."""
+    """A finished experiment, read from its directory; or an imported one, without metrics until it is evaluated."""
 
     directory: Path
 
@@ -87,7 +87,8 @@ class Run:
             raise UserError(f"{directory} is not a run: it has no {CONFIG}")
         if not (directory / METRICS).exists() and not cls(directory).imported:
             raise UserError(
-                f"{directory} is not finished: it has no {METRICS}; the `ganseg train` command that began it goes on with it"
+                f"{directory} is not finished: it has no {METRICS}; "
+                "the `ganseg train` command that began it goes on with it"
             )
         return cls(directory)
 
@@ -153,10 +154,10 @@ def find_runs(
     own_settings: bool = False,
     **wanted: Any,
 ) -> list[Run]:
-    """Finished runs under `results` whose provenance has the `wanted` values (data, variant, parts, seed; a tuple: any of them).
+    """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
-    Of each name and settings the newest; with `older`, those too that earlier code made. Runs with settings of their own
-    (`overrides`) only with `own_settings`.
+    Of each name and settings the newest; with `older`, those too that earlier code made. Runs with settings of their
+    own (`overrides`) only with `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
     for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
@@ -187,8 +188,8 @@ def run(
 ) -> Run:
     """Train `experiment`, resume it, or read it if it is there.
 
-    `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised when they are
-    over and the same call goes on later. Two processes that want the same experiment wait for each other.
+    `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised
+    when they are over and the same call goes on later. Two processes that want the same experiment wait for each other.
     """
     directory = experiment.directory(results)
     if not _finished(directory, need):

@@ -15,7 +15,8 @@ from ganseg.resampling import Pyramid, crop
 
 class ForegroundGenerator(nn.Module):
     r"""Foreground features (Eq. 7, 8): $\mathbf W_{fg}(\mathbf p) = \sum_k \mathbf M_k(\mathbf p)\,\mathbf w_k$,
-    $\mathbf F^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf F^{(i-1)}, \mathbf W_{fg})$, with $\mathbf F^{(0)}$ from Eq. 5 on the part locations.
+    $\mathbf F^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf F^{(i-1)}, \mathbf W_{fg})$, with
+    $\mathbf F^{(0)}$ from Eq. 5 on the part locations.
 
     `config.block_widths`: channels entering each of the T_fg blocks; the last gives D_emb.
     """
@@ -47,8 +48,8 @@ class ForegroundGenerator(nn.Module):
 
 class BackgroundGenerator(nn.Module):
     r"""Background features (Eq. 9, 10): $\mathbf w_{bg} = \mathrm{MLP}_{bg\_app}(\mathbf z_{bg\_app})$,
-    $\mathbf B^{(i)} = \mathrm{AdaIN\ ConvBlock}(\mathbf B^{(i-1)}, \mathbf w_{bg})$, with $\mathbf B^{(0)}$ from Eq. 5 on the one point
-    $\mathbf u_{bg\_pos}$."""
+    $\mathbf B^{(i)} = \mathrm{AdaIN\ ConvBlock}(\mathbf B^{(i-1)}, \mathbf w_{bg})$, with
+    $\mathbf B^{(0)}$ from Eq. 5 on the one point $\mathbf u_{bg\_pos}$."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class BackgroundGenerator(nn.Module):
 
 
 class BackgroundEmbedding(nn.Module):
-    r"""$\mathbf w_{bg}$ of Eq. 9 alone, where the background is one of the parts (section 4.6, "Disabling Separated Background")."""
+    r"""$\mathbf w_{bg}$ of Eq. 9 alone, where the background is one of the parts (section 4.6)."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -83,7 +84,8 @@ class BackgroundEmbedding(nn.Module):
 
 
 class Composition(nn.Module):
-    r"""The image (Eq. 11): $\mathbf I = \mathrm{Conv}((1 - \mathbf M_{bg}) \otimes \mathbf F + \mathbf M_{bg} \otimes \mathbf B)$.
+    r"""The image (Eq. 11):
+    $\mathbf I = \mathrm{Conv}((1 - \mathbf M_{bg}) \otimes \mathbf F + \mathbf M_{bg} \otimes \mathbf B)$.
 
     `config.rgb_crop`: "after" keeps the margin until the convolutions are done, so that no border shows in I.
     """

@@ -1,8 +1,9 @@
-"""How close generated images are to real ones: FID where its weights may be fetched, else the same distance without them.
+"""How close generated images are to real ones: FID where its weights may be fetched, and a distance without them.
 
-Both are Frechet distances between Gaussians fitted to the features of either set (Heusel et al. 2017). FID takes those of an
-Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020). The other takes those of a network with
-random weights, after Naeem et al. (2020), who find them no worse a ruler for images that are unlike ImageNet's.
+Both are Frechet distances between Gaussians fitted to the features of either set (Heusel et al. 2017). FID takes those
+of an Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020). The other takes those of a
+network with random weights, after Naeem et al. (2020), who find them no worse a ruler for images that are unlike
+ImageNet's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Features = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> (B, C
 
 
 def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
-    r"""$\|\mu_1 - \mu_2\|^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2})$ of features (N, C) and (M, C).
+    r"""$\|\mu_1 - \mu_2\|^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2})$ of (N, C) and (M, C).
 
     The bias of few images is positive: compare numbers of equally many images only. UserError below two images.
     """
@@ -50,7 +51,7 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def relative_distance(real: np.ndarray, other: np.ndarray) -> float:
-    """`frechet_distance` over the variance of the `real` features (N, C), so that it does not depend on the features' unit."""
+    """`frechet_distance` over the variance of the `real` features (N, C): it does not depend on the features' unit."""
     return frechet_distance(real, other) / float(real.var(axis=0, ddof=1).sum())
 
 
@@ -81,7 +82,7 @@ def inception() -> Features:
 
 @torch.no_grad()
 def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, Any]:
-    """`frechet_distance` (relative, random features), `fid` where allowed, and `frechet_images`, of uint8 `real` (N, S, S, 3).
+    """`frechet_distance` (relative, random features), `fid` where allowed, and `frechet_images`.
 
     As many images are generated, `IMAGES` at most, always from the same noise; empty for a single real image.
     """

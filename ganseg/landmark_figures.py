@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ganseg.data import DATASETS
 from ganseg.canvas import INK, LINES, QUIET, dress, new_figure, panels, picture, spread_colours
+from ganseg.data import DATASETS
 from ganseg.pictures import colour_labels
 
 ORIGINS = {
@@ -50,8 +50,8 @@ def held_out_keypoints(
     if not DATASETS[run.config.data.name].redistributable:
         images = colour_labels(find_parts(segmenter, images, fabric).labels)
     truth, found, visible = test.keypoints[few], predicted[few], shown(test)[few]
-    lines = [{"image": test.names[i], "keypoint": j, "visible": bool(visible[n, j]), "x": truth[n, j, 0], "y": truth[n, j, 1],
-              "x_predicted": found[n, j, 0], "y_predicted": found[n, j, 1]}
+    lines = [{"image": test.names[i], "keypoint": j, "visible": bool(visible[n, j]), "x": truth[n, j, 0],
+              "y": truth[n, j, 1], "x_predicted": found[n, j, 0], "y_predicted": found[n, j, 1]}
              for n, i in enumerate(few) for j in range(truth.shape[1])]  # fmt: skip
     return keypoints_figure(images, truth, found, visible), pd.DataFrame(lines).round(3)
 
@@ -85,7 +85,7 @@ def keypoints_figure(
     rows = -(-len(images) // columns)
     figure, axes = panels(rows, columns, 1.0)
     colours = spread_colours(truth.shape[1], lightness=0.62)
-    to_unit = lambda points: (points + 0.5) * 2 / images.shape[1] - 1  # noqa: E731
+    to_unit = lambda points: (points + 0.5) * 2 / images.shape[1] - 1
     for i, ax in enumerate(axes.ravel()):
         picture(ax, images[i] if i < len(images) else None)
         for j in np.flatnonzero(visible[i]) if i < len(images) else ():

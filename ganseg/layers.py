@@ -23,7 +23,7 @@ def initialise(module: nn.Module) -> nn.Module:
 
 
 def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers of width `inputs` with LeakyReLU(0.2) between them; outputs of variance 1 for N(0, I) at the start."""
+    """`layers` linear layers of width `inputs`, LeakyReLU(0.2) between them; at the start N(0, I) gives variance 1."""
     modules: list[nn.Module] = []
     for _ in range(layers - 1):
         modules += [nn.Linear(inputs, inputs), nn.LeakyReLU(0.2)]
@@ -58,7 +58,7 @@ class RelativeEncoding(nn.Module):
 
 
 class Modulation(torch.autograd.Function):
-    r"""LeakyReLU of $\gamma \odot \mathbf x + \beta$, its gradient written out so that $\gamma$ and $\beta$ stay the halves of one tensor."""
+    r"""LeakyReLU of $\gamma \odot \mathbf x + \beta$, with a gradient that keeps $\gamma$ and $\beta$ one tensor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma_beta: Tensor, slope: float) -> Tensor:
@@ -85,7 +85,7 @@ class Modulation(torch.autograd.Function):
 
 
 class Spade(nn.Module):
-    r"""Spatially adaptive normalisation: $(1 + \gamma(\mathbf W)) \odot \mathrm{BN}(\mathbf x) + \beta(\mathbf W)$ (section 3.2).
+    r"""SPADE (section 3.2): $(1 + \gamma(\mathbf W)) \odot \mathrm{BN}(\mathbf x) + \beta(\mathbf W)$.
 
     `channels`: of x; `condition`: channels of the embedding map W; `hidden`: channels between W and gamma, beta.
     """
@@ -131,9 +131,9 @@ class SpadeResBlock(nn.Module):
 
 
 class AdaIn(nn.Module):
-    r"""Adaptive instance normalisation: $(1 + \gamma(\mathbf w)) \odot \mathrm{IN}(\mathbf x) + \beta(\mathbf w)$ (section 3.3).
+    r"""AdaIN (section 3.3): $(1 + \gamma(\mathbf w)) \odot \mathrm{IN}(\mathbf x) + \beta(\mathbf w)$.
 
-    `channels`: of x; `condition`: length of the style vector w; `norm`: "instance" as named, or the released code's "batch".
+    `channels`: of x; `condition`: length of the style vector w; `norm`: "instance", or the released code's "batch".
     """
 
     def __init__(self, channels: int, condition: int, hidden: int, norm: Literal["instance", "batch"]) -> None:

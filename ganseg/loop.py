@@ -65,7 +65,7 @@ class History:
             self.rows = rows[(rows.stage != stage) | (rows.step <= step)].to_dict("records")
 
     def add(self, stage: str, step: int, losses: dict[str, Tensor], seconds: float) -> dict[str, float]:
-        """Keep the losses of a step; at the end of a window read them off the device, check them, return their means."""
+        """Keep the losses of a step; at a window's end read them off the device, check them, return their means."""
         self.pending.append((step, losses))
         if len(self.pending) < self.window:
             return {}
@@ -149,8 +149,8 @@ def fit(
 ) -> float:
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`.
 
-    Saves every `every` seconds and at the end; calls `on_checkpoint(step)` after each save. Returns the seconds spent training, resumed
-    parts included. Raises OutOfTime when `clock` runs out and UserError when a loss is not finite.
+    Saves every `every` seconds and at the end; calls `on_checkpoint(step)` after each save. Returns the seconds spent
+    training, resumed parts included. Raises OutOfTime when `clock` runs out and UserError when a loss is not finite.
     """
     recorder, fabric = Recorder(trainer, directory, on_checkpoint), trainer.fabric
     silent = not (progress and fabric.is_global_zero)

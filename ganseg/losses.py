@@ -1,4 +1,4 @@
-"""The training objective, one function an equation (section 3.4, Eq. 13-17; their sums, Eq. 18 and 19, are in `training`)."""
+"""The training objective, one function an equation (section 3.4, Eq. 13-17); Eq. 18 and 19 are in `training`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 
 
 def discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    r"""Eq. 14: $\mathbb E \log(\exp(\mathcal D(\mathcal G(\mathbf z))) + 1) + \mathbb E \log(\exp(-\mathcal D(\mathbf x)) + 1)$."""
+    r"""Eq. 14:
+    $\mathbb E \log(\exp(\mathcal D(\mathcal G(\mathbf z))) + 1) + \mathbb E \log(\exp(-\mathcal D(\mathbf x)) + 1)$."""
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, kind: str = "r1") -> Tensor:
     r"""Penalty on $\nabla\mathcal D$ at real images (Eq. 15).
 
-    `r1`: $\mathbb E \|\nabla \mathcal D(\mathbf x)\|^2$, the regulariser that the paper cites (its Eq. 15 prints no norm).
+    `r1`: $\mathbb E \|\nabla \mathcal D(\mathbf x)\|^2$, the regulariser the paper cites (Eq. 15 prints no norm).
     `unit_norm`: the released code's $\mathbb E (\|\nabla \mathcal D(\mathbf x)\| - 1)^2$.
     """
     real = real.detach().requires_grad_()
@@ -35,12 +36,13 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, ki
 
 
 def concentration_loss(masks: Tensor, centres: Tensor, grid: Tensor, over_parts: str = "sum") -> Tensor:
-    r"""Eq. 16: $\sum_k \sum_{\mathbf p} \frac{\mathbf M_k(\mathbf p)}{\sum \mathbf M_k} \|\mathbf p - \mathbf x_k\|^2$, mean over the batch.
+    r"""Eq. 16: $\sum_k \sum_{\mathbf p} \frac{\mathbf M_k(\mathbf p)}{\sum \mathbf M_k} \|\mathbf p - \mathbf x_k\|^2$,
+    mean over the batch.
 
     `masks` (B, K, H, W) without the background, `centres` x_k (B, K, 2), `grid` (H, W, 2).
     `over_parts`: "sum" as printed, or the released code's "mean".
     """
-    # ||p - x||^2 = |p|^2 - 2 p.x + |x|^2 with M normalised to sum 1: moments of M suffice, no (B, K, H, W, 2) tensor is made.
+    # ||p - x||^2 = |p|^2 - 2 p.x + |x|^2 with M normalised to sum 1: moments of M suffice
     features = torch.cat(
         [grid, grid.square().sum(-1, keepdim=True), torch.ones_like(grid[..., :1])], dim=-1
     )  # (H, W, 4)
@@ -61,7 +63,8 @@ def area_loss(
     area: str = "heatmap",
     over_parts: str = "sum",
 ) -> Tensor:
-    r"""Eq. 17: $\sum_k \max(0, \sum_{\mathbf p} \mathbf H_k(\mathbf p) - \sum_{\mathbf p} \mathbf M_k(\mathbf p))$ in pixels, mean over the batch.
+    r"""Eq. 17: $\sum_k \max(0, \sum_{\mathbf p} \mathbf H_k(\mathbf p) - \sum_{\mathbf p} \mathbf M_k(\mathbf p))$ in
+    pixels, mean over the batch.
 
     `masks` (B, K, H, W) without the background; `centres` (B, K, 2), `scales` (B, K), `grid` (H, W, 2).
     `area`: "heatmap" as printed, or the released code's "disc", pi tau_k^2 with tau_k in pixels, which no border clips.

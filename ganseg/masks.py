@@ -13,10 +13,12 @@ from ganseg.resampling import Pyramid
 
 
 class MaskGenerator(nn.Module):
-    r"""Level 2 (section 3.2): $\mathbf M^{(0)}$ from Eq. 5, $\mathbf M^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf M^{(i-1)}, \mathbf W_{mask})$,
+    r"""Level 2 (section 3.2): $\mathbf M^{(0)}$ from Eq. 5,
+    $\mathbf M^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf M^{(i-1)}, \mathbf W_{mask})$,
     $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$ (Eq. 6).
 
-    `config.parts`: K; `config.embedding_dim`: D_emb; `config.block_sizes`: H at each of the T blocks. Inner blocks are D_emb wide.
+    `config.parts`: K; `config.embedding_dim`: D_emb; `config.block_sizes`: H at each of the T blocks. Inner blocks are
+    D_emb wide.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:

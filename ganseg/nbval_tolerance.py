@@ -1,9 +1,9 @@
 """A pytest plugin: nbval compares the numbers of a cell's outputs within tolerances, and their words exactly.
 
-Trainings differ between processors in the last digit, and small ones then take other ways. What must agree: words, layout,
-whole numbers; and every number with a decimal point, an exponent or a per cent sign within `RELATIVE` of the stored one or
-`ABSOLUTE`, whichever is more. Pictures and HTML are not compared: each has a plain text of the same content beside it. A
-cell whose words may change, a verdict, is tagged `nbval-ignore-output` and must merely run.
+Trainings differ between processors in the last digit, and small ones then take other ways. What must agree: words,
+layout, whole numbers; and every number with a decimal point, an exponent or a per cent sign within `RELATIVE` of the
+stored one or `ABSOLUTE`, whichever is more. Pictures and HTML are not compared: each has a plain text of the same
+content beside it. A cell whose words may change, a verdict, is tagged `nbval-ignore-output` and must merely run.
 """
 
 from __future__ import annotations

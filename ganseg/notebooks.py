@@ -45,7 +45,7 @@ def write(notebook: Any, path: str | Path) -> None:
 
 
 def source_hash(notebook: Any) -> str:
-    """16 hexadecimal digits of the cells' kinds, tags (but nbval's) and sources: two executions of one text share it."""
+    """16 hexadecimal digits of the cells' kinds, tags (but nbval's) and sources: executions of one text share it."""
     digest = hashlib.sha256()
     for cell in notebook.cells:
         tags = ",".join(tag for tag in cell.metadata.get("tags", []) if not tag.startswith("nbval"))
@@ -212,7 +212,7 @@ def _record(source: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def store(path: str | Path, executed: str | Path) -> bool:
-    """Put outputs and provenance of `executed`, a run of the same text, into the notebook at `path`; True if changed."""
+    """Put outputs and provenance of `executed`, a run of the same text, into the notebook `path`; True if changed."""
     source, run = read(path), read(executed)
     if execution_of(run).get("source") != source_hash(source):
         raise UserError(f"{executed} is not an execution of {path} as it stands: execute it again")

@@ -25,6 +25,6 @@ def downloads_allowed() -> bool:
 
 
 def global_rank() -> int:
-    """Number of this process among all of a training on several devices or machines; 0 alone. As torchrun, SLURM or Fabric set it."""
+    """Number of this process among all of a training, as torchrun, SLURM or Fabric set it; 0 alone."""
     environment = os.environ
     return int(environment.get("RANK", environment.get("SLURM_PROCID", environment.get("LOCAL_RANK", 0))))

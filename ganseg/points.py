@@ -23,8 +23,9 @@ class Parts(NamedTuple):
 def part_scales(points: Tensor, kind: str = "std") -> Tensor:
     r"""Part scales $\sigma_k$ from `points` (B, K, n_per, 2) -> (B, K), in units of half the image's width.
 
-    `std`: Eq. 1 as printed, $\sqrt{\sum_i \|\mathbf x_k^i - \mathbf x_k\|^2} / (n_{per} - 1)$. The released code has two others, with 1e-6 added:
-    `mean_abs`: mean absolute deviation over points and axes; `distance_variance`: unbiased variance of the distances to the centre.
+    `std`: Eq. 1 as printed, $\sqrt{\sum_i \|\mathbf x_k^i - \mathbf x_k\|^2} / (n_{per} - 1)$. The released code has
+    two others, with 1e-6 added. `mean_abs`: mean absolute deviation over points and axes; `distance_variance`: unbiased
+    variance of the distances to the centre.
     """
     offsets = points - points.mean(dim=2, keepdim=True)
     if kind == "std":
@@ -54,8 +55,8 @@ def heatmaps(grid: Tensor, centres: Tensor, scales: Tensor, kind: str = "gaussia
 
 
 class PointGenerator(nn.Module):
-    r"""Level 1 (section 3.1): $\{\mathbf x_k^i\} = \mathrm{MLP}_{point}(\mathbf z_{point})$, their mean and scale (Eq. 1), and
-    $\mathbf w_k = \mathrm{MLP}_{app}(\mathbf z_{app}) \otimes \mathbf w_k^{const}$ (Eq. 2, 3).
+    r"""Level 1 (section 3.1): $\{\mathbf x_k^i\} = \mathrm{MLP}_{point}(\mathbf z_{point})$, their mean and scale
+    (Eq. 1), and $\mathbf w_k = \mathrm{MLP}_{app}(\mathbf z_{app}) \otimes \mathbf w_k^{const}$ (Eq. 2, 3).
 
     `config.parts`: K; `config.points_per_part`: n_per; `config.noise_dim`: D_noise; `config.embedding_dim`: D_emb.
     """
@@ -71,7 +72,7 @@ class PointGenerator(nn.Module):
         self.constant = nn.Parameter(torch.randn(config.parts, config.embedding_dim))
 
     def forward(self, z_point: Tensor, z_app: Tensor) -> Parts:
-        """`z_point`, `z_app`: (B, D_noise) noise. Without points there are embeddings alone, and all points lie at 0."""
+        """`z_point`, `z_app`: (B, D_noise) noise. Without points there are embeddings alone; all points lie at 0."""
         embeddings = self.appearance(z_app).float()[:, None] * self.constant  # (B, K, D_emb)
         if not self.config.use_points:
             points = embeddings.new_zeros(*embeddings.shape[:2], 1, 2)

@@ -1,7 +1,7 @@
 """Weights of the authors' released code, mapped onto our modules.
 
-The released code stores coordinates as (row, column), subtracts x - p where Eq. 5 prints p - x, and puts the background mask
-last; the mapping permutes weights so that ours, in (x, y) and background first, computes the same function.
+The released code stores coordinates as (row, column), subtracts x - p where Eq. 5 prints p - x, and puts the background
+mask last; the mapping permutes weights so that ours, in (x, y) and background first, computes the same function.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 def pixel_grid(size: int, margin: int, kind: Literal["cells", "endpoints"] = "cells") -> Tensor:
     """Coordinates (x, y) of the pixels of a `size` x `size` image and a margin around it (Eq. 12).
 
-    `cells`: the image covers [-1, 1]^2 and a pixel sits at the centre of its cell, spacing 2/H0, the margin reaching 1 + 2 margin/H0.
+    `cells`: the image covers [-1, 1]^2 and a pixel sits at the centre of its cell, spacing 2/H0, the margin
+    reaching 1 + 2 margin/H0.
     `endpoints`: the released code's linspace(-1, 1, H0), spacing 2/(H0 - 1).
     Returns (size + 2 margin, size + 2 margin, 2), indexed [row, column].
     """
@@ -48,7 +49,7 @@ def edge_padding_matrix(size: int, target: int, margin: int) -> Tensor:
 
 
 def resample(x: Tensor, matrix: Tensor) -> Tensor:
-    """Apply `matrix` (H', H) to the rows and the columns of `x` (B, C, H, H) -> (B, C, H', H'), channels_last in memory.
+    """Apply `matrix` (H', H) to the rows and the columns of `x` (B, C, H, H) -> (B, C, H', H'), channels_last.
 
     Resizing, cropping and padding are linear and separable: two matrix products do all three at once.
     """

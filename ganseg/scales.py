@@ -1,7 +1,8 @@
 """Scales (sizes and budgets), variants (which equations), and the configuration that follows from them.
 
-`lambda_con` and `lambda_area` are listed for the mean over the K parts, as the released code has it; where a variant sums over the
-parts, as Eq. 16 and 17 print it, `resolve` divides both by K, so that the same pull reaches the same masks.
+`lambda_con` and `lambda_area` are listed for the mean over the K parts, as the released code has it; where a variant
+sums over the parts, as Eq. 16 and 17 print it, `resolve` divides both by K, so that the same pull reaches the same
+masks.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SCALES: dict[str, Settings] = {
         "generator.block_sizes": (8, 16, 32),
         "data.train_limit": 4000,
         "data.test_limit": 250,
-        # so short a training needs a stronger pull to leave its start, and longer strides; small batches make more of the time
+        # so short a training needs a stronger pull to leave its start, longer strides, and small batches
         "losses.lambda_con": 20.0,
         "optim.lr_generator": 2e-3,
         "optim.lr_discriminator": 2e-3,
@@ -81,8 +82,8 @@ PARTS = {
     "taichi": 10,
 }  # K where none is asked for; 8 elsewhere, as in the paper's tables
 
-# What a data set needs at a scale beyond the scale's own settings. At 128 px: paper-versus-code rows 9 and 22. At small sizes: found
-# by experiment; the book's chapter on Table 2 tells how.
+# What a data set needs at a scale beyond the scale's own settings. At 128 px: paper-versus-code rows 9 and 22. At small
+# sizes: found by experiment; the book's chapter on Table 2 tells how.
 DATA: dict[tuple[str, str], Settings] = {
     ("flowers", "tiny"): {"losses.lambda_con": 10.0},
     ("flowers", "laptop"): {"losses.lambda_con": 5.0, "optim.steps": 3000},
@@ -161,9 +162,9 @@ def resolve(
     seed: int = 0,
     overrides: dict[str, Any] | None = None,
 ) -> Config:
-    """The configuration of an experiment: defaults, scale, data set, variant, K and seed, then `overrides`, the later winning.
+    """The configuration of an experiment: defaults, scale, data set, variant, K, seed, `overrides`; the later wins.
 
-    `data.size` among the overrides brings fitting blocks along, unless they name generator.block_sizes (`ganseg.sizes`).
+    `data.size` among the overrides brings fitting blocks along, unless they name generator.block_sizes.
     """
     if scale not in SCALES:
         raise UserError(f"unknown scale {scale!r}; known are {', '.join(SCALES)}")

@@ -14,7 +14,7 @@ from ganseg.config import SegmenterConfig
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    r"""$\frac12$ cross-entropy + $\frac12$ Dice; Dice is the mean over images and classes of $1 - 2|p \cap y| / (|p| + |y|)$.
+    r"""$\frac12$ cross-entropy + $\frac12$ Dice; Dice: $1 - 2|p \cap y| / (|p| + |y|)$, mean over images and classes.
 
     `logits` (B, K + 1, H, W), `labels` (B, H, W) in 0..K. Source: the released code.
     """
@@ -29,8 +29,9 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
 class Segmenter(nn.Module):
     """DeepLab V3 that labels each pixel with a part.
 
-    `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper, or "resnet18-light", which keeps more resolution for
-    images of 32 to 64 px; `config.pretrained`: ImageNet weights for the former (supervised, hence off by default).
+    `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper, or "resnet18-light", which keeps more
+    resolution for images of 32 to 64 px; `config.pretrained`: ImageNet weights for the former (supervised, hence off by
+    default).
     """
 
     def __init__(self, config: SegmenterConfig, parts: int) -> None:

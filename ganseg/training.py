@@ -1,6 +1,6 @@
 """The two training stages: the adversarial game (Eq. 18, 19) and the segmentation network on generated pairs.
 
-Every random draw of step t is a function of (seed, t) alone, so a resumed run repeats what an uninterrupted one would have done.
+Every random draw of step t is a function of (seed, t) alone, so a resumed run repeats an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def own_noise(generator: Generator, batch: int, fabric: Fabric) -> Noise:
 
 
 class GanTrainer:
-    """Stage 1: one step of D on real images and detached fakes (Eq. 18), then one of G through the updated D (Eq. 19)."""
+    """Stage 1: a step of D on real images and detached fakes (Eq. 18), then one of G through the updated D (Eq. 19)."""
 
     name = "gan"
 
@@ -172,7 +172,7 @@ class GanTrainer:
 
 
 class SegmenterTrainer:
-    """Stage 2: the segmentation network on a stream of freshly generated pairs; G is in eval mode and does not change."""
+    """Stage 2: the segmentation network on a stream of generated pairs; G is in eval mode and does not change."""
 
     name = "segmenter"
 

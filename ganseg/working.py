@@ -26,12 +26,14 @@ def pieces(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 class Working:
-    """A network under training: fp32 weights that are one vector, and `module`, which computes with rounded copies of them.
+    """A network under training: fp32 weights that are one vector, and `module`, which computes with rounded copies.
 
-    Rounding, optimizer, moving average and the mean over processes are one kernel each a step instead of one a parameter, and autocast
-    finds only activations to cast. It computes what autocast from fp32 weights computes, which rounds weights and gradients alike.
+    Rounding, optimizer, moving average and the mean over processes are one kernel each a step instead of one a
+    parameter, and autocast finds only activations to cast. It computes what autocast from fp32 weights computes, which
+    rounds weights and gradients alike.
 
-    `network`: the fp32 network, which checkpoints hold; `precision`: Fabric's name. In full precision `module` is `network` itself.
+    `network`: the fp32 network, which checkpoints hold; `precision`: Fabric's name. In full precision `module` is
+    `network` itself.
     """
 
     def __init__(self, network: nn.Module, precision: str) -> None:
@@ -70,7 +72,7 @@ class Working:
 
 
 def rounded_names(network: nn.Module) -> list[str]:
-    """Parameters that autocast would round: those of convolutions and linear layers but such as are marked `full_precision`."""
+    """Parameters autocast would round: of convolutions and linear layers, but those marked `full_precision`."""
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
     return [
         f"{name}.{own}"

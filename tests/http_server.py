@@ -68,7 +68,7 @@ def serve(site: Site) -> Iterator[Site]:
     """Run the server in a thread; its address is then in `site.address`."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             site.answer(self)
 
         def log_message(self, *arguments: object) -> None:

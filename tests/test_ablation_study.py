@@ -51,7 +51,7 @@ def write_run(results: Path, experiment: Experiment, finished: str = "2025-01-01
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Full model and two ablations with three seeds at laptop, one pair at tiny, and runs that do not belong to them."""
+    """Full model and two ablations with three seeds at laptop, a pair at tiny, and runs that do not belong to them."""
     folder = tmp_path_factory.mktemp("results")
     for seed in range(3):
         write_run(folder, Experiment(scale="laptop", seed=seed), iou=0.8 + 0.01 * seed, components_per_part=1.1)

@@ -87,7 +87,7 @@ def test_runs_are_timed_in_turn_after_one_that_does_not_count() -> None:
 
 def test_steps_with_and_without_penalty_count_as_often_as_they_occur() -> None:
     def step(milliseconds: float) -> Any:
-        wait = lambda factor: lambda: time.sleep(factor * milliseconds / 1e3)  # noqa: E731
+        wait = lambda factor: lambda: time.sleep(factor * milliseconds / 1e3)
         return SimpleNamespace(every=4, ordinary=wait(1), penalised=wait(5), fabric=SimpleNamespace(device=CPU))
 
     found = measure.compare({"fast": step(4), "slow": step(12)}, budget=0.2)

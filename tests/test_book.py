@@ -1,6 +1,7 @@
 """The built book: no other hosts, no dead links, alt text everywhere, and a page as a browser shows it.
 
-It is built from the outputs that are stored in the notebooks; nbval, the second half of `make test`, computes them again.
+It is built from the outputs that are stored in the notebooks; nbval, the second half of `make test`, computes them
+again.
 """
 
 from __future__ import annotations

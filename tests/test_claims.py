@@ -17,9 +17,9 @@ from conftest import ROOT
 from ganseg import reported
 from ganseg.chapters import claims, differences, figures_claims, ledger
 from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Measured, evaluate_claims
-from ganseg.errors import UserError
 from ganseg.chapters.ledger import load_ledger
 from ganseg.chapters.rules import STATISTICS, parse
+from ganseg.errors import UserError
 from ganseg.scales import DIFFERENCES, variant_settings
 
 ROLES = {"full": "full model", "ablated": "without it"}

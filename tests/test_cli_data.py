@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import scipy.io
+from http_server import Site, serve
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -23,7 +24,6 @@ from ganseg.cli import data as commands
 from ganseg.data.download import RemoteFile
 from ganseg.data.registry import DATASETS
 from ganseg.data.sheets import draw_keypoints
-from http_server import Site, serve
 
 IDS = {"tstid": [1, 2, 3], "trnid": [4, 5], "valid": [6]}
 

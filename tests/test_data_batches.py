@@ -60,7 +60,7 @@ def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else(split):
     plain, flipped = Batches(split, 37, 0, "none"), Batches(split, 37, 0, "flip")
     mirrored = 0
     for step in range(20):
-        for a, b in zip(plain.batch(step), flipped.batch(step)):
+        for a, b in zip(plain.batch(step), flipped.batch(step), strict=True):
             same = torch.equal(a, b)
             assert same or torch.equal(a.flip(-1), b)
             mirrored += not same

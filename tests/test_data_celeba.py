@@ -7,8 +7,20 @@ import logging
 import numpy as np
 import pytest
 from celeba_fixture import (
-    COLOURS, FORMS, MAFL, TRAIN, boxes, build, landmarks_of, listing, name, photograph, size_of, write_boxes,
-    write_landmarks, write_names,
+    COLOURS,
+    FORMS,
+    MAFL,
+    TRAIN,
+    boxes,
+    build,
+    landmarks_of,
+    listing,
+    name,
+    photograph,
+    size_of,
+    write_boxes,
+    write_landmarks,
+    write_names,
 )  # fmt: skip
 from PIL import Image
 
@@ -55,7 +67,7 @@ def coloured_centres(image: np.ndarray) -> np.ndarray:
 def test_landmarks_follow_the_image_through_the_resize(tmp_path, form, size):
     data = read(build(tmp_path / "celeba", form), "test", form, size)
     assert data.keypoints.shape == (2, 5, 2) and data.keypoints.dtype == np.float32 and data.visible.all()
-    for image, keypoints in zip(data.images, data.keypoints):
+    for image, keypoints in zip(data.images, data.keypoints, strict=True):
         np.testing.assert_allclose(coloured_centres(image), keypoints, atol=0.45)
 
 
@@ -89,7 +101,7 @@ def test_splits_are_the_training_partition_without_mafl_test_and_the_lists_of_ma
 
 def test_images_come_under_their_own_names(aligned):
     data = read(aligned, "regression", ALIGNED, 64)
-    for number, image in zip(MAFL["training"], data.images):
+    for number, image in zip(MAFL["training"], data.images, strict=True):
         expected = (landmarks_of(ALIGNED, number) + 0.5) * (64 / 178, 64 / 218) - 0.5
         np.testing.assert_allclose(coloured_centres(image), expected, atol=0.45)
 

@@ -8,8 +8,8 @@ import scipy.io
 from PIL import Image
 
 from ganseg.data import load
-from ganseg.data.registry import check
 from ganseg.data.flowers import read_segmim, read_trimap
+from ganseg.data.registry import check
 from ganseg.errors import UserError
 
 IDS = {"tstid": [7, 3, 1], "trnid": [2, 5], "valid": [6, 4]}

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from ganseg.data import decode, load
-from ganseg.data.registry import check
 from ganseg.data.decode import read_rgb
 from ganseg.data.folder import is_held_out, list_images
+from ganseg.data.registry import check
 from ganseg.errors import UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -161,7 +161,7 @@ def test_train_and_test_share_the_folder_and_adding_a_file_moves_no_other(many, 
     again = load("folder", "test", 16, data_dir=many, cache_dir=tmp_path)
     assert set(again.names) - {"000-first.png"} == set(test.names)
     # each image is under its own name
-    for name, image in zip(train.names, train.images):
+    for name, image in zip(train.names, train.images, strict=True):
         assert corners(image)[0] == (2 * int(name[-7:-4]), 0, 0)
 
 
@@ -214,7 +214,7 @@ def test_broken_files_do_not_count_towards_the_minimum(tmp_path):
 
 @pytest.fixture
 def labelled(tmp_path):
-    """70 images of 40 x 24 pixels; 00.png to 09.png have a mask of the right upper quarter, 00.png to 04.png two keypoints."""
+    """70 images of 40 x 24 pixels: 00 to 09 have a mask of the right upper quarter, 00 to 04 two keypoints."""
     root = tmp_path / "labelled"
     (root / "masks" / "deep").mkdir(parents=True)
     (root / "deep").mkdir()
@@ -238,7 +238,7 @@ def test_masks_are_labels_and_never_images(labelled, tmp_path):
     names = [name for split in splits for name in split.names]
     assert len(names) == 70 and not any(name.startswith("masks") for name in names)
     for split in splits:
-        for name, foreground in zip(split.names, split.foreground):
+        for name, foreground in zip(split.names, split.foreground, strict=True):
             assert set(np.unique(foreground)) == ({0, 1} if int(name[-6:-4]) < 10 else {255})
             if int(name[-6:-4]) < 10:
                 assert foreground[:10, 10:].all() and foreground.sum() == 100
@@ -247,7 +247,7 @@ def test_masks_are_labels_and_never_images(labelled, tmp_path):
 def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_path):
     train, test = both_splits(labelled, tmp_path)
     assert train.keypoint_names == test.keypoint_names == ("top right", "bottom left")
-    seen = {n: (k, v) for s in (train, test) for n, k, v in zip(s.names, s.keypoints, s.visible)}
+    seen = {n: (k, v) for s in (train, test) for n, k, v in zip(s.names, s.keypoints, s.visible, strict=True)}
     points, visible = seen["00.png"]
     np.testing.assert_allclose(
         points, [[39.5 / 2 - 0.5, 0.5 * 20 / 24 - 0.5], [0.5 / 2 - 0.5, 23.5 * 20 / 24 - 0.5]], atol=1e-4

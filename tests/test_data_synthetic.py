@@ -101,8 +101,8 @@ def test_labels_are_the_named_parts_and_make_up_the_foreground(family, drawn):
 
 def test_visible_keypoints_lie_on_the_part_they_name(family, drawn):
     where = {
-        "synthetic-bird": dict(zip(range(9), [1, 1, 2, 2, 2, 3, 4, 5, 5])),
-        "synthetic-face": dict(zip(range(9), [3, 4, 2, 5, 5, 2, 1, 6, 6])),
+        "synthetic-bird": dict(enumerate([1, 1, 2, 2, 2, 3, 4, 5, 5])),
+        "synthetic-face": dict(enumerate([3, 4, 2, 5, 5, 2, 1, 6, 6])),
     }[family]
     big = synthetic.scenes(family, 0, np.arange(100), 256)
     for j, part in where.items():
@@ -144,13 +144,13 @@ def test_at_most_the_stated_overhang_leaves_the_image(family):
 
 def test_objects_stand_out_from_their_background(drawn):
     images, front = drawn["images"].astype(float), drawn["foreground"] > 0
-    gaps = [abs(i[f].mean(0) - i[~f].mean(0)).max() for i, f in zip(images, front)]
+    gaps = [abs(i[f].mean(0) - i[~f].mean(0)).max() for i, f in zip(images, front, strict=True)]
     assert np.quantile(gaps, 0.05) > 25
 
 
 def test_colours_vary_more_between_images_than_a_class_constant_would(drawn):
     images, parts = drawn["images"].astype(float), drawn["parts"]
-    means = np.array([i[p == 2].mean(0) for i, p in zip(images, parts) if (p == 2).any()])
+    means = np.array([i[p == 2].mean(0) for i, p in zip(images, parts, strict=True) if (p == 2).any()])
     assert (means.std(0) > 20).all()
 
 

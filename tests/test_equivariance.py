@@ -1,7 +1,7 @@
 """Translation equivariance (section 3.2, Eq. 12): points moved by n coarse cells move masks by n S / H0 pixels.
 
-Random networks in eval mode (BatchNorm statistics over a shifted picture would differ), fp32. Where a test says that something
-is *not* equivariant, it shows that the comparison would notice.
+Random networks in eval mode (BatchNorm statistics over a shifted picture would differ), fp32. Where a test says that
+something is *not* equivariant, it shows that the comparison would notice.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def scene_at(generator: Generator, noise: Noise, offset: Tensor) -> Scene:
 
 
 def differences(generator: Generator, cells: tuple[int, int] = (1, -2), cell: float | None = None) -> dict[str, Tensor]:
-    """|moved - expected| of masks and image where both pictures show the place, (H', W') maxima over batch and channels."""
+    """|moved - expected| where both pictures show the place, (H', W') maxima over batch and channels."""
     config = generator.config
     factor = config.size // config.start_size
     noise = generator.noise(2, torch.Generator().manual_seed(1))

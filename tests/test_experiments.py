@@ -174,7 +174,8 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
 def test_two_processes_that_want_the_same_experiment_train_it_once(tmp_path):
     code = (
         "import ganseg; from tests.test_experiments import MINUTE;"
-        f"r = ganseg.run(ganseg.Experiment(parts=2, overrides=MINUTE), results={str(tmp_path)!r}, device='cpu', progress=False);"
+        "experiment = ganseg.Experiment(parts=2, overrides=MINUTE);"
+        f"r = ganseg.run(experiment, results={str(tmp_path)!r}, device='cpu', progress=False);"
         "print((r.directory / 'generator.safetensors').stat().st_mtime_ns)"
     )
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]

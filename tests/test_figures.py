@@ -113,8 +113,8 @@ def test_show_writes_picture_and_data_and_displays_them(
     tmp_path: Path, scenes: figures.SceneArrays, shown: list[dict[str, str]]
 ) -> None:
     data = pd.DataFrame({"x": [0.5], "name": ["a, b"]})
-    figures.show(figures.points_figure(scenes, 2), "01_points", caption="Points & parts.", alt="Two panels with points.",
-                 data=data, runs=[RUN], results=tmp_path)  # fmt: skip
+    told = {"caption": "Points & parts.", "alt": "Two panels with points."}
+    figures.show(figures.points_figure(scenes, 2), "01_points", data=data, runs=[RUN], results=tmp_path, **told)
     folder = tmp_path / "tiny" / "figures"
     assert sorted(path.name for path in folder.iterdir()) == ["01_points.csv", "01_points.png"]
     assert min(Image.open(folder / "01_points.png").info["dpi"]) > 149

@@ -79,7 +79,7 @@ def test_batch_statistics_are_taken_where_the_weights_have_none(generator: Gener
 def test_a_mask_made_of_heatmaps_follows_its_points_all_the_way(
     generator: Generator, noise: Noise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bumps(parts) -> torch.Tensor:  # noqa: ANN001
+    def bumps(parts) -> torch.Tensor:
         maps = heatmaps(generator.grid, parts.centres, torch.full_like(parts.scales, 0.3))
         return torch.cat([1 - maps.amax(dim=1, keepdim=True), maps], dim=1)
 

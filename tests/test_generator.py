@@ -42,7 +42,7 @@ class Largest(TorchDispatchMode):
         super().__init__()
         self.numel = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, (tuple, list)) else [result]:
             if isinstance(tensor, torch.Tensor):
@@ -185,7 +185,7 @@ def test_discriminator_at_any_size(size: int) -> None:
 
 
 def test_discriminator_trains_in_fp32_without_corrupting_memory() -> None:
-    """Some CPU builds write out of bounds in the gradient of a strided 1x1 convolution of 3 channels: a process of its own."""
+    """Some CPU builds write out of bounds in a strided 1x1 convolution's gradient: a process of its own."""
     code = (
         "import torch; from ganseg.config import DiscriminatorConfig; from ganseg.discriminator import Discriminator\n"
         "for size in (32, 64, 128, 256):\n"

@@ -16,9 +16,9 @@ from ganseg import losses
 from ganseg.config import GeneratorConfig
 from ganseg.errors import UserError
 from ganseg.generator import Generator, Noise, Scene
-from ganseg.resampling import crop, pixel_grid
 from ganseg.points import heatmaps
 from ganseg.released import COMPUTED, convert_generator, released_name
+from ganseg.resampling import crop, pixel_grid
 from ganseg.segmenter import segmentation_loss
 
 TOLERANCE = 1e-4
@@ -140,7 +140,7 @@ def test_penalties_in_eval_mode(golden: Golden, evaluated: Scene) -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """The order of summation decides which side of a kink a unit of rounding noise falls on; one thread fixes the order."""
+    """The order of summation decides the side of a kink that rounding noise falls on; one thread fixes it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -148,7 +148,7 @@ def one_thread():
 
 
 class Kinks:
-    """LeakyReLU that records units whose input is rounding noise, and can take the other side of the kink at some of them.
+    """LeakyReLU that records units whose input is rounding noise, and can take the kink's other side at some.
 
     At such a unit either slope is right in float32, and the choice moves gradients by more than the tolerance.
     """

@@ -107,7 +107,8 @@ def _as_published(network: torch.nn.Module) -> dict[str, torch.Tensor]:
                          ("Mixed_6c", published.FIDInceptionC(768, channels_7x7=160)),
                          ("Mixed_6d", published.FIDInceptionC(768, channels_7x7=160)),
                          ("Mixed_6e", published.FIDInceptionC(768, channels_7x7=192)),
-                         ("Mixed_7b", published.FIDInceptionE_1(1280)), ("Mixed_7c", published.FIDInceptionE_2(2048))):  # fmt: skip
+                         ("Mixed_7b", published.FIDInceptionE_1(1280)),
+                         ("Mixed_7c", published.FIDInceptionE_2(2048))):  # fmt: skip
         setattr(network, mixed, block)
     return network.state_dict()
 

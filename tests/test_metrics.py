@@ -308,7 +308,7 @@ def brightness_parts(images):
 def test_a_pixelwise_predictor_is_equivariant(rng):
     images = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     assert metrics.equivariance_error(brightness_parts, images, shifts=[(3, 0), (-2, 5)]) == 0
-    one_hot = lambda x: np.stack([brightness_parts(x) == k for k in (1, 2)], axis=1)  # noqa: E731
+    one_hot = lambda x: np.stack([brightness_parts(x) == k for k in (1, 2)], axis=1)
     assert metrics.equivariance_error(one_hot, images, measure="centres") == pytest.approx(0, abs=1e-12)
 
 
@@ -352,7 +352,7 @@ def test_an_image_turns_clockwise():
 
 
 def test_a_fixed_prediction_does_not_turn_along():
-    fixed = lambda images: np.pad(np.ones((len(images), 4, 16), int), ((0, 0), (2, 10), (0, 0)))  # noqa: E731
+    fixed = lambda images: np.pad(np.ones((len(images), 4, 16), int), ((0, 0), (2, 10), (0, 0)))
     images = np.zeros((2, 16, 16, 3), dtype=np.uint8)
     assert metrics.affine_equivariance_error(fixed, images, [(90, 1.0)]) > 0.5
 

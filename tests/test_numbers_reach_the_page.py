@@ -20,9 +20,10 @@ def publish_run(results: Path, **metrics: float) -> None:
     experiment = Experiment()
     folder = experiment.directory(results)
     folder.mkdir(parents=True, exist_ok=True)
-    identity = {"data": experiment.data, "variant": experiment.variant, "parts": experiment.config.generator.parts, "seed": 0,
-                "scale": "tiny", "key": experiment.key, "overrides": {}, "train_images": 10, "device": "a device",
-                "commit": "0123456789abcdef", "dirty": False, "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    identity = {"data": experiment.data, "variant": experiment.variant, "parts": experiment.config.generator.parts,
+                "seed": 0, "scale": "tiny", "key": experiment.key, "overrides": {}, "train_images": 10,
+                "device": "a device", "commit": "0123456789abcdef", "dirty": False,
+                "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
     parts = experiment.config.generator.parts
     known = {"iou_constant_mask": 0.2, "foreground_fraction": 0.1, "part_usage": [1.0] * parts, "iou_images": 10}
     content = {"config": {"config": experiment.config.to_dict()}, "provenance": identity, "metrics": known | metrics}

@@ -46,7 +46,7 @@ def test_a_size_alone_gives_networks_that_fit(size: int, scale: str) -> None:
         assert discriminator(torch.empty(2, 3, size, size)).shape == (2,)
     assert (generator.config.size, len(generator.grid)) == (size, size)
     least = min(generator.config.start_size, usual.generator.start_size)
-    assert 4 <= least and generator.config.start_size < 2 * usual.generator.start_size
+    assert least >= 4 and generator.config.start_size < 2 * usual.generator.start_size
     assert (
         1
         <= discriminator.head[1].in_features / config.discriminator.widths[-1]

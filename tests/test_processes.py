@@ -1,4 +1,4 @@
-"""Training on two processes: the same losses and networks as one process with the same batch, and one writer of files."""
+"""Training on two processes: the losses and networks of one process with the same batch, and one writer of files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ if __name__ == "__main__":
     fabric = make_fabric("cpu", devices=processes, precision=precision)
     trainer = GanTrainer(MINUTE.replace({"losses.penalty_every": 2}), fabric, Noise(MINUTE))
     history = [trainer.step(t) for t in range(4)]
-    losses = {k: fabric.all_reduce(torch.stack([v[k] for v in history if k in v]), reduce_op="mean") for k in history[0]}
+    values = {k: torch.stack([v[k] for v in history if k in v]) for k in history[0]}
+    losses = {k: fabric.all_reduce(each, reduce_op="mean") for k, each in values.items()}
     modules = {n: getattr(trainer, n).state_dict() for n in ("generator", "discriminator", "ema")}
     stage2 = SegmenterTrainer(MINUTE, fabric, trainer.result)
     for layer in stage2.s.module.modules():
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
-    losses["segmentation"] = fabric.all_reduce(torch.stack([stage2.step(t)["segmentation"] for t in range(2)]), reduce_op="mean")
+    segmentation = torch.stack([stage2.step(t)["segmentation"] for t in range(2)])
+    losses["segmentation"] = fabric.all_reduce(segmentation, reduce_op="mean")
     own = [v["d"] for v in history]
     torch.manual_seed(0)
     with torch.no_grad():

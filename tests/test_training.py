@@ -1,4 +1,4 @@
-"""Both training stages on a minute configuration: what a step does, and that a killed run goes on as if nothing had happened."""
+"""Both training stages on a minute configuration: what a step does, and that a killed run goes on unharmed."""
 
 from __future__ import annotations
 

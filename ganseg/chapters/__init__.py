@@ -1,1 +1,1 @@
-"""What the book's chapters compute and draw beyond the method: probes, ablations, baselines, claims. Nothing trains here."""
+"""What the book's chapters compute and draw beyond the method: probes, ablations, baselines, claims."""

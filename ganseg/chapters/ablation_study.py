@@ -128,8 +128,8 @@ def study(results: str | Path | None, scale: str, data: str, parts: int | None =
           overrides: Sequence[str] = ()) -> pd.DataFrame:  # fmt: skip
     """Finished runs at `scale` on `data`, a row each, in the paper's order, then by K and seed.
 
-    `parts`: K; by default the data set's usual one, 0 for every K. `overrides`: settings that a run may have of its own;
-    runs with any other are left out. Empty, with its first columns, where there is no run.
+    `parts`: K; by default the data set's usual one, 0 for every K. `overrides`: settings that a run may have of its
+    own; runs with any other are left out. Empty, with its first columns, where there is no run.
     """
     wanted = PARTS.get(data, 8) if parts is None else parts
     found = find_runs(results or None, scale, own_settings=True, data=data)
@@ -213,9 +213,9 @@ def judged_pairs(
 ) -> tuple[dict[str, bool], bool]:
     """Checks for `figures.verdict`, and whether they test the claim: that the one side is better than the other.
 
-    `sides` says for a study which rows to compare: a name, the one side, the other, the statistics. The claim is tested by
-    the studies above scale tiny with `SEEDS` seeds on both sides, and then only they count; a statistic that the data has
-    no labels for is passed over.
+    `sides` says for a study which rows to compare: a name, the one side, the other, the statistics. The claim is tested
+    by the studies above scale tiny with `SEEDS` seeds on both sides, and then only they count; a statistic that the
+    data has no labels for is passed over.
     """
     rows = [
         (frame, name, paired(one, other, key))

@@ -61,7 +61,7 @@ def rarity(usual: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 
 def relations(scores: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation of the error with each cause, one line each; p is that of no or a negative relation."""
+    """Spearman's rank correlation of the error with each cause, a line each; p is that of no or a negative relation."""
     lines = []
     for cause in (cause for cause in CAUSES if cause in scores):
         known = scores[[cause, "error"]].dropna()

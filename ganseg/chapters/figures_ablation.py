@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ganseg import metrics, pictures
+from ganseg.canvas import INK, LINES, QUIET, dress, line_colours, new_figure
 from ganseg.chapters.ablation_study import BY_KEY, FULL, MODELS, place, samples
 from ganseg.chapters.ablation_tables import HEADS, differences, summary, table
-from ganseg.canvas import INK, LINES, QUIET, dress, line_colours, new_figure
 from ganseg.display import show, show_table
 from ganseg.figures import foreground_curves, foreground_history, segmentation_figure
 from ganseg.generator import Generator
@@ -67,8 +67,8 @@ def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: A
 def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant", **where: Any) -> None:
     """Display `ablation_study.table` of all statistics of several studies."""
     show_table(table(frames, by), name, data=summary(frames, by), runs=_runs(frames), **where,
-               caption="Means over seeds, with their 95 % intervals where there are several; arrows point to the better "
-               "side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
+               caption="Means over seeds, with their 95 % intervals where there are several; arrows point to the "
+               "better side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
 
 
 def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where: Any) -> None:
@@ -83,7 +83,8 @@ def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where:
         data=lines,
         **where,
         caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
-        alt=f"Dots, diamonds and bars for each model, with and without what is disabled; a panel for each of: {listed}.",
+        alt="Dots, diamonds and bars for each model, with and without what is disabled; "
+        f"a panel for each of: {listed}.",
     )
 
 
@@ -92,7 +93,8 @@ def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
     curves = foreground_data(frame)
     show(foreground_curves(curves), name, runs=list(frame["run"]), data=curves.round(4), **where,
          caption=f"{place(frame)}: share of the generated images that the parts cover, through stage 1.",
-         alt="Lines of the generated foreground fraction over the first training stage: a colour for each model, a line for each seed.")  # fmt: skip
+         alt="Lines of the generated foreground fraction over the first training stage: a colour for each model, "
+         "a line for each seed.")  # fmt: skip
 
 
 def show_differences(full: Any, ablated: Any, name: str, **where: Any) -> None:
@@ -213,7 +215,7 @@ def usage_data(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep_figure(summary: pd.DataFrame, by: str, keys: Sequence[str], title: str, logarithmic: bool = False) -> Figure:
-    """Statistics against a number, such as K: runs (dots), means (line) and 95 % intervals, a line a scale and data set."""
+    """Statistics against a number, such as K: runs (dots), means (a line a study) and 95 % intervals."""
     rows = -(-len(keys) // 3)
     figure = new_figure(2.35 * rows + 0.35)
     axes = figure.subplots(rows, 3, squeeze=False)
@@ -261,7 +263,7 @@ def answers(runs: Mapping[str, Any], seed: int = 0) -> pd.DataFrame:
 
 
 def causes_figure(scatter: pd.DataFrame, causes: Sequence[str], error: str = "error", groups: int = 5) -> Figure:
-    """The error of each image against each supposed cause, and medians: of each value of few, else of `groups` groups."""
+    """The error of each image against each supposed cause, and medians: of each of few values, else of `groups`."""
     figure = new_figure(3.0)
     for ax, cause in zip(np.atleast_1d(figure.subplots(1, len(causes), sharey=True)), causes, strict=True):
         ax.scatter(scatter[cause], scatter[error], s=6, color=LINES[0], alpha=0.35, linewidths=0)

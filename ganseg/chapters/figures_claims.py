@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
 from ganseg.canvas import INK, LINES, QUIET, dress, new_figure
+from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
+from ganseg.chapters.rules import STATISTICS
 from ganseg.display import say, show_table
 from ganseg.paths import project_root
-from ganseg.chapters.rules import STATISTICS
 from ganseg.tables import BLANK
 
 SIDES = {

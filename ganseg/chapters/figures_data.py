@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from ganseg import metrics, pictures
-from ganseg.data import DATASETS, Split
 from ganseg.canvas import INK, LINES, QUIET, dress, new_figure, panels, picture
+from ganseg.data import DATASETS, Split
 from ganseg.figures import image_rows
 from ganseg.protocols import Protocol
 from ganseg.reported import TABLE_1, TABLE_2, TABLE_3
@@ -233,7 +233,7 @@ def spoilt(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def spoilt_distances(images: np.ndarray) -> pd.DataFrame:
-    """How far one half of real `images` (N, S, S, 3) is from the other half as it is and `spoilt`: what, distance, images."""
+    """How far half of the real `images` (N, S, S, 3) is from the rest, as is and `spoilt`: what, distance, images."""
     from ganseg.devices import make_fabric
     from ganseg.image_quality import described, random_network, relative_distance
 

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ganseg.chapters.differences import METRICS, effects_table, runs_of, variants
 from ganseg.canvas import QUIET, dress, new_figure
-from ganseg.display import say, show, show_table
+from ganseg.chapters.differences import METRICS, effects_table, runs_of, variants
 from ganseg.chapters.figures_claims import whisker
+from ganseg.display import say, show, show_table
 from ganseg.tables import BLANK
 
 FACTS = {

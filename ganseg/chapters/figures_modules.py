@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ganseg import pictures
 from ganseg.canvas import FACE, INK, QUIET, WIDTH, dots, draw_parts
+from ganseg.chapters.probes import Trace, traced
 from ganseg.display import DPI
 from ganseg.figures import SceneArrays, blend
-from ganseg.chapters.probes import Trace, traced
 
 
 class Panel(NamedTuple):

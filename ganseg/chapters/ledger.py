@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ganseg.errors import UserError
 from ganseg.chapters.rules import Rule, parse
+from ganseg.errors import UserError
 from ganseg.scales import SCALES
 
 LEDGER = Path(__file__).with_name("claims.yml")

@@ -13,8 +13,25 @@ import typer
 from typer import Option
 
 from ganseg.cli import bench, config, imports, paths
-from ganseg.cli.config import COMPUTING, Data, DataDir, Device, Devices, Nodes, Parts, Precision, Quiet
-from ganseg.cli.config import Results, RunName, Scale, Seed, Settings, Size, TimeLimit, Variant
+from ganseg.cli.config import (
+    COMPUTING,
+    Data,
+    DataDir,
+    Device,
+    Devices,
+    Nodes,
+    Parts,
+    Precision,
+    Quiet,
+    Results,
+    RunName,
+    Scale,
+    Seed,
+    Settings,
+    Size,
+    TimeLimit,
+    Variant,
+)
 from ganseg.cli.data import app as data_app
 from ganseg.cli.errors import CODES, Commands
 from ganseg.cli.evaluate import evaluate

@@ -16,7 +16,7 @@ ROTATION, SCALE = np.deg2rad(22), (0.92, 1.42)
 
 def palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """RGB by name, (N, 3) each, and the bird's hue (N,). Parts share a hue and differ in tone."""
-    n = lambda spread: draws.uniform(-spread, spread)  # noqa: E731
+    n = lambda spread: draws.uniform(-spread, spread)
     warm, any_hue = draws.uniform(-0.05, 0.13), draws.uniform(0.0, 1.0)
     hue = np.where(draws.chance(0.75), warm, any_hue)
     return {
@@ -65,7 +65,7 @@ def figure(draws: Draws) -> tuple[Figure, np.ndarray]:
     """N birds about the origin, about 0.6 wide, and their hue (N,)."""
     tint, hue = palette(draws)
     pitch = draws.uniform(-0.15, 0.5)
-    on_body = lambda x, y: turn(vector(np.broadcast_to(x, pitch.shape), y), pitch)  # noqa: E731
+    on_body = lambda x, y: turn(vector(np.broadcast_to(x, pitch.shape), y), pitch)
     neck, head, beak, eye, (beak_tip, eye_point, neck_point) = head_and_neck(draws, on_body(-0.09, 0.0))
     rump = on_body(0.1, 0.0)
     tail_way = heading(pitch + draws.uniform(-0.55, 0.6))

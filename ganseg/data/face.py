@@ -26,7 +26,7 @@ ROTATION, SCALE = np.deg2rad(14), (0.9, 1.35)
 
 def palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """RGB by name, (N, 3) each, and the skin's hue (N,)."""
-    n = lambda spread: draws.uniform(-spread, spread)  # noqa: E731
+    n = lambda spread: draws.uniform(-spread, spread)
     hue, tone = 0.065 + n(0.025), draws.uniform(0.0, 1.0)
     hair_hue = np.where(draws.chance(0.85), 0.06 + n(0.05), draws.uniform(0.0, 1.0))
     return {
@@ -43,7 +43,7 @@ def palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
 def features(draws: Draws, still: np.ndarray) -> dict[str, np.ndarray]:
     """Eyes, pupils, nose, mouth and hair as (N, C, 6), head upright, the joint at the neck in the origin."""
     yaw, gap = draws.uniform(-0.045, 0.045), draws.uniform(0.068, 0.084)
-    at = lambda x, y: vector(still + x, still + y)  # noqa: E731
+    at = lambda x, y: vector(still + x, still + y)
     glance, open_ = draws.uniform(-0.014, 0.014), draws.uniform(0.03, 0.042)
     made = {}
     for name, x in (("left", yaw - gap), ("right", yaw + gap)):

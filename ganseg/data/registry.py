@@ -43,7 +43,7 @@ class DatasetSpec:
 
 
 def _synthetic(family: str, title: str, augment: str) -> DatasetSpec:
-    reader = lambda split, data_dir: synthetic.open_family(family, split)  # noqa: E731
+    reader = lambda split, data_dir: synthetic.open_family(family, split)
     splits = tuple(synthetic.SPLITS)
     return DatasetSpec(family, title, reader, splits, False, augment, "Nothing to get: it is drawn by the package.")
 

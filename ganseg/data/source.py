@@ -41,7 +41,7 @@ class Source:
         if limit is None or limit >= len(self.names):
             return self
         chosen = np.arange(limit) * len(self.names) // limit
-        read = lambda positions, size: self.read(chosen[positions], size)  # noqa: E731
+        read = lambda positions, size: self.read(chosen[positions], size)
         return replace(self, names=tuple(self.names[i] for i in chosen), read=read)
 
     def fingerprint(self) -> str:
