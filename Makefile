@@ -102,4 +102,4 @@ serve: ## show the book on http://localhost:PORT
 	python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 clean: ## remove the environment and everything that a build made (results stay)
-	rm -rf $(VENV) .uv _build .snakemake build *.egg-info .pytest_cache
+	rm -rf $(VENV) .uv _build .snakemake build *.egg-info .pytest_cache .ruff_cache
