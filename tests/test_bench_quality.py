@@ -40,3 +40,11 @@ def test_a_later_version_holds_within_or_above_the_range_of_the_first_and_not_be
     for iou, holds in ((0.69, False), (0.75, True), (0.9, True)):
         table = compared(versions([*first, run(0, iou, "new", "bbbbbbbbbb", day=2)]))
         assert bool(table.set_index("metric").loc["iou", "holds"]) is holds
+
+
+def test_p_is_small_where_all_seeds_of_one_version_are_below_all_of_the_other():
+    first = [run(s, 0.8 + s / 1000) for s in range(6)]
+    for lower, is_small in ((0.1, True), (0.0005, False)):
+        later = [run(s, 0.8 + s / 1000 - lower, "new", "bbbbbbbbbb", day=2) for s in range(6)]
+        p = compared(versions([*first, *later])).set_index("metric").loc["iou", "p"]
+        assert bool(p < 0.01) is is_small

@@ -30,11 +30,18 @@ def compared(lines: pd.DataFrame) -> pd.DataFrame:
     """For each experiment and metric: the first version's range, each later one's median, and whether it holds.
 
     It holds where the median is inside the range of the first version's seeds, or better than all of them.
+    `p`: of the two-sided Mann-Whitney test that both versions' seeds are draws from one distribution.
     """
+    from scipy.stats import mannwhitneyu
+
     rows = []
     for kind, group in lines.groupby([*SAME, "steps"]):
         (_, first), *later = group.groupby("version", sort=False)  # by time
-        rows += [_row(kind, first, runs, metric) for _, runs in later for metric in METRICS]
+        rows += [
+            _row(kind, first, runs, metric) | {"p": mannwhitneyu(first[metric], runs[metric]).pvalue}
+            for _, runs in later
+            for metric in METRICS
+        ]
     return pd.DataFrame(rows)
 
 
