@@ -7,14 +7,11 @@ A *scale* sets sizes and budgets, a *variant* sets which equations are used (`ga
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ganseg.errors import UserError
+from ganseg import settings
+from ganseg.limits import check
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        _check(self)
+        check(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, ready for JSON."""
@@ -154,140 +151,8 @@ class Config:
         top: dict[str, Any] = {}
         for name, value in overrides.items():
             section, _, key = name.rpartition(".")
-            kind = _field_type(self, section, key, name)
-            (sections.setdefault(section, {}) if section else top)[key] = _convert(name, value, kind)
+            value = settings.convert(name, value, settings.field_type(self, name))
+            (sections.setdefault(section, {}) if section else top)[key] = value
         for section, values in sections.items():
             top[section] = dataclasses.replace(getattr(self, section), **values)
         return dataclasses.replace(self, **top)
-
-
-def _field_type(config: Config, section: str, key: str, name: str) -> Any:
-    owner = config if not section else getattr(config, section, None)
-    hints = typing.get_type_hints(type(owner)) if dataclasses.is_dataclass(owner) else {}
-    if key not in hints or (not section and key != "seed"):
-        known = [
-            f"{s.name}.{f.name}"
-            for s in dataclasses.fields(config)
-            if s.name != "seed"
-            for f in dataclasses.fields(getattr(config, s.name))
-        ]
-        moved = [k for k in known if k.rpartition(".")[2] == key]
-        near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
-        raise UserError(f"unknown setting {name!r}; known ones are: {', '.join([*near, 'seed'])}")
-    return hints[key]
-
-
-def _convert(name: str, value: Any, kind: Any) -> Any:
-    """Convert `value` (a string from the command line, or JSON) to the field's type, or refuse it."""
-    try:
-        return _cast(value, kind)
-    except (TypeError, ValueError):
-        wanted = " | ".join(map(str, typing.get_args(kind))) if typing.get_origin(kind) is Literal else _type_name(kind)
-        raise UserError(f"{name}={value!r} is not valid; expected {wanted}") from None
-
-
-def _cast(value: Any, kind: Any) -> Any:
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        return _one_of(value, typing.get_args(kind))
-    if origin is tuple:
-        items = [v for v in (value.strip("()[] ").split(",") if isinstance(value, str) else value) if v != ""]
-        first, *rest = typing.get_args(kind)
-        if not items or (rest != [...] and len(items) != 1 + len(rest)):
-            raise ValueError
-        return tuple(_cast(v, first) for v in items)
-    if kind is bool:
-        return (
-            value
-            if isinstance(value, bool)
-            else {"true": True, "false": False, "1": True, "0": False}[
-                _one_of(str(value).lower(), ("true", "false", "1", "0"))
-            ]
-        )
-    if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
-        raise TypeError
-    if kind is str and not isinstance(value, str):
-        raise TypeError
-    value = kind(value)
-    if kind is float and not math.isfinite(value):
-        raise ValueError
-    return value
-
-
-def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
-    if value not in allowed:
-        raise ValueError
-    return value
-
-
-def _type_name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
-
-
-def _check(config: Config) -> None:
-    """Refuse combinations that cannot be built."""
-    g = config.generator
-    if len(g.block_sizes) != len(g.block_widths):
-        raise UserError(
-            f"generator.block_sizes has {len(g.block_sizes)} entries and generator.block_widths "
-            f"{len(g.block_widths)}; there must be one width for each block"
-        )
-    for a, b in zip(g.block_sizes, g.block_sizes[1:], strict=False):
-        if b not in (a, 2 * a):
-            raise UserError(
-                f"generator.block_sizes={g.block_sizes}: each block keeps the size or doubles it; {a} -> {b} does not"
-            )
-    if g.size != config.data.size:
-        raise UserError(
-            f"data.size={config.data.size} but the last of generator.block_sizes is {g.size}; they must be equal"
-        )
-    if any(w % 2 for w in g.block_widths[:1]):
-        raise UserError(
-            f"generator.block_widths={g.block_widths}: the first must be even (sine and cosine halves of Eq. 5)"
-        )
-    if g.rgb_kernel % 2 == 0:
-        raise UserError(f"generator.rgb_kernel={g.rgb_kernel} must be odd, so that the image keeps its size")
-    _check_bounds(config)
-
-
-# The smallest value of each number that has one; 0 is the smallest of all others.
-AT_LEAST = {
-    "generator.parts": 1,
-    "generator.points_per_part": 2,
-    "generator.noise_dim": 1,
-    "generator.embedding_dim": 1,
-    "generator.spade_hidden": 1,
-    "generator.point_layers": 1,
-    "generator.appearance_layers": 1,
-    "generator.rgb_layers": 1,
-    "generator.point_divisor": 1e-6,
-    "generator.block_sizes": 2,
-    "generator.block_widths": 1,
-    "data.size": 8,
-    "discriminator.widths": 1,
-    "discriminator.hidden": 1,
-    "losses.penalty_every": 1,
-    "losses.geometry_every": 1,
-    "optim.batch_size": 1,
-    "segmenter.batch_size": 1,
-}
-BELOW = {"optim.ema": 1, "optim.betas": 1}
-STRIDES = {"resnet50": (8,), "resnet18-light": (2, 4)}  # pixels of the image to one of the features, by backbone
-
-
-def _check_bounds(config: Config) -> None:
-    """Refuse numbers that no training can use."""
-    for section, fields in config.to_dict().items():
-        for key, value in fields.items() if isinstance(fields, dict) else ():
-            name = f"{section}.{key}"
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int | float) and number < AT_LEAST.get(name, 0):
-                    raise UserError(f"{name}={value} is too small; the least is {AT_LEAST.get(name, 0)}")
-                if name in BELOW and number >= BELOW[name]:
-                    raise UserError(f"{name}={value} is too large; it must be below {BELOW[name]}")
-    segmenter, strides = config.segmenter, STRIDES[config.segmenter.backbone]
-    if segmenter.output_stride not in strides:
-        raise UserError(
-            f"segmenter.output_stride={segmenter.output_stride}: "
-            f"{segmenter.backbone} has {' or '.join(map(str, strides))}"
-        )

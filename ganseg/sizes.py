@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ganseg.config import Config, _convert
+from ganseg.config import Config
 from ganseg.errors import UserError
+from ganseg.settings import convert
 
 SMALLEST_START = 4  # pixels of the first block
 
@@ -19,7 +20,7 @@ def settings_for_size(config: Config, size: int | str) -> dict[str, Any]:
     fewest blocks whose last features are no larger than before. UserError where the start would not be a
     whole number of at least 4 pixels; it names sizes that fit.
     """
-    size = _convert("data.size", size, int)
+    size = convert("data.size", size, int)
     sizes, widths = config.generator.block_sizes, config.generator.block_widths
     d = config.discriminator.widths
     more = max(0, int(math.log2(size / sizes[-1]))) if size > 0 else 0
