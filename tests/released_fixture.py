@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,24 +47,27 @@ def refused(*arguments: str | Path) -> str:
 
 def architecture(blocks: int, parts: int, single: bool = False, cone: bool = True) -> GeneratorConfig:
     """The released code's network at full size."""
-    return GeneratorConfig(
-        parts=parts,
-        block_sizes=SIZES[blocks],
-        block_widths=WIDTHS[blocks],
-        point_layers=5,
-        appearance_layers=4,
-        point_spread=1.0,
-        point_squash="tanh",
-        point_divisor=20.0,
-        part_scale="mean_abs" if cone else "distance_variance",
-        heatmap="cone" if cone else "gaussian_unsquared",
-        grid="endpoints",
-        background_shift="horizontal",
-        adain_norm="batch",
-        rgb_layers=1 if single else 2,
-        rgb_crop="before",
-        rgb_activation=True,
-    )
+    departures = released_departures(single, cone)
+    return GeneratorConfig(parts=parts, block_sizes=SIZES[blocks], block_widths=WIDTHS[blocks], **departures)
+
+
+def released_departures(single: bool, cone: bool) -> dict[str, Any]:
+    """The released network's options that are not the paper's (paper-versus-code rows 1-4, 7, 10, 13, 14)."""
+    return {
+        "point_layers": 5,
+        "appearance_layers": 4,
+        "point_spread": 1.0,
+        "point_squash": "tanh",
+        "point_divisor": 20.0,
+        "part_scale": "mean_abs" if cone else "distance_variance",
+        "heatmap": "cone" if cone else "gaussian_unsquared",
+        "grid": "endpoints",
+        "background_shift": "horizontal",
+        "adain_norm": "batch",
+        "rgb_layers": 1 if single else 2,
+        "rgb_crop": "before",
+        "rgb_activation": True,
+    }
 
 
 def released_tensors(config: GeneratorConfig, seed: int = 0) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from released_fixture import released_departures
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -56,8 +57,7 @@ class Golden(NamedTuple):
 
 
 def released_config(theirs: dict) -> GeneratorConfig:
-    """The released code's options in our fields (paper-versus-code rows 1-4, 7, 10, 13, 14)."""
-    cone = bool(theirs["use_linear"])
+    """The released code's options in our fields."""
     return GeneratorConfig(
         parts=theirs["n_keypoints"],
         points_per_part=theirs["n_per_kp"],
@@ -65,18 +65,7 @@ def released_config(theirs: dict) -> GeneratorConfig:
         embedding_dim=theirs["n_embedding"],
         block_sizes=tuple(map(int, theirs["feature_map_sizes"].split(","))),
         block_widths=tuple(map(int, theirs["feature_map_channels"].split(","))),
-        point_layers=5,
-        appearance_layers=4,
-        point_squash="tanh",
-        point_divisor=20.0,
-        part_scale="mean_abs" if cone else "distance_variance",
-        heatmap="cone" if cone else "gaussian_unsquared",
-        grid="endpoints",
-        background_shift="horizontal",
-        adain_norm="batch",
-        rgb_layers=1 if theirs["single_final"] else 2,
-        rgb_crop="before",
-        rgb_activation=True,
+        **released_departures(bool(theirs["single_final"]), bool(theirs["use_linear"])),
     )
 
 
