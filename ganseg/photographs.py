@@ -120,10 +120,10 @@ def _decode(photograph: Photograph, size: int) -> Decoded:
     return Decoded(photograph, image, np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
 
 
-def batches(decoded: Iterable[Decoded], batch_size: int) -> Iterator[list[Decoded]]:
+def batches(images: Iterable[Decoded], batch_size: int) -> Iterator[list[Decoded]]:
     """Groups of at most `batch_size` images and about HELD pixels."""
     batch: list[Decoded] = []
-    for one in decoded:
+    for one in images:
         batch.append(one)
         if len(batch) == batch_size or sum(each.pixels for each in batch) >= HELD:
             yield batch

@@ -49,12 +49,10 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return f"{names[0] if names else platform.machine()} ({cores()} cores)"
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    count = cores()
+    return f"{names[0] if names else platform.machine()} ({count} {'core' if count == 1 else 'cores'})"
 
 
 def cores() -> int:
