@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def git_state() -> dict[str, Any]:
-    """Commit of the checkout, and whether tracked code differs from it; unknown outside a checkout."""
+def git_state(folder: Path = PACKAGE) -> dict[str, Any]:
+    """Commit of the checkout of `folder`, and whether tracked files in it differ; unknown outside a checkout."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:

@@ -41,16 +41,18 @@ SCALES: dict[str, Settings] = {
     "tiny": _SMALL
     | {
         "data.size": 32,
-        "generator.block_sizes": (8, 16, 32),
+        "generator.block_sizes": (16, 32),
+        "generator.block_widths": (16, 16),
+        "discriminator.widths": (16, 32),
         "data.train_limit": 4000,
         "data.test_limit": 250,
-        # so short a training needs a stronger pull to leave its start, longer strides, and small batches
+        # so short a training needs a stronger pull to leave its start, and many steps on few images (chapter 31)
         "losses.lambda_con": 20.0,
-        "optim.lr_generator": 2e-3,
+        "optim.lr_generator": 1e-3,
         "optim.lr_discriminator": 2e-3,
-        "optim.batch_size": 8,
-        "optim.steps": 300,
-        "optim.ema": 0.98,
+        "optim.batch_size": 4,
+        "optim.steps": 900,
+        "optim.ema": 0.99,
         "segmenter.steps": 60,
         "segmenter.output_stride": 4,
     },

@@ -150,6 +150,11 @@ def tried(results: str | Path | None = None) -> list[dict[str, Any]]:
     return found
 
 
+def versions(results: str | Path | None = None) -> list[dict[str, Any]]:
+    """Comparisons with earlier versions of this package: every results/<scale>/bench/versions.json."""
+    return [read_json(path) for path in sorted(results_dir(results).glob("*/bench/versions.json"))]
+
+
 def default_name(device: str, data: str, variant: str, against: str | None) -> str:
     """A file name: the kind of device, what was measured, and against what."""
     words = [device, data, variant, *(["vs", *against.split()] if against else [])]

@@ -36,6 +36,13 @@ def bench(
             help="Time along size, parts or batch, as in size or size=64,128; may be given several times.",
         ),
     ] = None,
+    earlier: Annotated[
+        Path | None,
+        Option(
+            metavar="DIR",
+            help="Compare steps/s and scores with an earlier version of this package, checked out in DIR; on the CPU.",
+        ),
+    ] = None,
     seconds: Annotated[float, Option(min=0, metavar="S", help="Seconds for each measurement, about.")] = 10,
     out: Annotated[
         Path | None,
@@ -64,6 +71,10 @@ def bench(
     from ganseg.paths import results_dir
     from ganseg.scales import resolve
 
+    folder = results_dir(results) / scale / "bench"
+    if earlier:
+        print(report.save(compare_versions(earlier, data, scale, overrides, seconds), out or folder / "versions.json"))
+        return
     base = steps.Setting("ours", resolve(data, variant, scale, parts, overrides=overrides), precision)
     compared = [base, *([steps.other(against, base, data, scale, parts, overrides)] if against else [])]
     found = report.measure(
@@ -80,9 +91,20 @@ def bench(
         overrides=overrides,
     )
     kind = found["provenance"]["accelerator"]
-    path = out or results_dir(results) / scale / "bench" / f"{report.default_name(kind, data, variant, against)}.json"
     print_report(found)
-    print(report.save(found, path))
+    print(report.save(found, out or folder / f"{report.default_name(kind, data, variant, against)}.json"))
+
+
+def compare_versions(
+    checkout: Path, data: str, scale: str, overrides: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Measure and print the three rows of `ganseg.bench.versions`."""
+    from ganseg.bench import versions
+
+    found = versions.measure(checkout, data, scale, overrides, seconds)
+    for name, row in found["versions"].items():
+        print(f"{name}: {1 / row['seconds']['median']:.2f} steps/s, {row['ratio']['median']:.2f} times those before")
+    return found
 
 
 def parse_sweeps(words: list[str] | None) -> dict[str, tuple[int, ...]]:
