@@ -113,12 +113,10 @@ def _timed(row: Version, times: Sequence[float], before: Sequence[float]) -> dic
 
 
 def scores(data: str, scale: str, settings: Settings, seeds: Sequence[int]) -> dict[str, list[float]]:
-    """What this code's training with `settings` ends with: metrics, and minutes of both stages; a value a seed."""
+    """What this code's training with `settings` ends with: metrics, a value a seed."""
     with tempfile.TemporaryDirectory() as folder:
         runs = [ganseg.run(ganseg.Experiment(data, seed=s, scale=scale, overrides=settings), folder) for s in seeds]
-        found = {name: [run.metrics[name] for run in runs] for name in METRICS}
-        stages = ("seconds_gan", "seconds_segmenter")
-        return found | {"minutes": [sum(run.provenance[name] for name in stages) / 60 for run in runs]}
+        return {name: [run.metrics[name] for run in runs] for name in METRICS}
 
 
 def table(reports: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -140,6 +138,7 @@ def _line(report: Mapping[str, Any], name: str, row: Mapping[str, Any]) -> dict[
         "steps": optim["steps"],
         "steps_per_second": 1 / row["seconds"]["median"],
         "times": row["ratio"]["median"],
+        "stage_seconds": optim["steps"] * row["seconds"]["median"],
         "q1": row["ratio"]["q1"],
         "q3": row["ratio"]["q3"],
-    } | {metric: row.get("scores", {}).get(metric, []) for metric in (*METRICS, "minutes")}
+    } | {metric: row.get("scores", {}).get(metric, []) for metric in METRICS}
