@@ -80,3 +80,8 @@ def test_as_many_images_are_scored_as_now() -> None:
 def test_a_folder_without_the_package_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["bench", "--earlier", str(tmp_path)])
     assert done.exit_code == 2 and "is no checkout of this package" in done.output
+
+
+def test_options_that_would_be_passed_over_are_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", "--earlier", str(tmp_path), "--against", "plain"])
+    assert done.exit_code == 2 and "compares whole versions" in done.output

@@ -67,6 +67,8 @@ def bench(
     """
     overrides, axes = config.parse_settings(settings), parse_sweeps(sweep)
     config.check_computing(device, precision)
+    if earlier and (against or sweep or parts or variant != "paper"):
+        raise UserError("--earlier goes with --data, --scale, --set and --seconds only: it compares whole versions")
     from ganseg.bench import report, steps
     from ganseg.paths import results_dir
     from ganseg.scales import resolve
