@@ -32,7 +32,7 @@ NARROW = {
 }
 
 
-def of_size(size: int, scale: str = "tiny", **overrides: object) -> Config:
+def of_size(size: int, scale: str = "laptop", **overrides: object) -> Config:
     """The configuration of one's own images at a size."""
     return resolve("folder", "paper", scale, overrides={"data.size": size} | overrides)
 
@@ -225,8 +225,8 @@ def test_a_folder_without_labels_is_evaluated_in_what_needs_none(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--size", "50"], "take 48 or 52"),
-        (["--set", "data.size=50"], "take 48 or 52"),
+        (["--size", "51"], "take 50 or 52"),
+        (["--set", "data.size=51"], "take 50 or 52"),
         (["--size", "many"], "--size"),
         (["--set", "data.size=big"], "expected int"),
     ],

@@ -62,6 +62,8 @@ def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str
         shown = frame if name is None else frame[frame[panel] == name]
         sns.lineplot(shown, x=x, y=y, ax=ax, legend=ax is axes[-1], **style)
         dress(ax, labels[0], labels[1], name or "")
+        if pd.api.types.is_integer_dtype(shown[x]):
+            ax.locator_params(axis="x", integer=True)
         if log:
             ax.set_yscale("log")
     axes[-1].legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
