@@ -34,12 +34,24 @@ READERS = {
     "cub": ("cub",),
     "taichi": ("taichi",),
 }
+# Code that learns what an earlier version learned, by the first digits of its hash: it keeps the earlier hash, and
+# experiments keep their keys. What differs: which CPUs count as having bf16.
+EQUAL = {
+    "9808cbdeb203f934": "3d4c758651d12f3f7584a6a80bcc6ddb1e0939ab27a847ab77a3b75f0a16dd94",
+    "6a4d44f8d6ddac75": "39762dde1fe56cbc940a85460645124bf0acb5376085bf4a5556096295bc65d5",
+    "11a4d4d60cd27226": "778720abe4b0eb1ba3dad6888f29a45d0f2c4f83e57271f7325d16c0cfd37d3b",
+    "0f7b2e4ad9259cba": "d8003b4080af802fd6812dfdf7647cd83c20bda8c339b2ce7324fb3d69b8aa76",
+    "3ed44544c750792e": "adb946b6a4047aa0de76894787732af9bd2e192eb748f79bfb23b2c964f6b4af",
+    "2d41fc4235ece238": "5ca81d843ae1187eb4b38789a05c4e931287107ad6e9088bd891b633788a3c2b",
+    "4abecc05052e4ead": "f41f7ea22b6661ea40cc8592c605bc13c49134673503267cbd1811fe5a7f113d",
+}
 
 
 @cache
 def code_hash(data: str) -> str:
     """Of the code that can change what is learned from `data`."""
-    return _digest(_training(data))
+    found = _digest(_training(data))
+    return EQUAL.get(found[:16], found)
 
 
 @cache

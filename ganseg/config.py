@@ -13,6 +13,8 @@ from typing import Any, Literal
 from ganseg import settings
 from ganseg.limits import check
 
+FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -102,7 +104,7 @@ class OptimConfig:
     betas: tuple[float, float] = (0.5, 0.9)
     ema: float = 0.0  # decay of the averaged generator; 0 = off
     share_fakes: bool = True  # one fake batch serves both steps
-    precision: str = "bf16-mixed"  # any precision of Lightning Fabric
+    precision: FabricPrecision = "bf16-mixed"  # where the hardware has it, else fp32
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,33 @@ except ImportError:  # the umbrella package `lightning` holds the same class
 __all__ = ["Fabric", "average_over_processes", "default_precision", "make_fabric", "place"]
 
 
-def default_precision(accelerator: str) -> str:
-    """bf16 where the matrix units have it (CUDA from Ampere on; CPUs with AMX), else fp32."""
-    if accelerator == "cpu":
-        return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
-    if accelerator == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "32-true"
+def default_precision(accelerator: str, wanted: str = "bf16-mixed") -> str:
+    """`wanted`, but fp32 where that is bf16 and no hardware multiplies it.
+
+    Hardware that does: CUDA from Ampere on, CPUs with AVX512-BF16 (and AMX, which comes with it).
+    """
+    has_bf16 = {"cpu": torch.cpu._is_avx512_bf16_supported, "cuda": torch.cuda.is_bf16_supported}
+    if wanted.startswith("bf16") and not (accelerator in has_bf16 and has_bf16[accelerator]()):
+        return "32-true"
+    return wanted
 
 
-def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1, precision: str = "auto") -> Fabric:
-    """A launched Fabric. `device`: auto, cpu, cuda or mps; `precision`: auto or any of Fabric's names."""
+def make_fabric(
+    device: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    precision: str = "auto",
+    wanted: str = "bf16-mixed",
+) -> Fabric:
+    """A launched Fabric.
+
+    `device`: auto, cpu, cuda or mps; `precision`: any of Fabric's names, or auto: `wanted` where the hardware has it.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")
-    precision = default_precision(device) if precision == "auto" else precision
+    precision = default_precision(device, wanted) if precision == "auto" else precision
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
     return fabric

@@ -191,21 +191,22 @@ def run(
     `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised
     when they are over and the same call goes on later. Two processes that want the same experiment wait for each other.
     """
-    directory = experiment.directory(results)
+    directory, wanted = experiment.directory(results), experiment.config.optim.precision
     if not _finished(directory, need):
         from ganseg.devices import make_fabric  # seconds to import, and most calls only read
         from ganseg.pipeline import train
 
         with _lock(directory):
             if not _finished(directory, need):
-                train(experiment, directory, make_fabric(device, devices, num_nodes, precision), time_limit, progress)
+                fabric = make_fabric(device, devices, num_nodes, precision, wanted)
+                train(experiment, directory, fabric, time_limit, progress)
     if _outdated(directory, experiment.data):
         from ganseg.devices import make_fabric
         from ganseg.pipeline import measure
 
         with _lock(directory):
             if _outdated(directory, experiment.data):
-                measure(experiment, Run(directory), make_fabric(device, precision=precision))
+                measure(experiment, Run(directory), make_fabric(device, precision=precision, wanted=wanted))
     return Run.open(directory)
 
 

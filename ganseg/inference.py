@@ -54,14 +54,14 @@ def segment_images(
     listed. `workers`: threads that read and write (by default as many as there are cores). `progress(done, of)` is
     called after each batch. UserError for no images, or `out` among them.
     """
-    from ganseg.devices import make_fabric
+    from ganseg.devices import make_fabric, place
     from ganseg.evaluation import predict
 
     photographs = find_photographs(paths, out)
     if overlays not in OVERLAYS:
         raise UserError(f"overlays cannot be {overlays!r}; they are {', '.join(OVERLAYS)}")
     fabric = make_fabric(device)
-    segmenter, done = run.segmenter().to(fabric.device), Segmented(Path(out).expanduser())
+    segmenter, done = place(run.segmenter(), fabric), Segmented(Path(out).expanduser())
     pool, writing = ThreadPoolExecutor(workers or cores()), []
     images = decoded(photographs, run.config.data.size, pool, batch_size, done.skipped)
     try:
@@ -106,11 +106,11 @@ def generate(run: Run, count: int, seed: int = 0, device: str = "auto") -> tuple
     """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
     import torch
 
-    from ganseg.devices import make_fabric
+    from ganseg.devices import make_fabric, place
     from ganseg.pictures import to_pictures
 
     fabric = make_fabric(device)
-    generator = run.generator().to(fabric.device)
+    generator = place(run.generator(), fabric)
     random = torch.Generator(fabric.device).manual_seed(seed)
     chunks = []
     with torch.no_grad(), fabric.autocast():

@@ -198,14 +198,14 @@ def prepare(experiment: Experiment) -> None:
 
 def rehearse(experiment: Experiment, device: str = "auto") -> float:
     """Seconds that the evaluation of `experiment` takes, measured with untrained networks."""
-    from ganseg.devices import make_fabric
+    from ganseg.devices import make_fabric, place
     from ganseg.evaluation import evaluate
     from ganseg.generator import Generator
     from ganseg.segmenter import Segmenter
 
     start, config, fabric = time.monotonic(), experiment.config, make_fabric(device)
-    segmenter = Segmenter(config.segmenter, config.generator.parts).to(fabric.device)
-    generator = Generator(config.generator).to(fabric.device).eval()
+    segmenter = place(Segmenter(config.segmenter, config.generator.parts), fabric)
+    generator = place(Generator(config.generator), fabric).eval()
     evaluate(config, segmenter, fabric, experiment.data_dir, generator=generator)
     return time.monotonic() - start
 

@@ -55,6 +55,7 @@ def test_values_as_typed_become_the_fields_type(name: str, typed: object, value:
         ("segmenter.pretrained", 2, "bool"),
         ("losses.over_parts", "median", "sum | mean"),
         ("segmenter.backbone", "resnet101", "resnet50"),
+        ("optim.precision", "half", "bf16-mixed"),
         ("seed", "x", "int"),
     ],
 )

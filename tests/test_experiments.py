@@ -8,10 +8,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import ganseg
 from ganseg import Experiment, Run, UserError, find_runs
-from ganseg.code_hash import READERS, bare_source, code_hash, evaluation_hash, imported_by
+from ganseg.code_hash import EQUAL, READERS, bare_source, code_hash, evaluation_hash, imported_by
 from ganseg.config import Config
 from ganseg.data import DATASETS
 from ganseg.files import read_json, write_json
@@ -76,6 +77,38 @@ def test_comments_and_docstrings_do_not_change_the_code_hash_and_code_does():
 
 def test_the_reader_of_another_data_set_does_not_change_the_code_hash():
     assert code_hash("flowers") != code_hash("synthetic-bird")
+
+
+def test_code_that_learns_the_same_keeps_the_earlier_hash_and_nothing_else_is_listed():
+    assert {code_hash(data) for data in READERS} == set(EQUAL.values())
+
+
+@pytest.mark.parametrize(
+    ("hardware", "options", "trained"),
+    [
+        (True, {}, "bf16-mixed"),
+        (False, {}, "32-true"),
+        (True, {"optim.precision": "32-true"}, "32-true"),
+        (False, {"optim.precision": "64-true"}, "64-true"),
+    ],
+)
+def test_the_configured_precision_is_used_where_the_hardware_has_it(hardware, options, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware)
+    used = []
+    monkeypatch.setattr("ganseg.pipeline.train", lambda _, __, fabric, *rest: used.append(fabric._precision.precision))
+    monkeypatch.setattr("ganseg.experiments._outdated", lambda *_: False)
+    with pytest.raises(UserError):  # nothing was trained
+        ganseg.run(Experiment(overrides=options), tmp_path, device="cpu")
+    assert used == [trained]
+
+
+def test_a_precision_given_to_run_goes_before_the_configured_one(tmp_path, monkeypatch):
+    used = []
+    monkeypatch.setattr("ganseg.pipeline.train", lambda _, __, fabric, *rest: used.append(fabric._precision.precision))
+    monkeypatch.setattr("ganseg.experiments._outdated", lambda *_: False)
+    with pytest.raises(UserError):
+        ganseg.run(Experiment(overrides={"optim.precision": "64-true"}), tmp_path, device="cpu", precision="32-true")
+    assert used == ["32-true"]
 
 
 def test_how_a_run_is_measured_is_no_part_of_its_key_and_what_trains_it_is():

@@ -54,7 +54,7 @@ def unfused(trainer: Any) -> None:
 # In the order of the book's table. More are added here.
 GAINS: list[Gain] = [
     Gain("shared fakes", "one fake batch serves both steps", {"optim.share_fakes": False}),
-    Gain("bf16", "convolutions and matrix products in bf16, on the matrix units", precision="32-true"),
+    Gain("bf16", "convolutions and matrix products in bf16, where the hardware has it", precision="32-true"),
     Gain("lazy penalty", "the gradient penalty every 16th step, scaled by 16", {"losses.penalty_every": 1}),
     Gain("fused Adam", "one operation for an update of all parameters", adjust=unfused),
     Gain(

@@ -43,7 +43,7 @@ def launch(setting: Setting, device: str) -> Any:
     """The Fabric of `setting`, without its remarks."""
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    return make_fabric(device, precision=setting.precision)
+    return make_fabric(device, precision=setting.precision, wanted=setting.config.optim.precision)
 
 
 class Step:

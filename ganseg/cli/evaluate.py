@@ -68,7 +68,7 @@ def evaluate(
 
     opened = open_run(run, results, device)
     from ganseg.cli.tables import print_metrics
-    from ganseg.devices import make_fabric
+    from ganseg.devices import make_fabric, place
     from ganseg.evaluation import evaluate as measure
     from ganseg.evaluation import unmeasured
     from ganseg.protocols import Protocol
@@ -78,8 +78,8 @@ def evaluate(
         split=split, regression=regression, normaliser=normaliser, origin=origin, taichi=taichi, iou=iou,
         empty=empty, oracle=oracle,
     )  # fmt: skip
-    fabric = make_fabric(device)
-    segmenter, generator = opened.segmenter().to(fabric.device), opened.generator().to(fabric.device)
+    fabric = make_fabric(device, wanted=opened.config.optim.precision)
+    segmenter, generator = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
     measured = measure(opened.config, segmenter, fabric, data_dir, protocol, generator=generator)
     written = write(opened.directory, measured, protocol, usual)
     print_metrics(measured)
