@@ -48,12 +48,13 @@ SCALES: dict[str, Settings] = {
         "data.test_limit": 250,
         # so short a training needs a stronger pull to leave its start, and many steps on few images (chapter 31)
         "losses.lambda_con": 20.0,
-        "optim.lr_generator": 1e-3,
-        "optim.lr_discriminator": 2e-3,
+        "optim.lr_generator": 1.4e-3,
+        "optim.lr_discriminator": 2.8e-3,
         "optim.batch_size": 4,
-        "optim.steps": 900,
-        "optim.ema": 0.99,
-        "segmenter.steps": 60,
+        "optim.steps": 600,
+        "optim.ema": 0.985,
+        "segmenter.batch_size": 8,
+        "segmenter.steps": 80,
         "segmenter.output_stride": 4,
     },
     # 15 minutes an experiment on 2 CPU cores
