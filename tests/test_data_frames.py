@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ganseg.data.frames import FrameUnpickler, Recorded, read_frame
+from ganseg.data.frames import Builder, FrameUnpickler, Recorded, read_frame
 from ganseg.errors import UserError
 
 # file_name "a.png", "b.png"; value [[1, 2], [-1, -1]], [[3, 4], [250, 6]]
@@ -85,6 +85,11 @@ def test_frames_of_older_pandas_are_read(writer, tmp_path):
 def test_frames_of_the_installed_pandas_are_read(protocol, tmp_path):
     frame().to_pickle(tmp_path / "f.pkl", protocol=protocol)
     assert equal(read_frame(tmp_path / "f.pkl"), frame())
+
+
+def test_a_value_is_not_taken_for_another_that_had_its_place_in_memory():
+    builder = Builder()
+    assert [builder.value([i]) for i in range(50)] == [[i] for i in range(50)]
 
 
 def test_rows_and_columns_that_were_chosen_and_reordered_are_read(tmp_path):

@@ -98,15 +98,15 @@ class Builder:
     """Turns records into arrays; a record that the pickle shares is built once."""
 
     def __init__(self) -> None:
-        self.built: dict[int, Any] = {}
+        self.built: dict[int, tuple[Any, Any]] = {}  # the item as well: while it lives, no other has its id
 
     def value(self, item: Any) -> Any:
         """The value of anything that the unpickler returned."""
         if not isinstance(item, Recorded | list | tuple | dict):
             return item
         if id(item) not in self.built:
-            self.built[id(item)] = self._build(item)
-        return self.built[id(item)]
+            self.built[id(item)] = item, self._build(item)
+        return self.built[id(item)][1]
 
     def _build(self, item: Any) -> Any:
         if isinstance(item, dict):
