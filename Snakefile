@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.experiments import Experiment
 from ganseg.notebooks import experiments_of, parameters_of, read
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.notebooks import execute, execution_of, parameters_cell, read, resolve, source_hash, store, write
 from ganseg.publishing import write_config, write_launch
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from ganseg import pictures
-from ganseg.display import DPI
+from ganseg.page import DPI
 
 FACE, INK, QUIET = "#f4f4f1", "#26262a", "#6a6a70"
 WIDTH = 9.0  # inches

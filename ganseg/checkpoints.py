@@ -10,8 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
+from ganseg.files import UserError, atomic_path
 
 Part = nn.Module | torch.optim.Optimizer
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from ganseg.paths import PACKAGE
+from ganseg.files import PACKAGE
 
 # What cannot change a number: messages and files, and what an experiment's key holds already as its configuration.
 HARMLESS = {
@@ -21,7 +21,7 @@ HARMLESS = {
     "pictures",
     "registry",
     "report",
-    "scales",
+    "recipes",
 }
 # The modules that read or draw each data set; `synthetic` imports those of both families.
 READERS = {

@@ -1,6 +1,6 @@
 """Every number that defines an experiment, as frozen dataclasses (section 4; the supplement is not public).
 
-A *scale* sets sizes and budgets, a *variant* sets which equations are used (`ganseg.scales`), and
+A *scale* sets sizes and budgets, a *variant* sets which equations are used (`ganseg.recipes`), and
 `--set section.field=value` sets any field on top. Unknown names and wrong types are refused.
 """
 

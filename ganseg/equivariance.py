@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.landmarks import part_centres
 
 Predict = Callable[[np.ndarray], np.ndarray]

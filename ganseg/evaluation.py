@@ -15,7 +15,7 @@ from ganseg import metrics, protocols
 from ganseg.config import Config
 from ganseg.data import Split, load
 from ganseg.devices import Fabric
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator
 from ganseg.image_quality import image_quality
 from ganseg.protocols import Protocol

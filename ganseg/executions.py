@@ -11,7 +11,7 @@ from typing import Any
 
 from ganseg import notebooks, plain_execute
 from ganseg.experiments import METRICS, Experiment, Run
-from ganseg.paths import project_root, results_dir
+from ganseg.files import project_root, results_dir
 
 
 def pending(experiment: Experiment, results: str | Path | None = None) -> list[Path]:

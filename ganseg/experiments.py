@@ -13,10 +13,8 @@ from typing import Any, Literal
 
 from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.config import Config
-from ganseg.errors import UserError
-from ganseg.files import read_json
-from ganseg.paths import global_rank, results_dir
-from ganseg.scales import resolve
+from ganseg.files import UserError, global_rank, read_json, results_dir
+from ganseg.recipes import resolve
 
 METRICS, CONFIG, PROVENANCE, HISTORY = "metrics.json", "config.json", "provenance.json", "history.csv"
 GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
@@ -24,7 +22,7 @@ GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
 
 @dataclass(frozen=True)
 class Experiment:
-    """(data set, variant, K, seed, scale), and settings on top; see `ganseg.scales` for what they resolve to.
+    """(data set, variant, K, seed, scale), and settings on top; see `ganseg.recipes` for what they resolve to.
 
     `parts` None is the data set's usual K. `data_dir` says where the data lies and is not part of the experiment's
     identity, but for `folder`: other images, another experiment.

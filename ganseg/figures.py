@@ -31,7 +31,7 @@ from ganseg.canvas import (
     panels,
     picture,
 )
-from ganseg.display import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
+from ganseg.page import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
 from ganseg.pictures import to_pictures
 
 LOSSES = (

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganseg.errors import UserError
-from ganseg.paths import DOWNLOADS, downloads_allowed
+from ganseg.files import DOWNLOADS, UserError, downloads_allowed
 from ganseg.pictures import to_pictures
 from ganseg.training import to_unit
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
+from ganseg.files import UserError, atomic_path
 from ganseg.metrics import SPECK
 from ganseg.part_masks import full_size_labels, indexed, measure_parts
 from ganseg.photographs import Decoded, batches, decoded, find_photographs

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 Origin = Literal["released", "centred", "affine"]
 Normaliser = Literal["inter-ocular", "edge"] | float | np.ndarray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 if TYPE_CHECKING:
     from ganseg.config import Config

@@ -15,8 +15,7 @@ from tqdm.auto import tqdm
 
 from ganseg.checkpoints import Part, load_checkpoint, save_checkpoint
 from ganseg.devices import Fabric
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
+from ganseg.files import UserError, atomic_path
 
 
 class Trainer(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ganseg.equivariance import affine_equivariance_error, equivariance_error
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.landmarks import (
     landmark_regression,
     mean_predictor_error,

@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
+from ganseg.files import UserError, atomic_path
 from ganseg.provenance import describe_machine, git_state
 
 PATHS = ("results_dir", "data_dir")  # parameters that name a machine's folders: never recorded

@@ -17,10 +17,8 @@ from pathlib import Path, PurePosixPath
 from shutil import copyfile as copy_file
 from typing import TYPE_CHECKING
 
-from ganseg.errors import UserError
 from ganseg.experiments import CONFIG, GENERATOR, HISTORY, METRICS, PROVENANCE, SEGMENTER
-from ganseg.files import atomic_path, read_json, write_json
-from ganseg.paths import results_dir
+from ganseg.files import UserError, atomic_path, read_json, results_dir, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor

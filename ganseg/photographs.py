@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganseg.data.decode import open_rgb
 from ganseg.data.folder import SUFFIXES, list_images
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 HELD = 48_000_000  # pixels of decoded images in a batch, about; limits memory
 

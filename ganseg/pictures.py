@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
+from ganseg.files import UserError, atomic_path
 
 BACKGROUND = "#4e4e52"  # darker than every part, so that figure and ground differ in lightness too
 # The first seven are Okabe and Ito's (2008), for all kinds of colour vision; the others keep away from them.

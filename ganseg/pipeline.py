@@ -16,10 +16,9 @@ from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.config import Config
 from ganseg.data import DATASETS, Batches, Split, load
 from ganseg.devices import Fabric, place
-from ganseg.errors import UserError
 from ganseg.evaluation import evaluate, held_out, predict
 from ganseg.experiments import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER
-from ganseg.files import write_json
+from ganseg.files import UserError, write_json
 from ganseg.generator import Generator
 from ganseg.loop import Clock, fit
 from ganseg.segmenter import Segmenter

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ganseg import notebooks
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
+from ganseg.files import UserError, atomic_path
 
 REPRESENTATIONS = {
     "text/html": "_repr_html_",

@@ -16,7 +16,7 @@ import numpy as np
 
 from ganseg import metrics
 from ganseg.data import Split, describe
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
 EMPTY = {"zero": 0.0, "one": 1.0, "skip": float("nan")}

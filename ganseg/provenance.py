@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganseg.paths import PACKAGE
+from ganseg.files import PACKAGE
 
 if TYPE_CHECKING:
     import torch

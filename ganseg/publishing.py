@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.notebooks import read, write
 
 VARIABLE = "GANSEG_REPOSITORY"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from ganseg import executions
 from ganseg.data import DATASETS
-from ganseg.errors import UserError
 from ganseg.experiments import CONFIG, METRICS, Experiment, find_runs, run
+from ganseg.files import UserError
 from ganseg.packing import Packed, pack
 
 # (data, variant, K), the most telling first; all of them with the first seed, then all with the next.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganseg.config import GeneratorConfig, SegmenterConfig
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator
 from ganseg.segmenter import Segmenter
 

@@ -16,8 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ganseg.errors import UserError
-from ganseg.files import read_json
+from ganseg.files import UserError, read_json
 
 NAMES = {"generator": "generator", "detector": "segmentation network"}
 BROKEN = (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError)

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from ganseg import provenance
 from ganseg.checkpoints import save_weights
 from ganseg.config import Config, GeneratorConfig, SegmenterConfig
-from ganseg.errors import UserError
 from ganseg.experiments import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
-from ganseg.files import read_json, write_json
+from ganseg.files import UserError, read_json, results_dir, write_json
 from ganseg.generator import Generator
-from ganseg.paths import results_dir
+from ganseg.recipes import resolve
 from ganseg.released import convert_generator, convert_segmenter, infer_generator
 from ganseg.released_files import find_parameters, number, numbers, read_parameters, read_tensors
-from ganseg.scales import resolve
 from ganseg.segmenter import Segmenter
 
 SCALE, VARIANT = "paper", "imported"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 @dataclass(frozen=True)

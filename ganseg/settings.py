@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 

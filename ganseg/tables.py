@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ganseg import reported
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
+from ganseg.files import UserError, atomic_path
 
 BLANK = "–"
 SCALES = ("tiny", "laptop", "gpu", "paper")

@@ -9,7 +9,7 @@ import torch
 from ganseg.chapters import baselines, figures_data
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.metrics import iou_per_image, mean_iou, nmi_ari
 from ganseg.protocols import Protocol
 

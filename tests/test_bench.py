@@ -18,9 +18,9 @@ from ganseg.bench import figures, gains, inference, measure, memory, parts, repo
 from ganseg.bench.counting import count, optimiser_bytes
 from ganseg.cli import app
 from ganseg.config import Config
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator
-from ganseg.scales import resolve
+from ganseg.recipes import resolve
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -12,9 +12,9 @@ from ganseg.bench import steps
 from ganseg.bench.plain import PlainGenerator, grid
 from ganseg.bench.plain_step import PlainDiscriminator, PlainTrainer
 from ganseg.discriminator import Discriminator
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator
-from ganseg.scales import resolve
+from ganseg.recipes import resolve
 
 CPU = torch.device("cpu")
 FOUR = {"generator.block_sizes": (8, 8, 16, 32), "generator.block_widths": (16, 16, 8, 8)}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ganseg.bench import report, versions
 from ganseg.cli import app
-from ganseg.paths import PACKAGE
+from ganseg.files import PACKAGE
 
 SMALL = {
     "data.size": 16,

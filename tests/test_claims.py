@@ -19,8 +19,8 @@ from ganseg.chapters import claims, differences, figures_claims, ledger
 from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Measured, evaluate_claims
 from ganseg.chapters.ledger import load_ledger
 from ganseg.chapters.rules import STATISTICS, parse
-from ganseg.errors import UserError
-from ganseg.scales import DIFFERENCES, variant_settings
+from ganseg.files import UserError
+from ganseg.recipes import DIFFERENCES, variant_settings
 
 ROLES = {"full": "full model", "ablated": "without it"}
 USUAL = {"part_usage": [1.0] * 6, "iou_images": 1000, "test_images": 1000, "foreground_fraction": 0.2}

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from ganseg.cli import app
 from ganseg.cli.config import parse_duration, parse_settings
 from ganseg.cli.errors import verdict
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE = [
@@ -297,7 +297,7 @@ def test_help_of_every_command_has_an_example_and_needs_no_torch():
 
 def test_the_help_names_every_data_set_and_scale():
     from ganseg.data import DATASETS
-    from ganseg.scales import SCALES
+    from ganseg.recipes import SCALES
 
     said = plain(ganseg("train", "--help").output)
     names = [spec.name for spec in DATASETS.values()]

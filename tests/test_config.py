@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ganseg.config import Config
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from ganseg.data import archives
 from ganseg.data.archives import unpack
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 FILES = {"birds/images/a.jpg": b"a" * 5000, "birds/images.txt": b"1 a.jpg\n", "notes.txt": b"of no use"}
 

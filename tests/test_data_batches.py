@@ -9,7 +9,7 @@ import torch
 from ganseg.data import Batches, Split
 from ganseg.data.batches import crop, crop_boxes
 from ganseg.data.draws import Draws
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from ganseg.data import DATASETS, cache, load
 from ganseg.data.npy import RowWriter
 from ganseg.data.source import Chunk, Source
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 def make_source(count=600, stamp=(), reads=None, broken=()):

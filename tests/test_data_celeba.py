@@ -26,7 +26,7 @@ from PIL import Image
 
 from ganseg.data import load
 from ganseg.data.registry import check
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 WILD, ALIGNED = "celeba-wild", "celeba-aligned"
 BOTH = pytest.mark.parametrize("form", [WILD, ALIGNED])

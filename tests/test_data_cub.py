@@ -11,7 +11,7 @@ from PIL import Image
 from ganseg.data import load
 from ganseg.data.cub_lists import KEYPOINTS, paper_split
 from ganseg.data.registry import check
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 IDS = {1: "train", 2: "train", 3: "train", 10: "val", 12: "test", 19: "test"}  # of the paper's split
 SIZES = {1: (120, 80), 2: (80, 120), 3: (64, 64), 10: (90, 30), 12: (120, 80), 19: (50, 100)}

@@ -17,7 +17,7 @@ from http_server import Site, serve
 from ganseg.data import resume
 from ganseg.data.download import RemoteFile, fetch, install, missing_bytes, state
 from ganseg.data.resume import Patience
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 CONTENT = np.random.default_rng(0).bytes(500_000)
 HASTY = Patience(timeout=5.0, tries=3, pause=0.0)

@@ -10,7 +10,7 @@ from PIL import Image
 from ganseg.data import load
 from ganseg.data.flowers import read_segmim, read_trimap
 from ganseg.data.registry import check
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 IDS = {"tstid": [7, 3, 1], "trnid": [2, 5], "valid": [6, 4]}
 BLUE = (0, 0, 254)

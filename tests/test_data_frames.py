@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ganseg.data.frames import Builder, FrameUnpickler, Recorded, read_frame
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 # file_name "a.png", "b.png"; value [[1, 2], [-1, -1]], [[3, 4], [250, 6]]
 WRITTEN_BY = {

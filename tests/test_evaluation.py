@@ -17,7 +17,7 @@ from ganseg.config import Config
 from ganseg.data import DATASETS, DatasetSpec, Split
 from ganseg.data.source import Chunk, Source
 from ganseg.devices import make_fabric
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.pictures import colour_labels
 from ganseg.protocols import Protocol
 

@@ -15,11 +15,10 @@ from ganseg import Experiment, Run, UserError, find_runs
 from ganseg.code_hash import EQUAL, READERS, bare_source, code_hash, evaluation_hash, imported_by
 from ganseg.config import Config
 from ganseg.data import DATASETS
-from ganseg.files import read_json, write_json
+from ganseg.files import PACKAGE, read_json, write_json
 from ganseg.loop import OutOfTime
-from ganseg.paths import PACKAGE
 from ganseg.pipeline import _check_shares
-from ganseg.scales import DIFFERENCES, OPTIONS, SCALES, resolve
+from ganseg.recipes import DIFFERENCES, OPTIONS, SCALES, resolve
 
 MINUTE = {
     "data.size": 16,

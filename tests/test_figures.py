@@ -16,7 +16,7 @@ from PIL import Image
 
 from ganseg import figures, pictures
 from ganseg.config import GeneratorConfig
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator
 
 RUN = SimpleNamespace(provenance={"scale": "tiny", "data": "synthetic-bird", "seed": 3, "device": "a device",

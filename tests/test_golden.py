@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganseg import losses
 from ganseg.config import GeneratorConfig
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.points import heatmaps
 from ganseg.released import COMPUTED, convert_generator, released_name

@@ -11,11 +11,10 @@ from scipy import ndimage
 from ganseg import image_quality
 from ganseg.data import load
 from ganseg.devices import make_fabric
-from ganseg.errors import UserError
+from ganseg.files import DOWNLOADS, UserError
 from ganseg.generator import Generator
 from ganseg.image_quality import described, frechet_distance, random_network, relative_distance
-from ganseg.paths import DOWNLOADS
-from ganseg.scales import resolve
+from ganseg.recipes import resolve
 
 CPU = make_fabric("cpu", precision="32-true")
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.inference import generate, segment_images
 from ganseg.part_masks import full_size_labels, measure_parts
 from ganseg.photographs import find_photographs, result_names

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ganseg import metrics
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 @pytest.fixture(scope="module")

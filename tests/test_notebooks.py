@@ -12,7 +12,7 @@ import pytest
 from nbformat import v4
 
 from ganseg import book, notebooks
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 DEFAULTS = 'scale = "tiny"\nseed = 0\nrate = 0.1\ndata = "synthetic-bird"\ndata_dir = ""'
 

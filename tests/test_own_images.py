@@ -18,9 +18,9 @@ from ganseg.config import Config
 from ganseg.data import load
 from ganseg.data.synthetic import scenes
 from ganseg.discriminator import Discriminator
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator
-from ganseg.scales import SCALES, resolve
+from ganseg.recipes import SCALES, resolve
 from ganseg.segmenter import Segmenter
 
 PIXELS = (32, 48, 64, 96, 128, 192, 256)

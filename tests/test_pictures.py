@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ganseg import pictures
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 # How colours look to people without red cones and without green cones: Machado et al. (2009), linear RGB.
 BLINDNESS = {

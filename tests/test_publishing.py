@@ -22,7 +22,7 @@ from conftest import ROOT
 from nbformat import v4
 
 from ganseg import book, notebooks, publishing
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 URL = "https://github.com/someone/parts"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from ganseg import UserError, executions, notebooks, queue
 from ganseg.cli import app
-from ganseg.scales import resolve
+from ganseg.recipes import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {

@@ -11,7 +11,7 @@ import pytest
 import torch
 from released_fixture import detector, imported, refused, released_tensors, save, small
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.released import COMPUTED
 from ganseg.released_files import read_tensors
 

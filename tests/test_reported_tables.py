@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from ganseg import reported, tables
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 @dataclass

@@ -14,7 +14,7 @@ from ganseg import losses
 from ganseg.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from ganseg.config import Config
 from ganseg.devices import Fabric, make_fabric
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Generator
 from ganseg.loop import Clock, History, OutOfTime, fit
 from ganseg.segmenter import Segmenter

@@ -13,7 +13,7 @@ from ganseg.bench.parts import GanParts, Part
 from ganseg.bench.steps import Setting, Step
 from ganseg.bench.timing import interleave, seconds_of, spread
 from ganseg.config import Config
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 AXES = ("size", "parts", "batch")
 LONG = 5.0  # seconds

@@ -21,7 +21,7 @@ import torch
 from ganseg.bench.steps import Setting, Step
 from ganseg.bench.timing import synchronise
 from ganseg.config import Config
-from ganseg.paths import PACKAGE
+from ganseg.files import PACKAGE
 
 HOW = {
     "cuda": "largest allocation of two steps, weights included",

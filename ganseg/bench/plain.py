@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.errors import UserError
+from ganseg.files import UserError
 from ganseg.generator import Noise, Scene
 
 FORM = {

@@ -14,9 +14,7 @@ from ganseg.bench.memory import peak_memory
 from ganseg.bench.parts import segmenter_parts, weights
 from ganseg.bench.steps import Setting, Step, launch
 from ganseg.bench.timing import ceilings
-from ganseg.errors import UserError
-from ganseg.files import read_json, write_json
-from ganseg.paths import results_dir
+from ganseg.files import UserError, read_json, results_dir, write_json
 
 WHAT = ("step", "parts", "memory", "segmenter", "gains", "inference")
 USUAL = ("step", "parts", "memory", "segmenter")

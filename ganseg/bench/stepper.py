@@ -32,7 +32,7 @@ class RandomImages:
 def build(given: dict[str, Any]) -> Any:
     """The trainer of stage 1, by names that all versions have."""
     from ganseg.devices import make_fabric
-    from ganseg.scales import resolve
+    from ganseg.recipes import resolve
     from ganseg.training import GanTrainer
 
     config = resolve(given["data"], "paper", given["scale"]).replace(given["settings"])

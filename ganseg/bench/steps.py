@@ -15,8 +15,8 @@ from ganseg.bench.plain_step import PlainTrainer
 from ganseg.config import Config
 from ganseg.data import DATASETS, Batches, Split
 from ganseg.devices import make_fabric
-from ganseg.errors import UserError
-from ganseg.scales import resolve
+from ganseg.files import UserError
+from ganseg.recipes import resolve
 from ganseg.training import GanTrainer
 
 IMAGES = 256  # random images in the stream, at least

@@ -25,8 +25,7 @@ from ganseg import provenance
 from ganseg.bench import stepper
 from ganseg.bench.timing import interleave, spread
 from ganseg.config import Config
-from ganseg.errors import UserError
-from ganseg.paths import PACKAGE
+from ganseg.files import PACKAGE, UserError
 
 CPU = torch.device("cpu")
 STEPS = 32  # in a row: two of them with the gradient penalty

@@ -18,9 +18,9 @@ from PIL import Image
 from scipy.special import stdtrit  # quantile of the t distribution
 
 from ganseg import metrics, pictures
-from ganseg.errors import UserError
 from ganseg.experiments import Experiment, Run, find_runs
-from ganseg.scales import PARTS
+from ganseg.files import UserError
+from ganseg.recipes import PARTS
 from ganseg.tables import BLANK, SCALES
 
 FULL = "paper"

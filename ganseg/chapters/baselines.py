@@ -18,8 +18,7 @@ from torch import Tensor
 from ganseg import metrics, protocols
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split
-from ganseg.errors import UserError
-from ganseg.paths import DOWNLOADS, downloads_allowed
+from ganseg.files import DOWNLOADS, UserError, downloads_allowed
 from ganseg.protocols import Protocol
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit

@@ -22,7 +22,7 @@ from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
 from ganseg.chapters.rules import STATISTICS, Rule, Term, number
 from ganseg.data import DATASETS
 from ganseg.experiments import Run, find_runs
-from ganseg.scales import PARTS, SCALES
+from ganseg.recipes import PARTS, SCALES
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
 

@@ -17,11 +17,10 @@ import torch
 import yaml
 
 from ganseg.chapters.ablation_study import SEEDS, interval, settings
-from ganseg.errors import UserError
 from ganseg.experiments import Experiment, Run, find_runs
+from ganseg.files import UserError, downloads_allowed
 from ganseg.generator import Generator
-from ganseg.paths import downloads_allowed
-from ganseg.scales import DIFFERENCES, OPTIONS, resolve
+from ganseg.recipes import DIFFERENCES, OPTIONS, resolve
 from ganseg.tables import BLANK, SCALES
 
 FACTS = Path(__file__).with_name("differences.yml")

@@ -20,9 +20,9 @@ from ganseg import metrics, pictures
 from ganseg.canvas import INK, LINES, QUIET, dress, line_colours, new_figure
 from ganseg.chapters.ablation_study import BY_KEY, FULL, MODELS, place, samples
 from ganseg.chapters.ablation_tables import HEADS, differences, summary, table
-from ganseg.display import show, show_table
 from ganseg.figures import foreground_curves, foreground_history, segmentation_figure
 from ganseg.generator import Generator
+from ganseg.page import show, show_table
 
 if TYPE_CHECKING:
     from ganseg.chapters.failures import Cases  # it imports what evaluates, seconds that most pages need not spend

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from ganseg.canvas import INK, LINES, QUIET, dress, new_figure
 from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
 from ganseg.chapters.rules import STATISTICS
-from ganseg.display import say, show_table
-from ganseg.paths import project_root
+from ganseg.files import project_root
+from ganseg.page import say, show_table
 from ganseg.tables import BLANK
 
 SIDES = {

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ganseg.canvas import QUIET, dress, new_figure
 from ganseg.chapters.differences import METRICS, effects_table, runs_of, variants
 from ganseg.chapters.figures_claims import whisker
-from ganseg.display import say, show, show_table
+from ganseg.page import say, show, show_table
 from ganseg.tables import BLANK
 
 FACTS = {

@@ -19,8 +19,8 @@ from torch import Tensor
 from ganseg import pictures
 from ganseg.canvas import FACE, INK, QUIET, WIDTH, dots, draw_parts
 from ganseg.chapters.probes import Trace, traced
-from ganseg.display import DPI
 from ganseg.figures import SceneArrays, blend
+from ganseg.page import DPI
 
 
 class Panel(NamedTuple):

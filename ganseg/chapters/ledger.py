@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from ganseg.chapters.rules import Rule, parse
-from ganseg.errors import UserError
-from ganseg.scales import SCALES
+from ganseg.files import UserError
+from ganseg.recipes import SCALES
 
 LEDGER = Path(__file__).with_name("claims.yml")
 ROLE_FIELDS = {"title", "variant", "data", "parts", "overrides"}

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ganseg import reported
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 class Statistic(NamedTuple):

@@ -36,8 +36,7 @@ from ganseg.cli.data import app as data_app
 from ganseg.cli.errors import CODES, Commands
 from ganseg.cli.evaluate import evaluate
 from ganseg.cli.queue import run_queue
-from ganseg.errors import UserError
-from ganseg.paths import global_rank
+from ganseg.files import UserError, global_rank
 
 if TYPE_CHECKING:
     from ganseg.experiments import Run

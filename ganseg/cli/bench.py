@@ -9,7 +9,7 @@ from typer import Option
 
 from ganseg.cli import config
 from ganseg.cli.config import Data, Device, Parts, Precision, Results, Scale, Settings, Variant
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 
 def bench(
@@ -70,8 +70,8 @@ def bench(
     if earlier and (against or sweep or parts or variant != "paper"):
         raise UserError("--earlier goes with --data, --scale, --set and --seconds only: it compares whole versions")
     from ganseg.bench import report, steps
-    from ganseg.paths import results_dir
-    from ganseg.scales import resolve
+    from ganseg.files import results_dir
+    from ganseg.recipes import resolve
 
     folder = results_dir(results) / scale / "bench"
     if earlier:

@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 from typer import Argument, Option
 
 from ganseg.config import FabricPrecision
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 PRECISIONS = ("auto", *get_args(FabricPrecision))
 _NUMBER = r"(\d+(?:\.\d+)?)"

@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from ganseg.cli.config import DataDir
 from ganseg.cli.errors import INTERRUPTED, MISTAKE
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 if TYPE_CHECKING:
     from ganseg.data.registry import DatasetSpec

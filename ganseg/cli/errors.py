@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 MISTAKE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
 CODES = (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganseg.errors import UserError
-from ganseg.paths import results_dir
+from ganseg.files import UserError, results_dir
 
 CONFIG, METRICS, PROVENANCE = "config.json", "metrics.json", "provenance.json"
 SHOWN = 8  # names in a message

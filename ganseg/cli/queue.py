@@ -12,7 +12,7 @@ from typer import Option
 
 from ganseg.cli import config
 from ganseg.cli.config import Device, Results, Scale, Settings
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 if TYPE_CHECKING:
     from ganseg.experiments import Experiment

@@ -10,9 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ganseg.cli.paths import CONFIG, METRICS, PROVENANCE, run_directories
-from ganseg.errors import UserError
-from ganseg.files import read_json
-from ganseg.paths import results_dir
+from ganseg.files import UserError, read_json, results_dir
 
 MEANINGS = {
     "iou": "IoU of the foreground",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 MAX_BYTES = 50_000_000_000  # of all members together, unpacked
 MAX_MEMBERS = 2_000_000

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ganseg.data.draws import Draws
 from ganseg.data.split import Split
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 AUGMENTATIONS = ("none", "flip", "crop_flip")
 

@@ -17,8 +17,7 @@ from tqdm.auto import tqdm
 from ganseg.data.npy import RowWriter
 from ganseg.data.source import Source, digest
 from ganseg.data.split import Split
-from ganseg.errors import UserError
-from ganseg.files import read_json, write_json
+from ganseg.files import UserError, read_json, write_json
 
 log = logging.getLogger(__name__)
 FORMAT = 1

@@ -27,7 +27,7 @@ from ganseg.data.decode import open_checked, read_rgb
 from ganseg.data.labels import GREY, decode_or_refuse, headers, read_mask, squash_points
 from ganseg.data.report import Report
 from ganseg.data.source import Chunk, Source, digest, file_stamps
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 __all__ = ["SPLITS", "inspect", "open_cub"]
 

@@ -14,8 +14,7 @@ from tqdm.auto import tqdm
 
 from ganseg.data.archives import unpack
 from ganseg.data.resume import Partial, Patience, receive
-from ganseg.errors import UserError
-from ganseg.files import read_json, write_json
+from ganseg.files import UserError, read_json, write_json
 
 RECORD = ".ganseg-download.json"  # archive -> MD5, of those that were unpacked to the end
 State = Literal["unpacked", "there", "begun", "to fetch", "to get by hand"]

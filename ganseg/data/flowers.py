@@ -20,7 +20,7 @@ from ganseg.data.decode import open_checked, read_rgb
 from ganseg.data.labels import GREY, IGNORE, decode_or_refuse, fractions_resized, headers, majority
 from ganseg.data.report import Problem, Report, differing_counts, problem
 from ganseg.data.source import Chunk, Source, file_stamps
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 SPLITS = {"train": ("tstid",), "test": ("trnid",), "val": ("valid",), "test+val": ("trnid", "valid")}
 EXPECTED = {"train": 6_149, "test": 1_020, "val": 1_020}

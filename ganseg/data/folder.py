@@ -20,7 +20,7 @@ from ganseg.data.decode import decode_all, read_rgb
 from ganseg.data.folder_labels import KEYPOINTS, MASKS, FolderLabels, find_labels, upright_extent
 from ganseg.data.report import Problem, Report, problem
 from ganseg.data.source import Chunk, Source, digest, file_stamps
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 ADMITTED: dict[str, str] = {  # a name's role -> where it lived in the versions of pandas and NumPy
     "frame": "pandas.DataFrame pandas.core.frame.DataFrame",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ganseg.data.decode import decode_all, open_checked
 from ganseg.data.source import Chunk
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 IGNORE = 255  # neither foreground nor background
 GREY = ("1", "L", "LA", "I;16")  # Pillow's modes

@@ -13,7 +13,7 @@ from ganseg.data.download import RemoteFile
 from ganseg.data.report import Report
 from ganseg.data.source import Source
 from ganseg.data.split import Split
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 SMALLEST = 16
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 EXAMPLES = 3
 

@@ -20,8 +20,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ganseg.errors import UserError
-from ganseg.files import read_json, write_json
+from ganseg.files import UserError, read_json, write_json
 
 BLOCK = 1 << 16
 SPARE = 1 << 28  # bytes that stay free on the disk

@@ -29,7 +29,7 @@ from ganseg.data.labels import decode_or_refuse, read_mask, squash_points
 from ganseg.data.report import Problem, Report, differing_counts, problem
 from ganseg.data.source import Chunk, Source, digest, file_stamps
 from ganseg.data.taichi_lists import LANDMARKS, MISSING, SUFFIXES, Table, find_table, read_table
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 SPLITS = ("train", "regression", "test")
 FOLDERS = {"regression": "train", "test": "test"}  # what the publisher calls them

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ganseg.data.frames import read_frame
-from ganseg.errors import UserError
+from ganseg.files import UserError
 
 LANDMARKS = 18
 MISSING = -1

@@ -16,9 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ganseg import tables
-from ganseg.errors import UserError
-from ganseg.files import atomic_path
-from ganseg.paths import results_dir
+from ganseg.files import UserError, atomic_path, results_dir
 
 DPI = 150  # dots an inch
 
