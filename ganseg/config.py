@@ -111,7 +111,7 @@ class OptimConfig:
 class SegmenterConfig:
     """Stage 2: the segmentation network and its training on generated pairs."""
 
-    backbone: Literal["resnet50", "resnet18-light"] = "resnet50"
+    backbone: Literal["resnet50", "resnet18-light", "resnet18-slim"] = "resnet50"
     pretrained: bool = False  # ImageNet weights: supervised, so off by default
     steps: int = 10000
     batch_size: int = 64
