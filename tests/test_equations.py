@@ -16,7 +16,7 @@ from ganseg.generator import Generator
 from ganseg.image import Composition
 from ganseg.layers import AdaIn, RelativeEncoding, Spade, mlp
 from ganseg.points import PointGenerator, heatmaps, part_scales
-from ganseg.resampling import pixel_grid, resample, upsampling_matrix
+from ganseg.layers import pixel_grid, resample, upsampling_matrix
 
 SMALL = GeneratorConfig(
     parts=3, noise_dim=6, embedding_dim=8, block_sizes=(8, 16), block_widths=(8, 6), spade_hidden=4, margin=2

@@ -19,7 +19,7 @@ from ganseg.files import UserError
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.points import heatmaps
 from ganseg.released import COMPUTED, convert_generator, released_name
-from ganseg.resampling import crop, pixel_grid
+from ganseg.layers import crop, pixel_grid
 from ganseg.segmenter import segmentation_loss
 
 TOLERANCE = 1e-4

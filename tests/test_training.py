@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganseg import losses
-from ganseg.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
+from ganseg.loop import load_checkpoint, load_weights, save_checkpoint, save_weights
 from ganseg.config import Config
 from ganseg.devices import Fabric, make_fabric
 from ganseg.files import UserError
