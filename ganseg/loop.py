@@ -160,7 +160,8 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); delete it and train again") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is damaged ({reason}); delete it and train again") from None
 
 
 def save_weights(path: Path, module: nn.Module) -> None:

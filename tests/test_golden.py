@@ -17,9 +17,9 @@ from ganseg import losses
 from ganseg.config import GeneratorConfig
 from ganseg.files import UserError
 from ganseg.generator import Generator, Noise, Scene
+from ganseg.layers import crop, pixel_grid
 from ganseg.points import heatmaps
 from ganseg.released import COMPUTED, convert_generator, released_name
-from ganseg.layers import crop, pixel_grid
 from ganseg.segmenter import segmentation_loss
 
 TOLERANCE = 1e-4
@@ -151,12 +151,6 @@ class Kinks:
         self.seen.append((x.detach(), y))
         return y
 
-    def inside_a_function(self, x: Tensor, negative_slope: float) -> Tensor:
-        """LeakyReLU of a function with a gradient of its own, which takes the side from the sign of the result."""
-        y = torch.where(self._positive(x), x.abs(), -negative_slope * x.abs())
-        self.seen.append((x.detach(), None))
-        return y
-
     def _positive(self, x: Tensor) -> Tensor:
         positive = x > 0
         for call, *unit in self.flipped:
@@ -168,9 +162,8 @@ class Kinks:
         """The `count` units nearest to a kink among those whose gradient counts, as far as it can be known."""
         found = []
         for call, (x, y) in enumerate(self.seen):
-            near = x.abs() < 2e-7
-            if y is not None:  # of the largest gradient of a channel's bias
-                near &= y.grad.abs() > 1e-5 * y.grad.transpose(0, 1).flatten(1).sum(1).abs().max()
+            counts = y.grad.abs() > 1e-5 * y.grad.transpose(0, 1).flatten(1).sum(1).abs().max()  # of a channel's bias
+            near = (x.abs() < 2e-7) & counts
             found += [(abs(x[tuple(unit)].item()), (call, *unit)) for unit in near.nonzero().tolist()]
         return [unit for _, unit in sorted(found)[:count]]
 
@@ -178,7 +171,6 @@ class Kinks:
 def train_step(golden: Golden, kinks: Kinks, monkeypatch: pytest.MonkeyPatch) -> tuple[Generator, dict[str, Tensor]]:
     """Backpropagate the golden loss; returns the generator, with gradients, and what it made."""
     monkeypatch.setattr(torch.nn.functional, "leaky_relu", kinks)
-    monkeypatch.setattr(torch.nn.functional, "leaky_relu_", kinks.inside_a_function)
     generator = golden.generator().train()
     scene = generator(golden.noise)
     concentration, area = penalties(generator, scene)
