@@ -125,14 +125,14 @@ class Run:
     def generator(self) -> Any:
         """The trained generator (the averaged one where there is one), in eval mode."""
         from ganseg.generator import Generator
-        from ganseg.loop import load_weights
+        from ganseg.training import load_weights
 
         return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
 
     def segmenter(self) -> Any:
         """The trained segmentation network, in eval mode."""
-        from ganseg.loop import load_weights
         from ganseg.segmenter import Segmenter
+        from ganseg.training import load_weights
 
         if self.imported and not (self.directory / SEGMENTER).exists():
             raise UserError(

@@ -51,7 +51,7 @@ def embedding_map(maps: Tensor, embeddings: Tensor) -> Tensor:
 
     `maps` A (B, K, H, W), `embeddings` w_k (B, K, D_emb) -> (B, D_emb, H, W), channels_last in memory.
     """
-    return torch.einsum("bkhw,bkd->bhwd", maps, embeddings).permute(0, 3, 1, 2)
+    return torch.einsum("bkd,bkhw->bdhw", embeddings, maps).contiguous(memory_format=torch.channels_last)
 
 
 def initialise(module: nn.Module) -> nn.Module:

@@ -19,9 +19,8 @@ from ganseg.evaluation import evaluate, held_out, predict
 from ganseg.experiments import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER
 from ganseg.files import UserError, write_json
 from ganseg.generator import Generator
-from ganseg.loop import Clock, fit, save_weights
 from ganseg.segmenter import Segmenter
-from ganseg.training import GanTrainer, SegmenterTrainer
+from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit, save_weights
 
 if TYPE_CHECKING:
     from ganseg.experiments import Experiment, Run

@@ -82,7 +82,7 @@ class Worker:
 
     def work(self, queue: Sequence[Experiment]) -> None:
         """Finish what can be finished. OutOfTime: the budget ended first; the next call goes on."""
-        from ganseg.loop import OutOfTime
+        from ganseg.training import OutOfTime
 
         done, remaining = (
             0,
@@ -123,7 +123,7 @@ class Worker:
 
     def train(self, experiment: Experiment) -> None:
         """Run `experiment` for what is left of the budget less what its evaluation and packing will take."""
-        from ganseg.loop import OutOfTime
+        from ganseg.training import OutOfTime
 
         prepare(experiment)
         reserve = self.evaluation(experiment) + self.seconds_packing

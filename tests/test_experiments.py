@@ -16,9 +16,9 @@ from ganseg.code_hash import EQUAL, READERS, bare_source, code_hash, evaluation_
 from ganseg.config import Config
 from ganseg.data import DATASETS
 from ganseg.files import PACKAGE, read_json, write_json
-from ganseg.loop import OutOfTime
 from ganseg.pipeline import _check_shares
 from ganseg.recipes import DIFFERENCES, OPTIONS, SCALES, resolve
+from ganseg.training import OutOfTime
 
 MINUTE = {
     "data.size": 16,
