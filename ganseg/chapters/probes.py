@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.embedding import EmbeddingMap
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.points import Parts
 
@@ -35,7 +34,7 @@ def traced(level: nn.Module, *inputs: Any) -> Trace:
     trace = Trace(torch.empty(0), [], [])
 
     def keep(block: nn.Module, given: tuple[Any, ...], made: Tensor) -> None:
-        trace.conditions.append(given[1].dense if isinstance(given[1], EmbeddingMap) else given[1])
+        trace.conditions.append(given[1])
         trace.blocks.append(made)
 
     starts: list[Tensor] = []
