@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
-
-try:
-    from lightning_fabric import Fabric
-except ImportError:  # the umbrella package `lightning` holds the same class
-    from lightning.fabric import Fabric
 
 
 def make_fabric(

@@ -179,11 +179,12 @@ def fit(
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
 
     Saves every `every` seconds and at the end, and then the first process calls `on_checkpoint(step)`. OutOfTime when
-    `clock` runs out, UserError at a loss that is not finite."""
+    `clock` runs out, UserError at a loss that is not finite.
+    """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
     first, rows = load_state(path, trainer.parts) if path.exists() else (0, [])
-    window, saved, before = [], time.monotonic(), rows[-1]["seconds"] if rows else 0.0
-    start, silent = saved - before, not (progress and fabric.is_global_zero)
+    window, saved, silent = [], time.monotonic(), not (progress and fabric.is_global_zero)
+    start = saved - (rows[-1]["seconds"] if rows else 0)
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step", disable=silent, mininterval=1)
     for t in bar:
         window.append(trainer.step(t))
@@ -191,10 +192,9 @@ def fit(
         due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
         over, due = fabric.broadcast((clock.over and not last, due))  # the first process decides for all
         if full or over or last:
-            means, seconds = mean_losses(window, name, t + 1), round(time.monotonic() - start, 2)
-            rows.append({"stage": name, "step": t + 1, "seconds": seconds, **means})
+            means, window = mean_losses(window, name, t + 1), []
+            rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
             bar.set_postfix(means, refresh=False)
-            window.clear()
         if over or due or last:
             save_state(path, trainer, t + 1, rows)
             if on_checkpoint and fabric.is_global_zero:
