@@ -27,13 +27,18 @@ from ganseg.data import Batches, Split
 from ganseg.devices import make_fabric
 from ganseg.evaluation import predict
 from ganseg.files import UserError
+from ganseg.inference import segment_images
 from ganseg.recipes import resolve, settings_for_size
-from ganseg.segment import segment_images
 from ganseg.training import GanTrainer, SegmenterTrainer
 
 WHAT = ("step", "parts", "memory", "segmenter", "inference")
 AXES = {"size": "data.size", "parts": "generator.parts", "batch": "optim.batch_size"}
-PARTS = {"scene": "generator", "discriminator_step": "discriminator", "generator_step": "through D", "average": "average"}
+PARTS = {
+    "scene": "generator",
+    "discriminator_step": "discriminator",
+    "generator_step": "through D",
+    "average": "average",
+}
 
 
 class Counter(TorchDispatchMode):
@@ -331,3 +336,12 @@ def _ratio(rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float] | Non
         found["images_per_second"] = {k: v if k == "n" else v * batches for k, v in seconds.items()}
     peaks = [row.get("memory", {}).get("bytes") for row in rows]
     return found | ({"peak_memory": peaks[0] / peaks[1]} if all(peaks) else {})
+
+
+def rounded(value: Any) -> Any:
+    """A report with numbers of 6 digits."""
+    if isinstance(value, Mapping):
+        return {key: rounded(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
