@@ -20,7 +20,6 @@ from typing import Any
 import nbformat
 import papermill
 import torch
-from papermill.utils import find_first_tagged_cell_index
 
 from ganseg.files import UserError, atomic_path
 from ganseg.provenance import describe_machine, git_state
@@ -55,7 +54,8 @@ def execution_of(notebook: Any) -> dict[str, Any]:
 
 def parameters_cell(notebook: Any) -> int:
     """Index of the cell tagged `parameters`, or -1."""
-    return find_first_tagged_cell_index(notebook, "parameters")
+    tagged = (i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    return next(tagged, -1)
 
 
 def parameters_of(notebook: Any) -> dict[str, Any]:
