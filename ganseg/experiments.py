@@ -21,11 +21,11 @@ from ganseg.devices import make_fabric, place
 from ganseg.evaluation import evaluate
 from ganseg.files import UserError, global_rank, read_json, results_dir, write_json
 from ganseg.generator import Generator
-from ganseg.loop import load_weights
 from ganseg.pipeline import CONFIG, GENERATOR, HISTORY, METRICS, PROVENANCE, SEGMENTER
 from ganseg.protocols import Protocol
 from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
+from ganseg.training import load_weights
 
 RECIPE = "1"  # raised by hand when code changes what a configuration learns: such experiments are others
 SHOWN = 8  # names in a message

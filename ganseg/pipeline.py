@@ -19,9 +19,8 @@ from ganseg.devices import Fabric
 from ganseg.evaluation import evaluate, held_out, predict
 from ganseg.files import UserError, atomic_path, write_json
 from ganseg.generator import Generator
-from ganseg.loop import Clock, fit, save_weights
 from ganseg.segmenter import Segmenter
-from ganseg.training import GanTrainer, SegmenterTrainer
+from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit, save_weights
 
 METRICS, CONFIG, PROVENANCE, HISTORY = "metrics.json", "config.json", "provenance.json", "history.csv"
 GENERATOR, SEGMENTER, SAMPLES = "generator.safetensors", "segmenter.safetensors", "samples.npz"

@@ -20,10 +20,9 @@ from ganseg.config import Config
 from ganseg.devices import make_fabric
 from ganseg.experiments import RECIPE
 from ganseg.files import read_json, write_json
-from ganseg.loop import OutOfTime
 from ganseg.pipeline import check_shares
 from ganseg.recipes import DIFFERENCES, OPTIONS, SCALES, resolve
-from ganseg.training import GanTrainer, SegmenterTrainer
+from ganseg.training import GanTrainer, OutOfTime, SegmenterTrainer
 
 TRACE = ROOT / "tests" / "golden" / "trace.json"
 
