@@ -124,14 +124,14 @@ class Run:
 
     def generator(self) -> Any:
         """The trained generator (the averaged one where there is one), in eval mode."""
-        from ganseg.checkpoints import load_weights
         from ganseg.generator import Generator
+        from ganseg.loop import load_weights
 
         return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
 
     def segmenter(self) -> Any:
         """The trained segmentation network, in eval mode."""
-        from ganseg.checkpoints import load_weights
+        from ganseg.loop import load_weights
         from ganseg.segmenter import Segmenter
 
         if self.imported and not (self.directory / SEGMENTER).exists():

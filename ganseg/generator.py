@@ -7,10 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ganseg.ablations import PointlessMaskGenerator, located
 from ganseg.config import GeneratorConfig
 from ganseg.image import BackgroundEmbedding, BackgroundGenerator, Composition, ForegroundGenerator
-from ganseg.masks import MaskGenerator
+from ganseg.masks import MaskGenerator, PointlessMaskGenerator, located
 from ganseg.points import PointGenerator, heatmaps
 
 
@@ -92,5 +91,5 @@ class Generator(nn.Module):
     @property
     def grid(self) -> Tensor:
         """Coordinates (x, y) of the image's pixels, (H, W, 2)."""
-        m = self.config.margin
-        return self.mask_generator.pyramid.grid(self.config.size)[m : m + self.config.size, m : m + self.config.size]
+        margin, size = self.config.margin, self.config.size
+        return self.mask_generator.grids(size)[margin : margin + size, margin : margin + size]

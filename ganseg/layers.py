@@ -1,16 +1,71 @@
-"""Building blocks: MLP, positional encoding, SPADE and AdaIN blocks (sections 3.1-3.3)."""
+"""Building blocks: pixel grids, embedding maps, positional encoding, SPADE and AdaIN blocks (sections 3.1-3.3)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from ganseg.embedding import EmbeddingMap, working_precision
+from ganseg.config import GeneratorConfig
+
+
+def pixel_grid(size: int, margin: int, kind: Literal["cells", "endpoints"] = "cells") -> Tensor:
+    r"""Eq. 12: coordinates (x, y) of the pixels of a `size` x `size` image and of a margin around it.
+
+    `cells`: the image covers $[-1, 1]^2$ and a pixel sits at the centre of its cell, spacing $2 / H_0$, so that the
+    margin reaches $1 + 2\,margin / H_0$. `endpoints`: the released code's linspace(-1, 1, H0), spacing $2 / (H_0 - 1)$.
+    Returns (size + 2 margin, size + 2 margin, 2), indexed [row, column].
+    """
+    index = torch.arange(-margin, size + margin, dtype=torch.float64)
+    line = (2 * index + 1) / size - 1 if kind == "cells" else 2 * index / (size - 1) - 1
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x, y], dim=-1).float()
+
+
+class Grids(nn.Module):
+    """The pixel grids (Eq. 12) of every resolution that a generator runs through; they move with it."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        for size in set(config.block_sizes):
+            grid = pixel_grid(size, config.margin, config.grid)
+            self.register_buffer(f"grid_{size}", grid, persistent=False)
+
+    def forward(self, size: int) -> Tensor:
+        """(size + 2 margin, size + 2 margin, 2) coordinates (x, y)."""
+        return getattr(self, f"grid_{size}")
+
+
+def crop(x: Tensor, margin: int) -> Tensor:
+    """Drop `margin` pixels at each border of `x` (B, C, H, W); channels_last again, which convolutions want."""
+    if margin == 0:
+        return x
+    return x[..., margin:-margin, margin:-margin].contiguous(memory_format=torch.channels_last)
+
+
+def upsample(x: Tensor, margin: int) -> Tensor:
+    """Bilinear 2x upsampling of `x`, then back to the margin it had (section 3.3): H + 2 m -> 2 H + 2 m pixels."""
+    return crop(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), margin)
+
+
+def with_margin(x: Tensor, size: int, margin: int) -> Tensor:
+    """`x` (B, C, H, H) resized to `size` and continued into the margin by its border pixels."""
+    if x.shape[-1] != size:
+        x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
+    return F.pad(x, (margin,) * 4, mode="replicate")
+
+
+def embedding_map(maps: Tensor, embeddings: Tensor) -> Tensor:
+    r"""Eq. 7: $\mathbf W(\mathbf p) = \sum_k \mathbf A_k(\mathbf p)\,\mathbf w_k$, with masks for $\mathbf A_k$; with
+    heatmaps (Eq. 4) it is $\mathbf W_{mask}$.
+
+    `maps` A (B, K, H, W), `embeddings` w_k (B, K, D_emb) -> (B, D_emb, H, W), channels_last in memory.
+    """
+    return torch.einsum("bkd,bkhw->bdhw", embeddings, maps).contiguous(memory_format=torch.channels_last)
 
 
 def initialise(module: nn.Module) -> nn.Module:
@@ -31,9 +86,8 @@ def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
 
 
 class RelativeEncoding(nn.Module):
-    r"""Starting tensor from positions relative to points (Eq. 5).
-
-    $[\sin(\pi\,\mathrm{FC}(\ldots, \mathbf p - \mathbf x_i, \ldots)), \cos(\pi\,\mathrm{FC}(\ldots))]$
+    r"""Eq. 5: the starting tensor, from positions relative to points:
+    $[\sin(\pi\,\mathrm{FC}(\ldots, \mathbf p - \mathbf x_i, \ldots)), \cos(\pi\,\mathrm{FC}(\ldots))]$.
 
     `points`: number of points $\mathbf x_i$; `channels`: channels of the result, half sines and half cosines.
     """
@@ -41,47 +95,28 @@ class RelativeEncoding(nn.Module):
     def __init__(self, points: int, channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * points, channels // 2)
-        self.linear.full_precision = True
 
     def forward(self, grid: Tensor, points: Tensor) -> Tensor:
-        """`grid` (H, W, 2) and `points` (B, P, 2) give (B, channels, H, W).
-
-        FC of the differences is FC_sum(p) - FC(x): no (B, H, W, 2P) tensor is made.
-        """
+        """`grid` (H, W, 2) and `points` (B, P, 2) give (B, channels, H, W), channels_last in memory."""
         with torch.autocast(points.device.type, enabled=False):  # positions need fp32
-            weight = self.linear.weight  # (C/2, 2P)
-            of_pixel = grid @ weight.unflatten(1, (-1, 2)).sum(1).T  # (H, W, C/2)
-            of_points = points.flatten(1) @ weight.T - self.linear.bias  # (B, C/2)
-        phase = math.pi * (of_pixel[None] - of_points[:, None, None])  # (B, H, W, C/2)
-        encoding = torch.cat([phase.sin(), phase.cos()], dim=-1)
-        return working_precision(encoding).permute(0, 3, 1, 2)  # (B, C, H, W), channels_last in memory
+            offsets = grid[:, :, None] - points[:, None, None]  # (B, H, W, P, 2)
+            phase = math.pi * self.linear(offsets.flatten(3))  # (B, H, W, channels / 2)
+        return torch.cat([phase.sin(), phase.cos()], dim=-1).permute(0, 3, 1, 2)
 
 
-class Modulation(torch.autograd.Function):
-    r"""LeakyReLU of $\gamma \odot \mathbf x + \beta$, with a gradient that keeps $\gamma$ and $\beta$ one tensor."""
+class ConstantStart(nn.Module):
+    """A learned constant in place of the starting tensor of Eq. 5, where there are no points (section 4.6).
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma_beta: Tensor, slope: float) -> Tensor:
-        """`x` (B, C, H, W), `gamma_beta` (B, 2C, H, W) -> (B, C, H, W); `slope` 1 is no LeakyReLU."""
-        gamma, beta = gamma_beta.chunk(2, dim=1)
-        y = (x * gamma).add_(beta)
-        y = F.leaky_relu_(y, slope) if slope != 1 else y
-        ctx.save_for_backward(x, gamma_beta, y)
-        ctx.slope = slope
-        return y
+    `channels`, `size`: of the tensor, the margin included.
+    """
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Gradients of x and of gamma and beta."""
-        x, gamma_beta, y = ctx.saved_tensors
-        if ctx.slope != 1:
-            grad = torch.ops.aten.leaky_relu_backward(grad, y, ctx.slope, True)
-        both = torch.empty_like(gamma_beta)
-        of_gamma, of_beta = both.chunk(2, dim=1)
-        torch.mul(grad, x, out=of_gamma)
-        of_beta.copy_(grad)
-        return grad * gamma_beta.chunk(2, dim=1)[0], both, None
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.randn(channels, size, size))
+
+    def forward(self, grid: Tensor, points: Tensor) -> Tensor:
+        """The constant for each image of `points` (B, ...), (B, channels, size, size); nothing else of them is used."""
+        return self.constant.expand(len(points), -1, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 class Spade(nn.Module):
@@ -97,12 +132,10 @@ class Spade(nn.Module):
         self.gamma = nn.Conv2d(hidden, channels, 3, padding=1)
         self.beta = nn.Conv2d(hidden, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, condition: EmbeddingMap, slope: float = 1) -> Tensor:
-        """`x` (B, C, H, W) -> (B, C, H, W), with LeakyReLU(`slope`) after it."""
-        h = condition.convolve(self.shared)
-        weight = torch.cat([self.gamma.weight, self.beta.weight])
-        bias = torch.cat([1 + self.gamma.bias, self.beta.bias])
-        return Modulation.apply(self.norm(x), F.conv2d(h, weight, bias, padding=1), slope)
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """`x` (B, C, H, W), `condition` W (B, D_emb, H, W) -> (B, C, H, W)."""
+        h = F.leaky_relu(self.shared(condition), 0.2)
+        return (1 + self.gamma(h)) * self.norm(x) + self.beta(h)
 
 
 class SpadeResBlock(nn.Module):
@@ -121,13 +154,13 @@ class SpadeResBlock(nn.Module):
             self.spade_shortcut = Spade(inputs, condition, hidden)
             self.conv_shortcut = nn.Conv2d(inputs, outputs, 3, padding=1)
 
-    def forward(self, x: Tensor, condition: EmbeddingMap) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """`x` (B, inputs, H, W) -> (B, outputs, H, W)."""
         shortcut = x
         if hasattr(self, "conv_shortcut"):
             shortcut = self.conv_shortcut(self.spade_shortcut(x, condition))
-        h = self.conv1(self.spade1(x, condition, slope=0.2))
-        return self.conv2(self.spade2(h, condition, slope=0.2)) + shortcut
+        h = self.conv1(F.leaky_relu(self.spade1(x, condition), 0.2))
+        return self.conv2(F.leaky_relu(self.spade2(h, condition), 0.2)) + shortcut
 
 
 class AdaIn(nn.Module):
@@ -147,7 +180,7 @@ class AdaIn(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """`x` (B, C, H, W), `style` (B, D) -> (B, C, H, W)."""
         h = F.leaky_relu(self.shared(style), 0.2)
-        return (self.norm(x) * (1 + self.gamma(h))[..., None, None]).add_(self.beta(h)[..., None, None])
+        return (1 + self.gamma(h))[..., None, None] * self.norm(x) + self.beta(h)[..., None, None]
 
 
 class AdaInConvBlock(nn.Module):
@@ -162,4 +195,25 @@ class AdaInConvBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """`x` (B, inputs, H, W), `style` (B, D) -> (B, outputs, H, W)."""
-        return self.conv(F.leaky_relu(self.adain(x, style), 0.2, inplace=True))
+        return self.conv(F.leaky_relu(self.adain(x, style), 0.2))
+
+
+class Ladder(nn.ModuleList):
+    """Blocks at growing resolutions, bilinear upsampling leading to one that is twice as large (section 3.3).
+
+    `widths`: channels entering each block, and those that leave the last; `block`, `options`: what makes a block of
+    (inputs, outputs, D_emb, hidden, *options); `config.block_sizes`: the resolution of each.
+    """
+
+    def __init__(self, block: type[nn.Module], widths: Sequence[int], config: GeneratorConfig, *options: Any) -> None:
+        condition = (config.embedding_dim, config.spade_hidden, *options)
+        super().__init__(block(a, b, *condition) for a, b in zip(widths, widths[1:], strict=False))
+        self.sizes, self.margin = config.block_sizes, config.margin
+
+    def forward(self, x: Tensor, conditions: Iterable[Tensor]) -> Tensor:
+        """`x`: the starting tensor; `conditions`: an embedding map or style for each block -> what the last makes."""
+        following = (*self.sizes[1:], self.sizes[-1])
+        for block, condition, size, larger in zip(self, conditions, self.sizes, following, strict=True):
+            x = block(x, condition)
+            x = upsample(x, self.margin) if larger > size else x
+        return x

@@ -31,7 +31,11 @@ AT_LEAST = {
     "segmenter.batch_size": 1,
 }
 BELOW = {"optim.ema": 1, "optim.betas": 1}
-STRIDES = {"resnet50": (8,), "resnet18-light": (2, 4), "resnet18-slim": (2, 4)}  # pixels of the image to one of the features, by backbone
+STRIDES = {
+    "resnet50": (8,),
+    "resnet18-light": (2, 4),
+    "resnet18-slim": (2, 4),
+}  # pixels of the image to one of the features, by backbone
 
 
 def check(config: Config) -> None:

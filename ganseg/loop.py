@@ -1,34 +1,27 @@
-"""The loop both stages share: budgets, checkpoints, resume, history, progress."""
+"""The loop that both stages share: budgets, checkpoints, resume, history, progress; and files of weights."""
 
 from __future__ import annotations
 
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import pandas as pd
-from torch import Tensor
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ganseg.checkpoints import Part, load_checkpoint, save_checkpoint
 from ganseg.devices import Fabric
 from ganseg.files import UserError, atomic_path
+from ganseg.training import GanTrainer, SegmenterTrainer
 
-
-class Trainer(Protocol):
-    """What `fit` trains."""
-
-    name: str
-    fabric: Fabric
-
-    def step(self, t: int) -> dict[str, Tensor]:
-        """Do step `t`, return its losses."""
-
-    def parts(self) -> dict[str, Part]:
-        """Modules and optimizers a checkpoint must hold."""
+WINDOW = 20  # steps that one row of history.csv averages
 
 
 class OutOfTime(Exception):
@@ -48,96 +41,76 @@ class Clock:
         return self.limit is not None and time.monotonic() - self.start > self.limit
 
 
-@dataclass
-class History:
-    """Losses averaged over windows of steps: one row a window, one file for both stages (`history.csv`)."""
-
-    path: Path
-    window: int = 20
-    rows: list[dict[str, float | str]] = field(default_factory=list)
-    pending: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
-
-    def load(self, stage: str, step: int) -> None:
-        """Read the rows that came before `step` of `stage`; later ones will be made again."""
-        if self.path.exists():
-            rows = pd.read_csv(self.path)
-            self.rows = rows[(rows.stage != stage) | (rows.step <= step)].to_dict("records")
-
-    def add(self, stage: str, step: int, losses: dict[str, Tensor], seconds: float) -> dict[str, float]:
-        """Keep the losses of a step; at a window's end read them off the device, check them, return their means."""
-        self.pending.append((step, losses))
-        if len(self.pending) < self.window:
-            return {}
-        return self.flush(stage, seconds)
-
-    def flush(self, stage: str, seconds: float) -> dict[str, float]:
-        """Turn pending losses into a row. UserError at the first loss that is not finite."""
-        values: dict[str, list[float]] = {}
-        for step, losses in self.pending:
-            for name, value in losses.items():
-                values.setdefault(name, []).append(float(value))
-                if not math.isfinite(values[name][-1]):
-                    raise UserError(
-                        f"the loss {name!r} became {values[name][-1]} at step {step} of stage {stage!r}; "
-                        "a smaller learning rate or --set optim.precision=32-true may help"
-                    )
-        if not self.pending:
-            return {}
-        means = {name: sum(v) / len(v) for name, v in values.items()}
-        self.rows.append({"stage": stage, "step": self.pending[-1][0] + 1, "seconds": round(seconds, 2), **means})
-        self.pending.clear()
-        return means
-
-    def seconds(self, stage: str) -> float:
-        """Seconds spent in `stage` so far."""
-        return max((float(row["seconds"]) for row in self.rows if row["stage"] == stage), default=0.0)
-
-    def save(self) -> None:
-        """Write all rows, whole or not at all."""
-        with atomic_path(self.path) as temporary:
-            pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
-
-
-@dataclass
 class Recorder:
-    """What a stage leaves on disk while it trains: checkpoints, `history.csv`, and what `on_checkpoint` draws."""
+    """What a stage leaves in the run's folder: its checkpoint, and rows of mean losses for `history.csv`.
 
-    trainer: Trainer
-    directory: Path
-    on_checkpoint: Callable[[int], None] | None = None
+    A checkpoint holds the trainer's parts, the number of finished steps, the seconds they took, and the rows.
+    """
 
-    def __post_init__(self) -> None:
-        """Go on from the checkpoint in the directory, where there is one."""
-        self.path = self.directory / "checkpoint" / f"{self.trainer.name}.safetensors"
-        self.first = load_checkpoint(self.path, self.trainer.parts()) if self.path.exists() else 0
-        self.history = History(self.directory / "history.csv")
-        self.history.load(self.trainer.name, self.first)
-        self.before, self.start = self.history.seconds(self.trainer.name), time.monotonic()
-        self.saved = self.start
+    def __init__(self, trainer: GanTrainer | SegmenterTrainer, directory: Path) -> None:
+        self.trainer = trainer
+        self.path, self.csv = directory / "checkpoint" / f"{trainer.name}.pt", directory / "history.csv"
+        self.first, self.before, self.rows, self.pending = 0, 0.0, [], []
+        if self.path.exists():
+            self._load()
+        if self.csv.exists():
+            kept = pd.read_csv(self.csv)
+            self.rows = kept[kept.stage != trainer.name].to_dict("records") + self.rows
+        self.start = self.saved = time.monotonic()
+
+    def _load(self) -> None:
+        """Go on from the checkpoint."""
+        state = load_state(self.path)
+        try:
+            for name, part in self.trainer.parts().items():
+                part.load_state_dict(state[name])
+            self.first, self.before, self.rows = state["step"], state["seconds"], state["rows"]
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise UserError(f"{self.path} is of another training ({error}); delete it and train again") from None
 
     @property
     def seconds(self) -> float:
         """Time spent in this stage, the interrupted parts included."""
         return self.before + time.monotonic() - self.start
 
-    def add(self, step: int, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Record one step; returns mean losses at the end of a window."""
-        return self.history.add(self.trainer.name, step, losses, self.seconds)
+    def add(self, step: int, values: dict[str, Tensor]) -> dict[str, float]:
+        """Keep the losses of a step; at a window's end read them off the device, and return their means."""
+        self.pending.append((step, values))
+        return self.flush() if len(self.pending) == WINDOW else {}
+
+    def flush(self) -> dict[str, float]:
+        """Turn pending losses into a row. UserError at the first loss that is not finite."""
+        seen: dict[str, list[float]] = {}
+        for step, values in self.pending:
+            for name, value in values.items():
+                seen.setdefault(name, []).append(float(value))
+                if not math.isfinite(seen[name][-1]):
+                    raise UserError(
+                        f"the loss {name!r} became {seen[name][-1]} at step {step} of stage {self.trainer.name!r}; "
+                        "a smaller learning rate or --set optim.precision=32-true may help"
+                    )
+        means = {name: sum(v) / len(v) for name, v in seen.items()}
+        if self.pending:
+            row = {"stage": self.trainer.name, "step": self.pending[-1][0] + 1, "seconds": round(self.seconds, 2)}
+            self.rows.append(row | means)
+        self.pending.clear()
+        return means
 
     def save(self, step: int) -> None:
         """Write everything, `step` steps being done; the first process writes and the others wait."""
-        self.history.flush(self.trainer.name, self.seconds)
+        self.flush()
         if self.trainer.fabric.is_global_zero:
-            save_checkpoint(self.path, self.trainer.parts(), step)
-            self.history.save()
-            if self.on_checkpoint:
-                self.on_checkpoint(step)
+            own = [row for row in self.rows if row["stage"] == self.trainer.name]
+            state = {name: part.state_dict() for name, part in self.trainer.parts().items()}
+            save_state(self.path, state | {"step": step, "seconds": self.seconds, "rows": own})
+            with atomic_path(self.csv) as temporary:
+                pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
         self.trainer.fabric.barrier()
         self.saved = time.monotonic()
 
 
 def fit(
-    trainer: Trainer,
+    trainer: GanTrainer | SegmenterTrainer,
     steps: int,
     directory: Path,
     clock: Clock,
@@ -148,32 +121,63 @@ def fit(
 ) -> float:
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`.
 
-    Saves every `every` seconds and at the end; calls `on_checkpoint(step)` after each save. Returns the seconds spent
-    training, resumed parts included. Raises OutOfTime when `clock` runs out and UserError when a loss is not finite.
+    Saves every `every` seconds and at the end, and then the first process calls `on_checkpoint(step)`. Returns the
+    seconds spent training, resumed parts included. OutOfTime when `clock` runs out, UserError at a loss not finite.
     """
-    recorder, fabric = Recorder(trainer, directory, on_checkpoint), trainer.fabric
-    silent = not (progress and fabric.is_global_zero)
-    with tqdm(
-        total=steps, initial=recorder.first, desc=trainer.name, unit="step", disable=silent, mininterval=1
-    ) as bar:
-        for t in range(recorder.first, steps):
+    recorder, fabric = Recorder(trainer, directory), trainer.fabric
+    first, silent = recorder.first, not (progress and fabric.is_global_zero)
+    with tqdm(total=steps, initial=first, desc=trainer.name, unit="step", disable=silent, mininterval=1) as bar:
+        for t in range(first, steps):
             means = recorder.add(t, trainer.step(t))
             bar.update()
             if means:
                 bar.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
-            due = (
-                bool(means) and time.monotonic() - recorder.saved > every
-            )  # at the end of a window: rows do not depend on it
-            over, due = _agreed(fabric, (clock.over and t + 1 < steps, due))
+            due = bool(means) and time.monotonic() - recorder.saved > every  # rows do not depend on it
+            over, due = agreed(fabric, clock.over and t + 1 < steps, due)
             if over or due or t + 1 == steps:
                 recorder.save(t + 1)
+                if on_checkpoint and fabric.is_global_zero:
+                    on_checkpoint(t + 1)
             if over:
-                raise OutOfTime(
-                    f"stopped at step {t + 1} of {steps} of stage {trainer.name!r}; the same command goes on from there"
-                )
-    return recorder.history.seconds(trainer.name)
+                where = f"step {t + 1} of {steps} of stage {trainer.name!r}"
+                raise OutOfTime(f"stopped at {where}; the same command goes on from there")
+    return recorder.before if first == steps else recorder.seconds
 
 
-def _agreed(fabric: Fabric, wishes: tuple[bool, bool]) -> tuple[bool, bool]:
+def agreed(fabric: Fabric, *wishes: bool) -> tuple[bool, ...]:
     """The first process decides for all, so that all save and stop together."""
     return wishes if fabric.world_size == 1 else fabric.broadcast(wishes)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a training state, whole or not at all."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote, on the CPU; nothing in the file is executed. UserError for a damaged file."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is damaged ({reason}); delete it and train again") from None
+
+
+def save_weights(path: Path, module: nn.Module) -> None:
+    """Write the weights of `module` as safetensors, whole or not at all."""
+    with atomic_path(path) as temporary:
+        save_model(module, str(temporary))
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; groups share clusters
+
+
+def load_weights(path: Path, module: nn.Module) -> nn.Module:
+    """`module` with the weights that `save_weights` wrote. UserError where they are missing, damaged or others."""
+    try:
+        load_model(module, path)
+    except FileNotFoundError:
+        lacking = "weights are not part of a published run: train it again to have them"
+        raise UserError(f"{path} is not there; {lacking}") from None
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and train again") from None
+    return module

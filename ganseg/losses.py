@@ -1,4 +1,4 @@
-"""The training objective, one function an equation (section 3.4, Eq. 13-17); Eq. 18 and 19 are in `training`."""
+"""The training objective, one function an equation (section 3.4, Eq. 13-19)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganseg.config import LossConfig
 from ganseg.points import heatmaps
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    r"""Eq. 13: $\mathbb E \log(\exp(-\mathcal D(\mathcal G(\mathbf z))) + 1)$."""
+    r"""Eq. 13: $\mathcal L_{GAN}(\mathcal G) = \mathbb E \log(\exp(-\mathcal D(\mathcal G(\mathbf z))) + 1)$."""
     return F.softplus(-fake_logits).mean()
 
 
 def discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    r"""Eq. 14:
-    $\mathbb E \log(\exp(\mathcal D(\mathcal G(\mathbf z))) + 1) + \mathbb E \log(\exp(-\mathcal D(\mathbf x)) + 1)$."""
+    r"""Eq. 14: $\mathcal L_{GAN}(\mathcal D) =
+    \mathbb E \log(\exp(\mathcal D(\mathcal G(\mathbf z))) + 1) + \mathbb E \log(\exp(-\mathcal D(\mathbf x)) + 1)$."""
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, kind: str = "r1") -> Tensor:
-    r"""Penalty on $\nabla\mathcal D$ at real images (Eq. 15).
+    r"""Eq. 15: $\mathcal L_{gp}(\mathcal D)$, a penalty on $\nabla\mathcal D$ at real images.
 
-    `r1`: $\mathbb E \|\nabla \mathcal D(\mathbf x)\|^2$, the regulariser the paper cites (Eq. 15 prints no norm).
+    `r1`: $\mathbb E \|\nabla \mathcal D(\mathbf x)\|^2$, the regulariser the paper cites (it prints no norm).
     `unit_norm`: the released code's $\mathbb E (\|\nabla \mathcal D(\mathbf x)\| - 1)^2$.
     """
     real = real.detach().requires_grad_()
@@ -42,16 +43,9 @@ def concentration_loss(masks: Tensor, centres: Tensor, grid: Tensor, over_parts:
     `masks` (B, K, H, W) without the background, `centres` x_k (B, K, 2), `grid` (H, W, 2).
     `over_parts`: "sum" as printed, or the released code's "mean".
     """
-    # ||p - x||^2 = |p|^2 - 2 p.x + |x|^2 with M normalised to sum 1: moments of M suffice
-    features = torch.cat(
-        [grid, grid.square().sum(-1, keepdim=True), torch.ones_like(grid[..., :1])], dim=-1
-    )  # (H, W, 4)
-    with torch.autocast(masks.device.type, enabled=False):  # the difference below cancels
-        moments = masks.float().flatten(2) @ features.flatten(0, 1)  # (B, K, 4)
-    first, second, area = moments.split([2, 1, 1], dim=-1)
-    area = area + 1e-8
-    spread = second / area - 2 * (first / area * centres).sum(-1, keepdim=True) + centres.square().sum(-1, keepdim=True)
-    return _over_parts(spread.squeeze(-1), over_parts)
+    squared = (grid - centres[:, :, None, None]).square().sum(dim=-1)  # (B, K, H, W)
+    spread = (masks * squared).sum(dim=(2, 3)) / (masks.sum(dim=(2, 3)) + 1e-8)
+    return _over(spread, over_parts)
 
 
 def area_loss(
@@ -73,9 +67,27 @@ def area_loss(
         wanted = heatmaps(grid, centres, scales, heatmap).sum(dim=(2, 3))
     else:
         wanted = math.pi * (scales * grid.shape[0] / 2).square()
-    return _over_parts(F.relu(wanted - masks.sum(dim=(2, 3))), over_parts)
+    return _over(F.relu(wanted - masks.sum(dim=(2, 3))), over_parts)
 
 
-def _over_parts(values: Tensor, how: str) -> Tensor:
+def _over(values: Tensor, parts: str) -> Tensor:
     """(B, K) -> scalar: sum or mean over the parts, mean over the batch."""
-    return (values.sum(1) if how == "sum" else values.mean(1)).mean()
+    return (values.sum(1) if parts == "sum" else values.mean(1)).mean()
+
+
+def discriminator_objective(gan: Tensor, penalty: Tensor | float, weights: LossConfig) -> Tensor:
+    r"""Eq. 18: $\mathcal L(\mathcal D) = \mathcal L_{GAN}(\mathcal D) + \lambda_{gp} \mathcal L_{gp}(\mathcal D)$.
+
+    `gan`, `penalty`: Eq. 14 and 15; where the penalty is evaluated in every n-th step only, n times of it
+    (`weights.penalty_rescale`) keeps its average.
+    """
+    often = weights.penalty_every if weights.penalty_rescale else 1
+    return gan + weights.lambda_gp * often * penalty
+
+
+def generator_objective(
+    gan: Tensor, concentration: Tensor | float, area: Tensor | float, weights: LossConfig
+) -> Tensor:
+    r"""Eq. 19: $\mathcal L(\mathcal G) = \mathcal L_{GAN}(\mathcal G) + \lambda_{con} \mathcal L_{con}(\mathcal G)
+    + \lambda_{area} \mathcal L_{area}(\mathcal G)$, of Eq. 13, 16 and 17."""
+    return gan + weights.lambda_con * concentration + weights.lambda_area * area

@@ -1,4 +1,4 @@
-"""Level 2: from points to masks (section 3.2, Eq. 4-6)."""
+"""Level 2: from points to masks (section 3.2, Eq. 4-6), and what stands in for points without them (section 4.6)."""
 
 from __future__ import annotations
 
@@ -6,41 +6,80 @@ import torch
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.embedding import EmbeddingMap
-from ganseg.layers import RelativeEncoding, SpadeResBlock
+from ganseg.layers import (
+    AdaInConvBlock,
+    ConstantStart,
+    Grids,
+    Ladder,
+    RelativeEncoding,
+    SpadeResBlock,
+    crop,
+    embedding_map,
+)
 from ganseg.points import Parts, heatmaps
-from ganseg.resampling import Pyramid
+
+
+def mask_widths(config: GeneratorConfig) -> list[int]:
+    """Channels entering each block of Level 2, then the K + 1 that leave the last; inner blocks are D_emb wide."""
+    inner = [config.embedding_dim] * (len(config.block_sizes) - 1)
+    return [config.block_widths[0], *inner, config.parts + 1]
 
 
 class MaskGenerator(nn.Module):
-    r"""Level 2 (section 3.2): $\mathbf M^{(0)}$ from Eq. 5,
-    $\mathbf M^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf M^{(i-1)}, \mathbf W_{mask})$,
-    $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$ (Eq. 6).
+    r"""Eq. 6: $\mathbf M^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf M^{(i-1)}, \mathbf W_{mask})$,
+    $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$, from $\mathbf M^{(0)}$ of Eq. 5 (Level 2, section 3.2).
 
-    `config.parts`: K; `config.embedding_dim`: D_emb; `config.block_sizes`: H at each of the T blocks. Inner blocks are
-    D_emb wide.
+    `config.parts`: K; `config.embedding_dim`: D_emb; `config.block_sizes`: H at each of the T blocks.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config = config
-        self.pyramid = Pyramid(config.block_sizes, config.margin, config.grid)
+        self.config, self.grids = config, Grids(config)
         self.start = RelativeEncoding(config.parts * config.points_per_part, config.block_widths[0])
-        inner = [config.embedding_dim] * (len(config.block_sizes) - 1)
-        widths = [config.block_widths[0], *inner, config.parts + 1]
-        self.blocks = nn.ModuleList(
-            SpadeResBlock(a, b, config.embedding_dim, config.spade_hidden)
-            for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.blocks = Ladder(SpadeResBlock, mask_widths(config), config)
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
-        pyramid, config = self.pyramid, self.config
-        maps = {
-            s: EmbeddingMap(heatmaps(pyramid.grid(s), parts.centres, parts.scales, config.heatmap), parts.embeddings)
-            for s in set(config.block_sizes)
-        }
-        x = self.start(pyramid.grid(config.start_size), parts.points.flatten(1, 2))
-        for i, (size, block) in enumerate(zip(config.block_sizes, self.blocks, strict=True)):
-            x = pyramid.climb(block(x, maps[size]), i)
-        return torch.softmax(pyramid.image(x).float(), dim=1)
+        maps = {size: self.embedding_map(parts, size) for size in set(self.config.block_sizes)}
+        x = self.start(self.grids(self.config.start_size), parts.points.flatten(1, 2))
+        x = self.blocks(x, [maps[size] for size in self.config.block_sizes])
+        return torch.softmax(crop(x, self.config.margin).float(), dim=1)
+
+    def embedding_map(self, parts: Parts, size: int) -> Tensor:
+        """W_mask (B, D_emb, size + 2 m, size + 2 m), from heatmaps on that resolution's grid."""
+        return embedding_map(
+            heatmaps(self.grids(size), parts.centres, parts.scales, self.config.heatmap), parts.embeddings
+        )
+
+
+class PointlessMaskGenerator(nn.Module):
+    r"""Level 2 without points: AdaIN ConvBlocks, conditioned on the mean $\frac1K \sum_k \mathbf w_k$ of the part
+    embeddings, from a learned constant to $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$.
+
+    `config`: as of `MaskGenerator`, whose widths and resolutions it keeps.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config, self.grids = config, Grids(config)
+        self.start = ConstantStart(config.block_widths[0], config.start_size + 2 * config.margin)
+        self.blocks = Ladder(AdaInConvBlock, mask_widths(config), config, config.adain_norm)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
+        style = parts.embeddings.mean(dim=1)  # (B, D_emb)
+        x = self.start(self.grids(self.config.start_size), style)
+        x = self.blocks(x, [style] * len(self.blocks))
+        return torch.softmax(crop(x, self.config.margin).float(), dim=1)
+
+
+def located(parts: Parts, masks: Tensor, grid: Tensor) -> Parts:
+    """`parts`, their `masks` (B, K + 1, H, W) giving centres of mass as locations and points, and spreads as scales.
+
+    So Eq. 16 pulls a mask together around itself. `grid`: (H, W, 2).
+    """
+    masks = masks[:, 1:].flatten(2)  # (B, K, HW)
+    weights = masks / (masks.sum(dim=2, keepdim=True) + 1e-8)
+    centres = weights @ grid.flatten(0, 1)  # (B, K, 2)
+    spread = (weights @ grid.flatten(0, 1).square() - centres.square()).sum(dim=2)
+    return parts._replace(points=centres[:, :, None], centres=centres, scales=(spread.clamp(min=0) + 1e-6).sqrt())

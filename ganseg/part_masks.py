@@ -5,47 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels
 
-STRIP = 64  # rows of a mask made at a time
-
 
 def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Most likely labels, uint8 (height, width), of probabilities (K + 1, S, S) resized bilinearly to `size`.
 
-    `size` is (width, height). A strip of rows at a time, so that a large photograph needs little memory.
+    `size` is (width, height).
     """
-    import torch
-
-    from ganseg.resampling import bilinear_matrix
-
-    (width, height), lines = size, probabilities.shape[1]
-    maps = torch.from_numpy(np.ascontiguousarray(probabilities, np.float32))  # (K + 1, S, S)
-    across = (maps @ bilinear_matrix(maps.shape[2], width).T).numpy()  # (K + 1, S, width)
-    rows = ((np.arange(height) + 0.5) * (lines / height) - 0.5).clip(0, lines - 1)
-    strips = [_most_likely(across, rows[start : start + STRIP]) for start in range(0, height, STRIP)]
-    return np.concatenate(strips)
-
-
-def _most_likely(maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Labels (R, W) of maps (K + 1, S, W) interpolated at `rows` (R,), map by map: a strip stays in the cache."""
-    above = rows.astype(int)
-    below, weight = np.minimum(above + 1, maps.shape[1] - 1), (rows - above).astype(np.float32)[:, None]
-    labels, best = np.zeros((len(rows), maps.shape[2]), np.uint8), None
-    for k, each in enumerate(maps):
-        upper, values = each[above], each[below]
-        values -= upper
-        values *= weight
-        values += upper
-        if best is None:
-            best = values
-        else:
-            np.copyto(labels, np.uint8(k), where=values > best)
-            np.maximum(best, values, out=best)
-    return labels
+    maps = torch.from_numpy(np.ascontiguousarray(probabilities, np.float32))[None]  # (1, K + 1, S, S)
+    resized = F.interpolate(maps, size=size[::-1], mode="bilinear", align_corners=False)
+    return resized[0].argmax(dim=0).to(torch.uint8).numpy()
 
 
 def measure_parts(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from ganseg import pictures, provenance
-from ganseg.checkpoints import save_weights
 from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.config import Config
 from ganseg.data import DATASETS, Batches, Split, load
@@ -20,7 +19,7 @@ from ganseg.evaluation import evaluate, held_out, predict
 from ganseg.experiments import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER
 from ganseg.files import UserError, write_json
 from ganseg.generator import Generator
-from ganseg.loop import Clock, fit
+from ganseg.loop import Clock, fit, save_weights
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 

@@ -21,11 +21,12 @@ class Parts(NamedTuple):
 
 
 def part_scales(points: Tensor, kind: str = "std") -> Tensor:
-    r"""Part scales $\sigma_k$ from `points` (B, K, n_per, 2) -> (B, K), in units of half the image's width.
+    r"""Eq. 1: part scales $\sigma_k = \sqrt{\sum_i \|\mathbf x_k^i - \mathbf x_k\|^2} / (n_{per} - 1)$ around the mean
+    $\mathbf x_k$.
 
-    `std`: Eq. 1 as printed, $\sqrt{\sum_i \|\mathbf x_k^i - \mathbf x_k\|^2} / (n_{per} - 1)$. The released code has
-    two others, with 1e-6 added. `mean_abs`: mean absolute deviation over points and axes; `distance_variance`: unbiased
-    variance of the distances to the centre.
+    `points` (B, K, n_per, 2) -> (B, K), in units of half the image's width. `kind` "std" is the equation as printed;
+    the released code has two others, with 1e-6 added: "mean_abs", the mean absolute deviation over points and axes, and
+    "distance_variance", the unbiased variance of the distances to the centre.
     """
     offsets = points - points.mean(dim=2, keepdim=True)
     if kind == "std":
@@ -36,27 +37,21 @@ def part_scales(points: Tensor, kind: str = "std") -> Tensor:
 
 
 def heatmaps(grid: Tensor, centres: Tensor, scales: Tensor, kind: str = "gaussian") -> Tensor:
-    r"""Heatmaps $\mathbf H_k(\mathbf p)$ of `centres` (B, K, 2) with `scales` (B, K) on the regular `grid` (H, W, 2)
-    -> (B, K, H, W).
+    r"""Eq. 4: heatmaps $\mathbf H_k(\mathbf p) = \exp(-\|\mathbf p - \mathbf x_k\|^2 / \sigma_k^2)$.
 
-    `gaussian`: $\exp(-\|\mathbf p - \mathbf x_k\|^2 / \sigma_k^2)$ (Eq. 4). The released code has two others:
+    `grid` (H, W, 2), `centres` (B, K, 2), `scales` (B, K) -> (B, K, H, W). The released code has two others:
     `gaussian_unsquared`: the denominator is $\sigma_k$; `cone`: $\max(0, 1 - \|\mathbf p - \mathbf x_k\| / \sigma_k)$.
     """
-    scales = scales[:, :, None]
-    dx, dy = (
-        (grid[0, :, 0] - centres[..., :1]).square(),
-        (grid[:, 0, 1] - centres[..., 1:]).square(),
-    )  # (B, K, W), (B, K, H)
+    squared = (grid - centres[:, :, None, None]).square().sum(dim=-1)  # (B, K, H, W)
+    scales = scales[:, :, None, None]
     if kind == "cone":
-        distance = (dy[..., None] + dx[:, :, None] + 1e-20).sqrt()
-        return (1 - distance / scales[..., None]).clamp(min=0)
-    width = scales.square().clamp(min=1e-8) if kind == "gaussian" else scales
-    return torch.exp(-dy / width)[..., None] * torch.exp(-dx / width)[:, :, None]  # a Gaussian is separable
+        return (1 - (squared + 1e-20).sqrt() / scales).clamp(min=0)
+    return torch.exp(-squared / (scales.square().clamp(min=1e-8) if kind == "gaussian" else scales))
 
 
 class PointGenerator(nn.Module):
     r"""Level 1 (section 3.1): $\{\mathbf x_k^i\} = \mathrm{MLP}_{point}(\mathbf z_{point})$, their mean and scale
-    (Eq. 1), and $\mathbf w_k = \mathrm{MLP}_{app}(\mathbf z_{app}) \otimes \mathbf w_k^{const}$ (Eq. 2, 3).
+    (Eq. 1), and the part embeddings $\mathbf w_k$ (Eq. 2, 3).
 
     `config.parts`: K; `config.points_per_part`: n_per; `config.noise_dim`: D_noise; `config.embedding_dim`: D_emb.
     """
@@ -71,9 +66,17 @@ class PointGenerator(nn.Module):
         self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
         self.constant = nn.Parameter(torch.randn(config.parts, config.embedding_dim))
 
+    def dynamic(self, z_app: Tensor) -> Tensor:
+        r"""Eq. 2: $\mathbf w^{dynamic} = \mathrm{MLP}_{app}(\mathbf z_{app})$; (B, D_noise) -> (B, D_emb)."""
+        return self.appearance(z_app).float()
+
+    def embeddings(self, z_app: Tensor) -> Tensor:
+        r"""Eq. 3: $\mathbf w_k = \mathbf w^{dynamic} \otimes \mathbf w_k^{const}$; (B, D_noise) -> (B, K, D_emb)."""
+        return self.dynamic(z_app)[:, None] * self.constant
+
     def forward(self, z_point: Tensor, z_app: Tensor) -> Parts:
         """`z_point`, `z_app`: (B, D_noise) noise. Without points there are embeddings alone; all points lie at 0."""
-        embeddings = self.appearance(z_app).float()[:, None] * self.constant  # (B, K, D_emb)
+        embeddings = self.embeddings(z_app)
         if not self.config.use_points:
             points = embeddings.new_zeros(*embeddings.shape[:2], 1, 2)
             return Parts(points, points[:, :, 0], points[:, :, 0, 0], embeddings)

@@ -11,12 +11,10 @@ from torch import nn
 
 from ganseg import losses
 from ganseg.config import GeneratorConfig
-from ganseg.embedding import EmbeddingMap
 from ganseg.generator import Generator
 from ganseg.image import Composition
-from ganseg.layers import AdaIn, RelativeEncoding, Spade, mlp
+from ganseg.layers import AdaIn, RelativeEncoding, Spade, embedding_map, mlp, pixel_grid, upsample
 from ganseg.points import PointGenerator, heatmaps, part_scales
-from ganseg.resampling import pixel_grid, resample, upsampling_matrix
 
 SMALL = GeneratorConfig(
     parts=3, noise_dim=6, embedding_dim=8, block_sizes=(8, 16), block_widths=(8, 6), spade_hidden=4, margin=2
@@ -79,7 +77,7 @@ def test_eq4_heatmap_is_one_at_the_centre_and_exp_minus_one_at_sigma() -> None:
 def test_eq4_and_7_embedding_map_is_the_broadcast_sum() -> None:
     torch.manual_seed(0)
     maps, embeddings = torch.rand(2, 3, 5, 4), torch.randn(2, 3, 8)
-    close(EmbeddingMap(maps, embeddings).dense, (maps[:, :, None] * embeddings[..., None, None]).sum(1))
+    close(embedding_map(maps, embeddings), (maps[:, :, None] * embeddings[..., None, None]).sum(1))
 
 
 def test_eq5_starting_tensor_against_a_loop_over_pixels() -> None:
@@ -112,9 +110,9 @@ def test_eq8_spade_modulates_normalised_features() -> None:
     spade, x, condition = (
         Spade(4, 3, 5),
         torch.randn(6, 4, 7, 7) * 3 + 1,
-        EmbeddingMap(torch.rand(6, 2, 7, 7), torch.randn(6, 2, 3)),
+        embedding_map(torch.rand(6, 2, 7, 7), torch.randn(6, 2, 3)),
     )
-    hidden = nn.functional.leaky_relu(spade.shared(condition.dense), 0.2)
+    hidden = nn.functional.leaky_relu(spade.shared(condition), 0.2)
     gamma, beta = spade.gamma(hidden), spade.beta(hidden)
     normal = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
     close(spade(x, condition), (1 + gamma) * normal + beta)
@@ -153,7 +151,7 @@ def test_eq12_grid_spans_the_margin_with_spacing_2_over_h0() -> None:
 @pytest.mark.parametrize("margin", [1, 2, 10])
 def test_upsampling_keeps_the_margin_and_the_coordinates(margin: int) -> None:
     coarse, fine = pixel_grid(8, margin), pixel_grid(16, margin)
-    made = resample(coarse.permute(2, 0, 1)[None], upsampling_matrix(8, margin))[0].permute(1, 2, 0)
+    made = upsample(coarse.permute(2, 0, 1)[None], margin)[0].permute(1, 2, 0)
     assert made.shape == fine.shape
     close(made, fine, 1e-6)
 

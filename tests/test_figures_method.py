@@ -13,8 +13,8 @@ from ganseg import figures
 from ganseg.chapters import figures_method, figures_modules, loss_games, probes
 from ganseg.config import GeneratorConfig, LossConfig
 from ganseg.generator import Generator, Noise
+from ganseg.layers import pixel_grid
 from ganseg.points import heatmaps
-from ganseg.resampling import pixel_grid
 
 CONFIG = GeneratorConfig(
     parts=3,

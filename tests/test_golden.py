@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +18,9 @@ from ganseg import losses
 from ganseg.config import GeneratorConfig
 from ganseg.files import UserError
 from ganseg.generator import Generator, Noise, Scene
+from ganseg.layers import crop, pixel_grid
 from ganseg.points import heatmaps
 from ganseg.released import COMPUTED, convert_generator, released_name
-from ganseg.resampling import crop, pixel_grid
 from ganseg.segmenter import segmentation_loss
 
 TOLERANCE = 1e-4
@@ -147,14 +148,8 @@ class Kinks:
 
     def __call__(self, x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
         y = torch.where(self._positive(x), x, negative_slope * x)
-        y.retain_grad()
-        self.seen.append((x.detach(), y))
-        return y
-
-    def inside_a_function(self, x: Tensor, negative_slope: float) -> Tensor:
-        """LeakyReLU of a function with a gradient of its own, which takes the side from the sign of the result."""
-        y = torch.where(self._positive(x), x.abs(), -negative_slope * x.abs())
-        self.seen.append((x.detach(), None))
+        x.retain_grad(), y.retain_grad()
+        self.seen.append((x, y))
         return y
 
     def _positive(self, x: Tensor) -> Tensor:
@@ -164,21 +159,28 @@ class Kinks:
                 positive[tuple(unit)] ^= True
         return positive
 
-    def candidates(self, count: int = 12) -> list[tuple[int, ...]]:
-        """The `count` units nearest to a kink among those whose gradient counts, as far as it can be known."""
-        found = []
+    def sides(self, golden: Golden, generator: Generator) -> tuple[tuple[int, ...], ...]:
+        """The units to flip so that the gradients of biases become the golden ones: per layer and channel, of all
+        subsets of its units at a kink, the one that explains what is missing; flipped ones stay."""
+        theirs, found = golden_gradients(golden), []
+        ours = {n: p.grad for n, p in generator.named_parameters() if p.grad is not None and p.grad.dim() == 1}
         for call, (x, y) in enumerate(self.seen):
-            near = x.abs() < 2e-7
-            if y is not None:  # of the largest gradient of a channel's bias
-                near &= y.grad.abs() > 1e-5 * y.grad.transpose(0, 1).flatten(1).sum(1).abs().max()
-            found += [(abs(x[tuple(unit)].item()), (call, *unit)) for unit in near.nonzero().tolist()]
-        return [unit for _, unit in sorted(found)[:count]]
+            total = x.grad.transpose(0, 1).flatten(1).sum(1)  # the gradient of the bias that was added to x
+            name = next((n for n, g in ours.items() if g.shape == total.shape and error(g, total) < 1e-3), None)
+            units = ((x.abs() < 5e-7) & (y.grad.abs() > 1e-5 * total.abs().max())).nonzero().tolist()
+            for channel in {unit[1] for unit in units} if name else ():
+                mine = [tuple(unit) for unit in units if unit[1] == channel][:10]
+                change = {u: ((-0.8 if y[u] > 0 else 0.8) * y.grad[u]).item() for u in mine}
+                missing = (theirs[name] - ours[name])[channel].item()
+                subsets = itertools.chain.from_iterable(itertools.combinations(mine, n) for n in range(len(mine) + 1))
+                best = min(subsets, key=lambda s, c=change, m=missing: abs(m - sum(c[u] for u in s)))
+                found += [(call, *unit) for unit in best]
+        return tuple(set(self.flipped) ^ set(found))
 
 
 def train_step(golden: Golden, kinks: Kinks, monkeypatch: pytest.MonkeyPatch) -> tuple[Generator, dict[str, Tensor]]:
     """Backpropagate the golden loss; returns the generator, with gradients, and what it made."""
     monkeypatch.setattr(torch.nn.functional, "leaky_relu", kinks)
-    monkeypatch.setattr(torch.nn.functional, "leaky_relu_", kinks.inside_a_function)
     generator = golden.generator().train()
     scene = generator(golden.noise)
     concentration, area = penalties(generator, scene)
@@ -193,11 +195,14 @@ def train_step(golden: Golden, kinks: Kinks, monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
+def golden_gradients(golden: Golden) -> dict[str, Tensor]:
+    """The golden gradients by our names."""
+    return convert_generator(golden.section("weights") | golden.section("grad"), golden.config)  # weights: the buffers
+
+
 def gradient_errors(golden: Golden, generator: Generator) -> dict[str, float]:
     """Error of each parameter's gradient; the mapping of weights is orthogonal, so gradients map as weights do."""
-    theirs = convert_generator(
-        golden.section("weights") | golden.section("grad"), golden.config
-    )  # weights only for the buffers
+    theirs = golden_gradients(golden)
     scale = max(g.abs().max() for g in golden.section("grad").values())
     errors = {}
     for name, parameter in generator.named_parameters():
@@ -217,13 +222,12 @@ def test_every_gradient(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None
     generator, _ = train_step(golden, kinks, monkeypatch)
     mapped = {released_name(name, golden.config) for name, _ in generator.named_parameters()}
     assert mapped == set(golden.section("grad"))
-    errors, flipped = gradient_errors(golden, generator), ()
-    for unit in kinks.candidates():
-        if max(errors.values()) < TOLERANCE:
-            break
-        other = gradient_errors(golden, train_step(golden, Kinks((*flipped, unit)), monkeypatch)[0])
-        if sum(other.values()) < sum(errors.values()):
-            errors, flipped = other, (*flipped, unit)
+    errors = gradient_errors(golden, generator)
+    for _ in range(3):
+        if max(errors.values()) > TOLERANCE:
+            kinks = Kinks(kinks.sides(golden, generator))
+            generator, _ = train_step(golden, kinks, monkeypatch)
+            errors = gradient_errors(golden, generator)
     assert {name: e for name, e in errors.items() if e > TOLERANCE} == {}
 
 

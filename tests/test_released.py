@@ -27,8 +27,8 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 
 from ganseg.experiments import Run, find_runs
 from ganseg.generator import Generator, Noise
+from ganseg.layers import crop
 from ganseg.released import COMPUTED, infer_generator, released_name
-from ganseg.resampling import crop
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ganseg import losses
-from ganseg.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from ganseg.config import Config
 from ganseg.devices import Fabric, make_fabric
 from ganseg.files import UserError
 from ganseg.generator import Generator
-from ganseg.loop import Clock, History, OutOfTime, fit
+from ganseg.loop import Clock, OutOfTime, Recorder, fit, load_state, load_weights, save_weights
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
@@ -115,7 +114,7 @@ def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, 
     kill_at(first, steps - 2)
     with pytest.raises(Killed):
         fit(first, steps, tmp_path / "killed", Clock(), every=0, progress=False)
-    (tmp_path / "killed" / "checkpoint" / f".{first.name}.1.tmp.safetensors").write_bytes(b"half a file")
+    (tmp_path / "killed" / "checkpoint" / f".{first.name}.1.tmp.pt").write_bytes(b"half a file")
     assert not same(state(whole), state(second))
     fit(second, steps, tmp_path / "killed", Clock(), every=0, progress=False)
     assert same(state(whole), state(second))
@@ -169,13 +168,13 @@ def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, t
 
     def breaking(t: int) -> dict[str, Tensor]:
         if t == 3:
-            broken.d.module.head[1].weight.data[0, 0] = float("nan")
+            broken.discriminator.head[1].weight.data[0, 0] = float("nan")
         return whole(t)
 
     broken.step = breaking  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"'d' became nan at step 3 of stage 'gan'"):
         fit(broken, 5, tmp_path, Clock(), progress=False)
-    assert load_checkpoint(tmp_path / "checkpoint" / "gan.safetensors", fresh.parts()) == 2
+    assert Recorder(fresh, tmp_path).first == 2
     assert same(state(first), state(fresh))
 
 
@@ -184,14 +183,14 @@ def test_the_discriminators_step_leaves_the_generator_alone(full_precision: Fabr
     before = copy.deepcopy(trainer.generator.state_dict())
     scene = trainer.generator.eval()(trainer.generator.noise(4))
     trainer.discriminator_step(0, torch.rand(4, 3, 16, 16), scene.image.detach())
-    assert all(p.grad is None for p in trainer.g.parameters)
+    assert all(p.grad is None for p in trainer.generator.parameters())
     assert all(torch.equal(v, before[k]) for k, v in trainer.generator.state_dict().items())
 
 
 def test_one_step_runs_the_generator_once_when_fakes_are_shared(fabric: Fabric) -> None:
     for share, count in ((True, 1), (False, 2)):
         trainer, calls = gan(fabric, MINUTE.replace({"optim.share_fakes": share})), []
-        trainer.g.module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        trainer.generator.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         trainer.step(1)
         assert len(calls) == count
 
@@ -201,7 +200,7 @@ def test_the_generators_step_leaves_the_discriminator_alone_and_trainable(full_p
     before = copy.deepcopy(trainer.discriminator.state_dict())
     trainer.generator_step(0, trainer.generator(trainer.generator.noise(4)))
     assert all(torch.equal(v, before[k]) for k, v in trainer.discriminator.state_dict().items())
-    assert all(p.grad is None and p.requires_grad for p in trainer.d.parameters)
+    assert all(p.grad is None and p.requires_grad for p in trainer.discriminator.parameters())
 
 
 @pytest.fixture
@@ -268,16 +267,17 @@ def test_stage_2_learns_from_pairs_and_leaves_the_generator_alone(fabric: Fabric
     assert any(not torch.equal(v, weights[k]) for k, v in trainer.segmenter.state_dict().items())
 
 
-def test_history_keeps_window_means_and_drops_rows_that_will_be_made_again(tmp_path: Path) -> None:
-    history = History(tmp_path / "history.csv", window=2)
-    for step, value in enumerate([1.0, 3.0, 5.0, 7.0]):
-        history.add("gan", step, {"d": torch.tensor(value)}, seconds=step)
-    history.save()
-    again = History(history.path)
-    again.load("gan", 2)
-    assert [(row["step"], row["d"]) for row in again.rows] == [(2, 2.0)]
-    again.load("segmenter", 0)
-    assert [row["step"] for row in again.rows] == [2, 4], "rows of the other stage stay"
+def test_history_keeps_window_means_of_both_stages_and_drops_rows_that_will_be_made_again(
+    fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganseg.loop.WINDOW", 2)
+    first, (a, b, c) = Recorder(gan(fabric), tmp_path), (torch.tensor(v) for v in (1.0, 3.0, 5.0))
+    assert first.add(0, {"d": a}) == {} and first.add(1, {"d": b}) == {"d": 2.0}
+    first.save(2)
+    first.add(2, {"d": c}), first.add(3, {"d": c})
+    pd.DataFrame(first.rows).to_csv(first.csv, index=False)  # as a later row that a kill left without a checkpoint
+    assert [(row["step"], row["d"]) for row in Recorder(gan(fabric), tmp_path).rows] == [(2, 2.0)]
+    assert [row["step"] for row in Recorder(segmenter(fabric), tmp_path).rows] == [2, 4]
 
 
 def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> None:
@@ -285,28 +285,34 @@ def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> 
     with pytest.raises(UserError, match="not there"):
         load_weights(path, generator)
     save_weights(path, Segmenter(MINUTE.segmenter, 2))
-    with pytest.raises(UserError, match="this network"):
+    with pytest.raises(UserError, match="Segmenter|Generator|key"):
         load_weights(path, generator)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="damaged"):
         load_weights(path, generator)
 
 
-def test_saving_leaves_one_file_that_loads(tmp_path: Path) -> None:
-    generator, other = Generator(MINUTE.generator), Generator(MINUTE.generator)
-    save_checkpoint(tmp_path / "c.safetensors", {"generator": generator}, 7)
-    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
-    assert load_checkpoint(tmp_path / "c.safetensors", {"generator": other}) == 7
-    assert all(
-        torch.equal(a, b) for a, b in zip(generator.state_dict().values(), other.state_dict().values(), strict=True)
-    )
+@pytest.mark.parametrize("damage", [lambda content: content[:1000], lambda content: b"", lambda content: content[::-1]])
+def test_a_damaged_checkpoint_is_a_user_error(damage: object, fabric: Fabric, tmp_path: Path) -> None:
+    fit(gan(fabric), 1, tmp_path, Clock(), progress=False)
+    path = tmp_path / "checkpoint" / "gan.pt"
+    assert [p.name for p in path.parent.iterdir()] == ["gan.pt"]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"gan\.pt is damaged .* delete it and train again"):
+        load_state(path)
+
+
+def test_a_checkpoint_of_another_network_is_a_user_error(fabric: Fabric, tmp_path: Path) -> None:
+    fit(gan(fabric), 1, tmp_path, Clock(), progress=False)
+    with pytest.raises(UserError, match="is of another training"):
+        Recorder(gan(fabric, MINUTE.replace({"discriminator.widths": (8, 16)})), tmp_path)
 
 
 def test_optimizer_state_is_read_back_in_the_layout_of_its_parameter(fabric: Fabric, tmp_path: Path) -> None:
     """The fused Adam pairs elements by their place in memory."""
     first, second = gan(fabric), gan(fabric)
     fit(first, 1, tmp_path, Clock(), progress=False)
-    load_checkpoint(tmp_path / "checkpoint" / "gan.safetensors", second.parts())
+    Recorder(second, tmp_path)
     for optimizer in (second.g_optim, second.d_optim):
         for parameter, values in optimizer.state.items():
             assert values["exp_avg"].stride() == values["exp_avg_sq"].stride() == parameter.stride()
