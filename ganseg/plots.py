@@ -120,7 +120,7 @@ def traced(level: nn.Module, *inputs: Any) -> tuple[Tensor, list[Tensor], list[T
     vector (B, D_emb); and what each block returns (B, C, H + 2m, W + 2m).
     """
     passed = []  # a pair of what a module was given, and what it made of it
-    keep = lambda module, given, made: passed.append((getattr(given[1], "dense", given[1]), made))
+    keep = lambda module, given, made: passed.append((given[1], made))
     hooks = [module.register_forward_hook(keep) for module in (level.start, *level.blocks)]
     level(*inputs)
     for hook in hooks:
