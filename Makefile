@@ -58,8 +58,8 @@ test: env ## pytest, then nbval over the notebooks at scale tiny
 	  --nbval --nbval-kernel-name python3 notebooks
 
 lint: env ## check style and format of the code (ruff; settings in pyproject.toml)
-	ruff check ganseg tests
-	ruff format --check ganseg tests
+	ruff check
+	ruff format --check
 
 env: $(MADE) ## make the environment .venv from requirements.lock
 
@@ -84,14 +84,14 @@ dry-run: env ## list what `make book` would run, and why
 
 notebooks: ## refresh the outputs stored in notebooks/ from executions at scale tiny
 	$(MAKE) --no-print-directory notebooks-run $(STORED)
-	python -m ganseg.book store notebooks $(CHECKED)/tiny/notebooks
+	python -m book store notebooks $(CHECKED)/tiny/notebooks
 
 links: notebooks-run ## check the book's links to other hosts (needs the network)
-	python -m ganseg.book links . --results $(RESULTS) --prefer $(SHOW)
+	python -m book build . --results $(RESULTS) --prefer $(SHOW) --builder linkcheck
 
 launch: env ## write the branch that Colab and Binder open into _build/launch
 	rm -rf _build/launch
-	python -m ganseg.book launch _build/launch
+	python -m book launch _build/launch
 
 lock: | $(filter-out uv,$(UV)) ## resolve pyproject.toml into requirements.lock (needs the network)
 	$(UV) pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes --python-version 3.11 \

@@ -1,6 +1,6 @@
 # The graph behind `make`: experiments -> executed notebooks -> the book. Only what is stale runs.
 #   snakemake book --cores 2 --config scale=laptop data=flowers data_dir=DIR
-# A notebook's metadata says which experiments it reads (ganseg.notebooks.experiments_of): variants, K, settings of their
+# A notebook's metadata says which experiments it reads (book.execute.experiments_of): variants, K, settings of their
 # own. Those that several notebooks share are trained once.
 
 import os
@@ -10,9 +10,11 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from ganseg.files import UserError
+sys.path.insert(0, workflow.basedir)
+
+from book.execute import experiments_of, parameters_of, read
 from ganseg.experiments import Experiment
-from ganseg.notebooks import experiments_of, parameters_of, read
+from ganseg.files import UserError
 
 shell.prefix(f"export PATH='{Path(sys.executable).parent}':$PATH; ")  # every rule runs in this environment
 
@@ -26,8 +28,7 @@ SHOW = str(config.get("show") or "best")  # the scale the book shows: the best t
 
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 PACKAGE = sorted(str(path) for path in Path("ganseg").rglob("*.py"))
-UNREAD = ("book.py", "publishing.py", "reference.py", "cli")
-READ = [path for path in PACKAGE if Path(path).parts[1] not in UNREAD]  # what a notebook may use
+READ = [path for path in PACKAGE if Path(path).name != "cli.py"]  # what a notebook may use
 BOOK = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 EXECUTED = f"{RESULTS}/{SCALE}/notebooks/{{name}}.ipynb"
 OTHER_SCALES = sorted(
@@ -91,7 +92,7 @@ rule book:
     message:
         "building the book"
     shell:
-        "python -m ganseg.book build . --results {RESULTS:q} --prefer {params.show:q}"
+        "python -m book build . --results {RESULTS:q} --prefer {params.show:q}"
 
 
 rule notebooks:
@@ -118,7 +119,7 @@ rule notebook:
     message:
         "executing notebooks/{wildcards.name}.ipynb at scale " + SCALE
     shell:
-        "OMP_NUM_THREADS={threads} python -m ganseg.book execute {input.source:q} {output:q} {params.pairs}"
+        "OMP_NUM_THREADS={threads} python -m book execute {input.source:q} {output:q} {params.pairs}"
 
 
 rule experiment:

@@ -7,7 +7,6 @@ they read alike on light and dark pages; a part has one colour in all of them (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,28 +16,26 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ganseg import pictures
-from ganseg.canvas import (
+from ganseg.page import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
+from ganseg.pictures import to_pictures
+from ganseg.plots import (  # noqa: F401
     FACE,
     INK,
     LINES,
     QUIET,
+    blend,
     dots,
     draw_parts,
     dress,
+    foreground_curves,
+    foreground_history,
     hues,
-    line_colours,
+    image_rows,
+    learning_curves,
     new_figure,
     panels,
     picture,
-)
-from ganseg.page import say, show, show_table, verdict  # noqa: F401 (notebooks use them from here)
-from ganseg.pictures import to_pictures
-
-LOSSES = (
-    ("Adversarial losses (Eq. 13, 14)", {"g": "generator", "d": "discriminator"}),
-    ("Geometric losses (Eq. 16, 17)", {"con": "concentration", "area": "area"}),
-    ("Foreground of generated masks", {"foreground": "fraction of the image"}),
-    ("Segmentation loss (stage 2)", {"segmentation": "½ cross-entropy + ½ Dice"}),
+    segmentation_figure,
 )
 
 
@@ -104,85 +101,6 @@ def points_figure(scenes: SceneArrays, count: int = 4) -> Figure:
     return figure
 
 
-def image_rows(
-    rows: Mapping[str, np.ndarray], centres: Mapping[str, np.ndarray] | None = None, columns: int = 8
-) -> Figure:
-    """Named rows of images (N, H, W, 3); `centres` (N, K, 2) of a row are marked on its images."""
-    columns = min(columns, *(len(images) for images in rows.values()))
-    figure, axes = panels(len(rows), columns, 1.0)
-    for row, (name, images) in zip(axes, rows.items(), strict=True):
-        for i, ax in enumerate(row):
-            picture(ax, images[i])
-            if centres and name in centres:
-                dots(ax, centres[name][i], 44)
-        row[0].set_ylabel(name, fontsize=10, color=INK)
-    return figure
-
-
-def segmentation_figure(
-    images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None, columns: int = 8
-) -> Figure:
-    """Fig. 1, right: images, the parts found in them, and the truth (parts, or 0, 1 and 255) where there is one."""
-    rows = {
-        "image": images,
-        "parts found": pictures.colour_labels(labels),
-        "both": pictures.overlay(images, labels, contour=0),
-    }
-    if truth is not None:
-        rows["truth"] = pictures.colour_labels(truth)
-    return image_rows(rows, columns=columns)
-
-
-def learning_curves(history: pd.DataFrame) -> Figure:
-    """Losses over the steps of both stages, from a run's `history`; what it does not have is left out."""
-    lines = {name: history[["step", name]].dropna() for name in history if name != "stage"}
-    known = [(title, names) for title, names in LOSSES if any(len(lines.get(name, ())) for name in names)]
-    rows = -(-len(known) // 2)
-    figure = new_figure(1.9 * rows + 0.3)
-    for place, (title, names) in enumerate(known, 1):
-        ax = figure.add_subplot(rows, 2, place)
-        for colour, name in zip(LINES, filter(lines.__contains__, names), strict=False):
-            ax.plot(*lines[name].to_numpy().T, color=colour, label=names[name])
-        dress(ax, "step", title=title)
-        ax.set_ylim(bottom=0)
-        ax.legend(fontsize=9, frameon=False, labelcolor=INK)
-    return figure
-
-
-def foreground_history(run: Any, model: str) -> pd.DataFrame:
-    """What `foreground_curves` draws of one run of `model`: columns model, seed, progress (0 to 1), foreground."""
-    known = run.history.dropna(subset=["foreground"])
-    progress = known["step"] / known["step"].max()
-    return pd.DataFrame(
-        {"model": model, "seed": run.provenance["seed"], "progress": progress, "foreground": known["foreground"]}
-    )
-
-
-def foreground_curves(curves: pd.DataFrame) -> Figure:
-    """Mean area of the generated foreground through stage 1: a colour for each model, a line for each of its seeds."""
-    import seaborn as sns
-
-    figure = new_figure(3.2)
-    ax = figure.subplots()
-    palette = line_colours(curves["model"].nunique())
-    sns.lineplot(
-        curves,
-        x="progress",
-        y="foreground",
-        hue="model",
-        style="model",
-        units="seed",
-        estimator=None,
-        palette=palette,
-        linewidth=1.2,
-        ax=ax,
-    )
-    dress(ax, "fraction of stage 1", "foreground, fraction of the image")
-    ax.set_ylim(0, 1)
-    ax.legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
 def places_figure(centres: np.ndarray, scales: np.ndarray) -> Figure:
     """Where parts sit, `centres` (N, K, 2), and how large they are, `scales` (N, K), over many samples."""
     import seaborn as sns
@@ -237,11 +155,3 @@ def estimators_figure(scales: pd.DataFrame, profiles: pd.DataFrame) -> Figure:
     sns.lineplot(profiles, x="distance", y="height", hue="estimator", palette=palette, legend=False, ax=right)
     dress(right, "distance from the centre, in half images", "height", "heatmap at the median scale")
     return figure
-
-
-def blend(maps: np.ndarray) -> np.ndarray:
-    """Soft maps (B, K, H, W) as colours of their parts, uint8 (B, H, W, 3); what they leave is the background's."""
-    colours = pictures.part_colours(maps.shape[1]).astype(np.float32)  # (K + 1, 3)
-    total = maps.sum(axis=1)  # (B, H, W)
-    mixed = np.einsum("bkhw,kc->bhwc", maps, colours[1:]) / np.maximum(total, 1)[..., None]
-    return np.rint(mixed + np.clip(1 - total, 0, 1)[..., None] * colours[0]).clip(0, 255).astype(np.uint8)

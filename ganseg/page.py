@@ -13,25 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from IPython import display
 from matplotlib.figure import Figure
 
 from ganseg import tables
 from ganseg.files import UserError, atomic_path, results_dir
+from ganseg.plots import DPI
 
-DPI = 150  # dots an inch
+UNBOUND = "Computed by this page, from no run; the box at its top says where and when."
 
 
-def show(
-    figure: Figure,
-    name: str,
-    *,
-    caption: str,
-    alt: str,
-    data: pd.DataFrame,
-    runs: Sequence[Any] = (),
-    results: str | Path | None = None,
-    scale: str | None = None,
-) -> None:
+def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, runs: Sequence[Any] = (),
+         results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
     """Write results/<scale>/figures/<name>.png and .csv (`data`); display them with caption, alt text, CSV, provenance.
 
     `scale` is that of the first of `runs` unless given. UserError without a caption or an alt text of some words.
@@ -46,17 +39,9 @@ def show(
     _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
 
-def show_table(
-    frame: pd.DataFrame,
-    name: str,
-    *,
-    caption: str,
-    data: pd.DataFrame | None = None,
-    notes: Sequence[str] = (),
-    runs: Sequence[Any] = (),
-    results: str | Path | None = None,
-    scale: str | None = None,
-) -> None:
+def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
+               notes: Sequence[str] = (), runs: Sequence[Any] = (), results: str | Path | None = None,
+               scale: str | None = None) -> None:  # fmt: skip
     """Write results/<scale>/tables/<name>.csv (`data`, or what is shown) and display the table like a figure."""
     path = _folder(results, scale, runs, "tables") / f"{name}.csv"
     link = _download(frame if data is None else data, path)
@@ -66,9 +51,7 @@ def show_table(
 
 def say(text: str) -> None:
     """Display a sentence whose numbers were computed, as Markdown."""
-    from IPython.display import Markdown, display
-
-    display(Markdown(text))
+    display.display(display.Markdown(text))
 
 
 def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_not: str = "") -> str:
@@ -96,11 +79,7 @@ def _download(data: pd.DataFrame, path: Path) -> str:
 
 
 def _origin(runs: Sequence[Any]) -> str:
-    text = (
-        tables.provenance_line(runs)
-        if runs
-        else "Computed by this page, from no run; the box at its top says where and when."
-    )
+    text = tables.provenance_line(runs) if runs else UNBOUND
     return f'<br><small class="ganseg-provenance">{html.escape(text)}</small>'
 
 
@@ -109,6 +88,4 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 
 def _display(markup: str, plain: str) -> None:
-    from IPython.display import display
-
-    display({"text/html": markup, "text/plain": plain}, raw=True)
+    display.display({"text/html": markup, "text/plain": plain}, raw=True)

@@ -5,128 +5,89 @@ from __future__ import annotations
 import datetime
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
 import torch
 
 from ganseg import pictures, provenance
-from ganseg.code_hash import code_hash, evaluation_hash
 from ganseg.config import Config
-from ganseg.data import DATASETS, Batches, Split, load
-from ganseg.devices import Fabric, place
+from ganseg.data import Batches, Split, describe, load
+from ganseg.devices import Fabric
 from ganseg.evaluation import evaluate, held_out, predict
-from ganseg.experiments import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER
-from ganseg.files import UserError, write_json
+from ganseg.files import UserError, atomic_path, write_json
 from ganseg.generator import Generator
 from ganseg.segmenter import Segmenter
 from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit, save_weights
 
-if TYPE_CHECKING:
-    from ganseg.experiments import Experiment, Run
-
+METRICS, CONFIG, PROVENANCE, HISTORY = "metrics.json", "config.json", "provenance.json", "history.csv"
+GENERATOR, SEGMENTER, SAMPLES = "generator.safetensors", "segmenter.safetensors", "samples.npz"
 SHEET = 12  # pictures in a sample sheet
 
 
 def train(
-    experiment: Experiment, directory: Path, fabric: Fabric, time_limit: float | None = None, progress: bool = True
+    config: Config,
+    about: Mapping[str, Any],
+    data_dir: str | Path | None,
+    directory: Path,
+    fabric: Fabric,
+    time_limit: float | None = None,
+    progress: bool = True,
 ) -> None:
-    """Both stages and the evaluation of `experiment`; each file appears whole and `metrics.json` last.
+    """Both stages and the evaluation; each file in `directory` appears whole, and `metrics.json` last.
 
-    OutOfTime is raised when `time_limit` seconds are over; calling again goes on from the last checkpoint.
+    `about`: what provenance says of the experiment. OutOfTime is raised when `time_limit` seconds are over; calling
+    again goes on from the last checkpoint.
     """
-    config, clock = experiment.config, Clock(time_limit)
-    _check_shares(config, fabric.world_size)
-    images = training_images(config, experiment.data_dir)
+    check_shares(config, fabric.world_size)
+    clock, images = Clock(time_limit), training_images(config, data_dir)
     if fabric.is_global_zero:
-        write_json(
-            directory / CONFIG, {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale}
-        )
-    gan = GanTrainer(config, fabric, batches(config, images, fabric.device))
-    seconds = {
-        "seconds_gan": fit(
-            gan,
-            config.optim.steps,
-            directory,
-            clock,
-            progress=progress,
-            on_checkpoint=lambda step: draw_samples(gan.result, fabric, directory),
-        )
-    }
+        content = {"config": config.to_dict(), "variant": about["variant"], "scale": about["scale"]}
+        write_json(directory / CONFIG, content)
+    gan, seconds = GanTrainer(config, fabric, batches(config, images, fabric.device)), {}
+    draw = lambda step: draw_samples(gan.result, fabric, directory)
+    seconds["seconds_gan"] = fit(gan, config.optim.steps, directory, clock, progress=progress, on_checkpoint=draw)
     stage2 = SegmenterTrainer(config, fabric, gan.result)
     seconds["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, clock, progress=progress)
     if fabric.is_global_zero:
-        finish(experiment, directory, fabric, gan.result, stage2.result, images, seconds)
+        start = time.monotonic()
+        save_weights(directory / GENERATOR, gan.result)
+        save_weights(directory / SEGMENTER, stage2.result)
+        draw_segmentation(config, stage2.result, fabric, directory, data_dir)
+        metrics = evaluate(config, stage2.result, fabric, data_dir, generator=gan.result)
+        seconds["seconds_evaluation"] = time.monotonic() - start
+        write_json(directory / PROVENANCE, {**about, **origin(config, images, fabric, seconds)})
+        write_json(directory / METRICS, metrics)
+        shutil.rmtree(directory / "checkpoint", ignore_errors=True)
     fabric.barrier()
 
 
-def _check_shares(config: Config, processes: int) -> None:
+def check_shares(config: Config, processes: int) -> None:
     """Refuse batches that cannot be shared out evenly."""
     for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
         if batch % processes:
+            fitting = -(-batch // processes) * processes
             raise UserError(
                 f"{name}.batch_size={batch} cannot be shared by {processes} processes; make it a multiple: "
-                f"--set {name}.batch_size={-(-batch // processes) * processes}"
+                f"--set {name}.batch_size={fitting}"
             )
 
 
-def finish(
-    experiment: Experiment,
-    directory: Path,
-    fabric: Fabric,
-    generator: Generator,
-    segmenter: Segmenter,
-    images: Split,
-    seconds: dict[str, float],
-) -> None:
-    """Write weights, pictures, provenance and metrics, then drop the checkpoints."""
-    config, start = experiment.config, time.monotonic()
-    save_weights(directory / GENERATOR, generator)
-    save_weights(directory / SEGMENTER, segmenter)
-    draw_segmentation(config, segmenter, fabric, directory, experiment.data_dir)
-    metrics = evaluate(config, segmenter, fabric, experiment.data_dir, generator=generator)
-    seconds = seconds | {"seconds_evaluation": time.monotonic() - start}
-    write_json(
-        directory / PROVENANCE,
-        {
-            "data": experiment.data,
-            "variant": experiment.variant,
-            "parts": experiment.parts,
-            "seed": experiment.seed,
-            "scale": experiment.scale,
-            "key": experiment.key,
-            "overrides": dict(experiment.overrides),
-            "steps": config.optim.steps,
-            "segmenter_steps": config.segmenter.steps,
-            "train_images": len(images),
-            "data_fingerprint": images.fingerprint,
-            "training_code": code_hash(experiment.data)[:8],
-            "precision": str(fabric._precision.precision),
-            "processes": fabric.world_size,
-            **{name: round(value, 1) for name, value in seconds.items()},
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **provenance.git_state(),
-            **provenance.describe_machine(fabric.device),
-            **_measured(experiment),
-        },
-    )
-    write_json(directory / METRICS, metrics)
-    shutil.rmtree(directory / "checkpoint", ignore_errors=True)
-
-
-def measure(experiment: Experiment, run: Run, fabric: Fabric) -> None:
-    """Evaluate a finished run again, with the evaluation as it is now."""
-    generator, segmenter = place(run.generator(), fabric), place(run.segmenter(), fabric)
-    metrics = evaluate(experiment.config, segmenter, fabric, experiment.data_dir, generator=generator)
-    write_json(run.directory / METRICS, metrics)
-    write_json(run.directory / PROVENANCE, run.provenance | _measured(experiment))
-
-
-def _measured(experiment: Experiment) -> dict[str, str]:
-    """Which code measures."""
+def origin(config: Config, images: Split, fabric: Fabric, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What provenance says of how a run was made."""
     return {
-        "evaluation_code": evaluation_hash(experiment.data)[:8],
-        "evaluation_commit": str(provenance.git_state()["commit"]),
+        "steps": config.optim.steps,
+        "segmenter_steps": config.segmenter.steps,
+        "train_images": len(images),
+        "data_fingerprint": images.fingerprint,
+        "precision": str(fabric._precision.precision),
+        "processes": fabric.world_size,
+        **{name: round(value, 1) for name, value in seconds.items()},
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **provenance.git_state(),
+        **provenance.describe_machine(fabric.device),
     }
 
 
@@ -137,19 +98,23 @@ def training_images(config: Config, data_dir: str | Path | None) -> Split:
 
 def batches(config: Config, images: Split, device: torch.device) -> Batches:
     """The stream of real images, held on `device` where it is a GPU with room for them."""
-    augment = DATASETS[config.data.name].augment if config.data.augment == "auto" else config.data.augment
+    augment = describe(config.data.name).augment if config.data.augment == "auto" else config.data.augment
     return Batches(images, config.optim.batch_size, config.seed, augment, device)
 
 
 @torch.no_grad()
 def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
-    """`samples.png`: generated images, their masks and both together, always from the same noise."""
+    """`samples.png`: generated images, their masks and both together, always from the same noise; `samples.npz`: the
+    same `images` (N, H, W, 3) and `labels` (N, H, W)."""
     training = generator.training
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []), fabric.autocast():
         torch.manual_seed(0)
         scene = generator.eval()(generator.noise(SHEET))
     generator.train(training)
-    pictures.sample_sheet(pictures.to_pictures(scene.image), scene.labels.cpu().numpy(), directory / "samples.png")
+    images, labels = pictures.to_pictures(scene.image), scene.labels.cpu().numpy().astype(np.uint8)
+    pictures.sample_sheet(images, labels, directory / "samples.png")
+    with atomic_path(directory / SAMPLES) as temporary:
+        np.savez_compressed(temporary, images=images, labels=labels)
 
 
 def draw_segmentation(

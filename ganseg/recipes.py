@@ -12,7 +12,6 @@ from typing import Any
 
 from ganseg.config import Config
 from ganseg.files import UserError
-from ganseg.settings import convert
 
 Settings = dict[str, Any]
 
@@ -197,7 +196,10 @@ def settings_for_size(config: Config, size: int | str) -> dict[str, Any]:
     fewest blocks whose last features are no larger than before. UserError where the start would not be a
     whole number of at least 4 pixels; it names sizes that fit.
     """
-    size = convert("data.size", size, int)
+    try:
+        size = int(size)
+    except ValueError:
+        raise UserError(f"data.size={size!r} is not valid; it must be a whole number of pixels") from None
     sizes, widths = config.generator.block_sizes, config.generator.block_widths
     d = config.discriminator.widths
     more = max(0, int(math.log2(size / sizes[-1]))) if size > 0 else 0

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,7 +149,7 @@ def choose_data(data: str | None, given: dict[str, Any]) -> tuple[str, list[str]
 def training_settings(data: str, generator: GeneratorConfig, given: dict[str, Any]) -> Config:
     """The released variant at the paper's scale with this generator; steps are 0: no file tells them."""
     base = resolve(data, "released", SCALE, generator.parts)
-    settings = {f"generator.{key}": value for key, value in asdict(generator).items()}
+    settings = {f"generator.{key}": value for key, value in generator.model_dump().items()}
     settings |= {"data.size": generator.size, "optim.steps": 0, "segmenter.steps": 0}
     settings |= {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
     settings |= {field: given[key] for key, field in TAKEN.items() if key in given}

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from ganseg.bench.counting import count, optimiser_bytes
 from torch import nn
 from typer.testing import CliRunner
 
 from ganseg.bench import figures, gains, inference, measure, memory, parts, report, steps, timing
-from ganseg.bench.counting import count, optimiser_bytes
 from ganseg.cli import app
 from ganseg.config import Config
 from ganseg.files import UserError

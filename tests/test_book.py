@@ -22,8 +22,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from ganseg import book
-from ganseg.notebooks import execution_of, source_hash
+from book.build import build
+from book.execute import execution_of, source_hash
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
@@ -56,7 +56,7 @@ class Page(HTMLParser):
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the book's pages; every warning of jupyter-book has failed the build."""
     output = tmp_path_factory.mktemp("book")
-    return book.build(ROOT, output, output / "no-results").parent
+    return build(ROOT, output, output / "no-results")
 
 
 @pytest.fixture(scope="session")

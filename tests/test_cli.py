@@ -16,9 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ganseg.cli import app
-from ganseg.cli.config import parse_duration, parse_settings
-from ganseg.cli.errors import verdict
 from ganseg.files import UserError
+from ganseg.terminal import parse_duration, parse_settings
+from ganseg.terminal import told as verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE = [
@@ -222,7 +222,7 @@ def mistaken(*arguments: str | Path) -> str:
         (["--variant", "papers"], "unknown variant 'papers'"),
         (["--set", "losses.lambda_conn=3"], "unknown setting 'losses.lambda_conn'"),
         (["--set", "losses.lambda_con"], "write SECTION.FIELD=VALUE"),
-        (["--set", "losses.lambda_con=much"], "losses.lambda_con='much' is not valid; expected float"),
+        (["--set", "losses.lambda_con=much"], "losses.lambda_con='much' is not valid; input should be a valid number"),
         (["--time-limit", "soon"], "--time-limit 'soon' is not a time; write 90s, 10m or 1h30m"),
         (["--device", "tpu"], "--device tpu: it is auto, cpu, cuda or mps"),
         (["--devices", "many"], "--devices many: write a number"),

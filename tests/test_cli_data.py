@@ -103,6 +103,7 @@ def test_the_list_has_every_data_set_its_licence_and_the_way_to_it():
 
 def test_what_the_list_promises_is_what_the_readers_expect(flowers):
     from ganseg.cli.data_tables import COUNTS
+
     from ganseg.data.registry import check
 
     assert COUNTS["flowers"] == check("flowers", flowers).expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -237,7 +236,7 @@ def test_mlp_has_the_layers_it_is_asked_for() -> None:
 
 def varied(config: GeneratorConfig, **changes: object) -> Generator:
     torch.manual_seed(0)
-    return Generator(dataclasses.replace(config, **changes)).eval()
+    return Generator(config.model_copy(update=changes)).eval()
 
 
 def test_without_points_masks_depend_on_the_mean_embedding_alone() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import nbformat
 import pytest
+from conftest import ROOT
 from nbformat import v4
 
-from ganseg import book, notebooks
+from book import build as book
+from book import execute as notebooks
 from ganseg.files import UserError
 
 DEFAULTS = 'scale = "tiny"\nseed = 0\nrate = 0.1\ndata = "synthetic-bird"\ndata_dir = ""'
@@ -56,7 +58,7 @@ def test_an_execution_records_its_provenance_and_no_folder(executed: tuple[Path,
 def test_store_puts_the_outputs_into_the_source(executed: tuple[Path, Path], tmp_path: Path) -> None:
     copy = tmp_path / "00_a.ipynb"
     copy.write_bytes(executed[0].read_bytes())
-    assert notebooks.store(copy, executed[1]) and not notebooks.store(copy, executed[1])
+    notebooks.store(copy, executed[1])
     assert notebooks.read(copy).cells[2].outputs == notebooks.read(executed[1]).cells[2].outputs
     assert notebooks.execution_of(notebooks.read(copy)) == notebooks.execution_of(notebooks.read(executed[1]))
 
@@ -78,10 +80,10 @@ def test_wrong_parameters_are_refused(tmp_path: Path, given: dict[str, Any], mes
 
 def test_a_failing_cell_is_named_and_leaves_no_output(tmp_path: Path) -> None:
     source = write(tmp_path / "a.ipynb", "x = 0", "\n1 / x  # here")
-    command = [sys.executable, "-m", "ganseg.book", "execute", str(source), str(tmp_path / "new" / "a.ipynb")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "book", "execute", str(source), str(tmp_path / "new" / "a.ipynb")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert f"{source}, cell 4 (1 / x  # here): ZeroDivisionError: division by zero" in done.stderr
+    assert f"{source}, the cell that begins `1 / x  # here`: ZeroDivisionError: division by zero" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.failed.ipynb"]
 
@@ -130,7 +132,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def staged(project: Path, prefer: str | None = None) -> Any:
-    book.stage(project, project / "out", prefer=prefer)
+    book.stage(project, project / "out", project / "results", prefer)
     return notebooks.read(project / "out" / "notebooks" / "00_a.ipynb")
 
 

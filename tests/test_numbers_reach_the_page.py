@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from ganseg import Experiment, book, notebooks
+from book import build, execute
+from ganseg import Experiment
 
 NAME = "14_table2.ipynb"
 
@@ -36,10 +37,10 @@ def page(project: Path) -> str:
     """What the book shows of the notebook after an execution on the project's results: all its outputs' text."""
     results = project / "results"
     source, output = project / "notebooks" / NAME, results / "tiny" / "notebooks" / NAME
-    notebooks.execute(source, output, {"results_dir": str(results)})
-    book.stage(project, project / "staged")
+    execute.execute(source, output, {"results_dir": str(results)})
+    build.stage(project, project / "staged", results)
     outputs = [
-        out for cell in notebooks.read(project / "staged" / "notebooks" / NAME).cells for out in cell.get("outputs", [])
+        out for cell in execute.read(project / "staged" / "notebooks" / NAME).cells for out in cell.get("outputs", [])
     ]
     html = "\n".join(
         str(out.get("data", {}).get(kind, "")) for out in outputs for kind in ("text/html", "text/markdown")

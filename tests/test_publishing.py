@@ -21,7 +21,8 @@ import yaml
 from conftest import ROOT
 from nbformat import v4
 
-from ganseg import book, notebooks, publishing
+from book import build as book
+from book import execute as notebooks
 from ganseg.files import UserError
 
 URL = "https://github.com/someone/parts"
@@ -31,7 +32,7 @@ CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 @pytest.fixture(autouse=True)
 def unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
     """No address from outside."""
-    monkeypatch.delenv(publishing.VARIABLE, raising=False)
+    monkeypatch.delenv(book.VARIABLE, raising=False)
 
 
 def published(url: str = URL, **more: str) -> dict[str, Any]:
@@ -42,11 +43,11 @@ def published(url: str = URL, **more: str) -> dict[str, Any]:
 
 
 def test_without_an_address_the_settings_stay_as_they_are() -> None:
-    assert publishing.derived(published("")) == published("")
+    assert book.published(published("")) == published("")
 
 
 def test_an_address_turns_on_links_and_buttons() -> None:
-    before, after = published(branch="work"), publishing.derived(published(branch="work"))
+    before, after = published(branch="work"), book.published(published(branch="work"))
     theme = after["sphinx"]["config"]["html_theme_options"]
     assert theme["repository_url"] == URL and theme["repository_branch"] == "launch"
     assert theme["use_repository_button"] and theme["use_edit_page_button"] and theme["use_issues_button"]
@@ -59,15 +60,15 @@ def test_an_address_turns_on_links_and_buttons() -> None:
 def test_the_environment_fills_in_an_address_that_the_settings_leave_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(publishing.VARIABLE, "https://github.com/a/fork.git/")
-    assert publishing.repository(published("")) == publishing.Repository("https://github.com/a/fork", "main")
-    assert publishing.repository(published()) == publishing.Repository(URL, "main")
+    monkeypatch.setenv(book.VARIABLE, "https://github.com/a/fork.git/")
+    assert book.repository(published("")) == "https://github.com/a/fork"
+    assert book.repository(published()) == URL
 
 
 @pytest.mark.parametrize("url", ["parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"])
 def test_an_address_that_colab_cannot_open_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="https://github.com/OWNER/NAME"):
-        publishing.derived(published(url))
+        book.published(published(url))
 
 
 # ---- the branch `launch`
@@ -79,9 +80,8 @@ def notebook() -> Any:
 
 
 def test_the_installing_cell_comes_once_and_before_all_code() -> None:
-    known = publishing.Repository(URL)
-    once = publishing.launchable(notebook(), known)
-    again = publishing.launchable(copy.deepcopy(once), known)
+    once = book.launchable(notebook(), URL)
+    again = book.launchable(copy.deepcopy(once), URL)
     assert once == again
     assert [cell.cell_type for cell in once.cells] == ["markdown", "code", "code", "code"]
     assert f'"--branch=launch", "{URL}", folder' in once.cells[1].source
@@ -99,7 +99,7 @@ def run_cell(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(subprocess, "run", record)
     monkeypatch.setattr(os, "chdir", lambda folder: commands.append(["cd", folder]))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    exec(publishing.launchable(notebook(), publishing.Repository(URL)).cells[1].source, {})
+    exec(book.launchable(notebook(), URL).cells[1].source, {})
     return commands
 
 
@@ -134,7 +134,9 @@ def checkout(tmp_path: Path) -> Path:
         (root / name).write_text("text")
     notebooks.write(notebook(), root / "notebooks" / "00_a.ipynb")
     (root / "_config.yml").write_text(yaml.safe_dump(published("")))
-    for command in (["init", "--quiet"], ["add", "."]):
+    (root / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "-m", "all"]):
         subprocess.run(["git", "-C", str(root), *command], check=True)
     (root / "weights.pt").write_text("large")
     return root
@@ -142,29 +144,27 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(checkout: Path, tmp_path: Path) -> None:
     target = tmp_path / "launch"
-    assert book.main(["launch", str(target), "--root", str(checkout), "--url", URL]) == 0
+    book.launch(checkout, target, URL)
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
-    own = {"book/page.md", "results/run.json", "notebooks/00_a.ipynb", "_config.yml"}
+    own = {"book/page.md", "results/run.json", "notebooks/00_a.ipynb", "_config.yml", ".gitattributes"}
     assert files == own | {"binder/environment.yml", "binder/postBuild"}
     assert notebooks.read(target / "notebooks" / "00_a.ipynb").cells[1].id == "launch"
     assert len(notebooks.read(checkout / "notebooks" / "00_a.ipynb").cells) == 3
 
 
 def test_binder_names_a_python_that_the_project_accepts_and_runs_its_script(checkout: Path, tmp_path: Path) -> None:
-    target = publishing.write_launch(checkout, tmp_path / "launch", URL)
+    target = book.launch(checkout, tmp_path / "launch", URL)
     assert os.access(target / "binder" / "postBuild", os.X_OK)
     dependencies = yaml.safe_load((target / "binder" / "environment.yml").read_text())["dependencies"]
     # repo2docker reads the version from `python=X.Y` alone
     assert any(re.fullmatch(r"python=3\.1[123]", line) for line in dependencies)
 
 
-def test_the_branch_is_not_written_without_an_address_or_over_files(
-    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert book.main(["launch", str(tmp_path / "launch"), "--root", str(checkout)]) == 1
-    assert "give --url, or set GANSEG_REPOSITORY" in capsys.readouterr().err
-    assert book.main(["launch", str(checkout), "--root", str(checkout), "--url", URL]) == 1
-    assert "is not empty" in capsys.readouterr().err
+def test_the_branch_is_not_written_without_an_address_or_over_files(checkout: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give --url, or set GANSEG_REPOSITORY"):
+        book.launch(checkout, tmp_path / "launch")
+    with pytest.raises(UserError, match="is not empty"):
+        book.launch(checkout, checkout, URL)
 
 
 # ---- a small book
@@ -202,8 +202,8 @@ def foreign_links(html: Path) -> set[str]:
 def test_the_pages_lead_to_colab_binder_source_and_issues(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(publishing.VARIABLE, URL)
-    html = book.build(project, tmp_path).parent
+    monkeypatch.setenv(book.VARIABLE, URL)
+    html = book.build(project, tmp_path)
     issue = f"{URL}/issues/new?title=Issue%20on%20page%20%2F{{}}.html&body=Your%20issue%20content%20here."
     assert foreign_links(html / "words.html") == {
         URL,
@@ -223,7 +223,7 @@ def test_the_pages_lead_to_colab_binder_source_and_issues(
 
 
 def test_without_an_address_the_pages_lead_nowhere_else(project: Path, tmp_path: Path) -> None:
-    html = book.build(project, tmp_path).parent
+    html = book.build(project, tmp_path)
     text = (html / "notebooks" / "00_a.html").read_text()
     assert not foreign_links(html / "words.html") | foreign_links(html / "notebooks" / "00_a.html")
     assert "colab" not in text.lower() and "mybinder" not in text and "Suggest edit" not in text
@@ -250,6 +250,6 @@ def test_a_dead_link_is_named_and_a_live_one_is_not(project: Path, tmp_path: Pat
         text = f"# Intro\n\n[a]({host}/there) and [b]({host}/gone).\n"
         (root / "book" / "intro.md").write_text(text)
         with pytest.raises(UserError) as caught:
-            book.links(root, tmp_path)
+            book.build(root, tmp_path, builder="linkcheck")
         server.shutdown()
     assert f"{host}/gone" in str(caught.value) and f"{host}/there" not in str(caught.value)

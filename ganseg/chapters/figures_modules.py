@@ -20,7 +20,7 @@ from ganseg import pictures
 from ganseg.canvas import FACE, INK, QUIET, WIDTH, dots, draw_parts
 from ganseg.chapters.probes import Trace, traced
 from ganseg.figures import SceneArrays, blend
-from ganseg.page import DPI
+from ganseg.plots import DPI
 
 
 class Panel(NamedTuple):

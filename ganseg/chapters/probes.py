@@ -5,7 +5,6 @@ Functions take and return tensors or DataFrames; `figures_method` draws them. Po
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -115,7 +114,7 @@ def altered(generator: Generator, noise: Noise | None = None, **fields: Any) -> 
 
     Where `fields` bring normalisation whose running statistics the weights lack, they are taken over `noise`.
     """
-    other = Generator(dataclasses.replace(generator.config, **fields))
+    other = Generator(generator.config.model_copy(update=fields))
     missing = other.load_state_dict(generator.state_dict(), strict=False).missing_keys
     fresh = [m for name, m in other.named_modules() if f"{name}.running_mean" in missing]
     if fresh and noise is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ganseg.data import celeba, cub, flowers, folder, publishers, synthetic, taichi
+from ganseg.data import celeba, cub, cub_lists, flowers, folder, publishers, synthetic, taichi
 from ganseg.data.cache import cached
 from ganseg.data.download import RemoteFile
 from ganseg.data.report import Report
@@ -40,12 +41,15 @@ class DatasetSpec:
     homepage: str = ""
     files: tuple[RemoteFile, ...] = ()
     redistributable: bool = True  # whether figures with its photographs may be published
+    parts: str = ""  # the numbers of parts in the paper's tables
+    counts: Mapping[str, int] = field(default_factory=dict)  # images of each split, by the paper's protocol
 
 
 def _synthetic(family: str, title: str, augment: str) -> DatasetSpec:
     reader = lambda split, data_dir: synthetic.open_family(family, split)
     splits = tuple(synthetic.SPLITS)
-    return DatasetSpec(family, title, reader, splits, False, augment, "Nothing to get: it is drawn by the package.")
+    nothing, counts = "Nothing to get: it is drawn by the package.", {n: len(s) for n, s in synthetic.SPLITS.items()}
+    return DatasetSpec(family, title, reader, splits, False, augment, nothing, counts=counts)
 
 
 _BIRD = _synthetic("synthetic-bird", "Synthetic birds", "none")
@@ -62,14 +66,14 @@ _SPECS = (
         "Put img_celeba/, list_landmarks_celeba.txt, list_bbox_celeba.txt, list_imsize_celeba.txt, "
         f"{_LISTS} into one folder; `ganseg data download celeba-wild` says where each is.",
         celeba.inspect_wild, "regression", "inter-ocular", _CELEBA_LICENCE, _CELEBA_PAGE,
-        publishers.CELEBA_WILD, redistributable=False,
+        publishers.CELEBA_WILD, redistributable=False, parts="4, 8", counts=celeba.COUNTS,
     ),
     DatasetSpec(
         "celeba-aligned", "CelebA, aligned", celeba.open_aligned, celeba.SPLITS, True, "flip",
         f"Put img_align_celeba/, list_landmarks_align_celeba.txt, {_LISTS} into one folder; "
         "`ganseg data download celeba-aligned` says where each is.",
         celeba.inspect_aligned, "regression", "inter-ocular", _CELEBA_LICENCE, _CELEBA_PAGE,
-        publishers.CELEBA_ALIGNED, redistributable=False,
+        publishers.CELEBA_ALIGNED, redistributable=False, parts="10", counts=celeba.COUNTS_ALIGNED,
     ),
     DatasetSpec(
         "cub", "Caltech-UCSD Birds-200-2011", cub.open_cub, cub.SPLITS, True, "crop_flip",
@@ -77,6 +81,7 @@ _SPECS = (
         "www.vision.caltech.edu/datasets/cub_200_2011.",
         cub.inspect, "train", "edge", "For non-commercial research and education only.",
         "https://www.vision.caltech.edu/datasets/cub_200_2011", publishers.CUB, redistributable=False,
+        parts="8", counts=cub_lists.EXPECTED,
     ),
     DatasetSpec(
         "flowers", "Oxford Flowers-102", flowers.open_flowers, tuple(flowers.SPLITS), True, "crop_flip",
@@ -84,7 +89,8 @@ _SPECS = (
         "all three are at www.robots.ox.ac.uk/~vgg/data/flowers/102.",
         flowers.inspect, files=publishers.FLOWERS,
         licence="None is stated; the photographs are from the web, collected for research.",
-        homepage="https://www.robots.ox.ac.uk/~vgg/data/flowers/102",
+        homepage="https://www.robots.ox.ac.uk/~vgg/data/flowers/102", parts="8",
+        counts={"train": 6_149, "test": 1_020, "val": 1_020},
     ),
     DatasetSpec(
         "taichi", "Taichi", taichi.open_taichi, taichi.SPLITS, True, "flip",
@@ -93,6 +99,7 @@ _SPECS = (
         taichi.inspect, "regression", "taichi",
         "Frames of YouTube videos; their rights are their owners'. For research.",
         "https://github.com/AliaksandrSiarohin/motion-cosegmentation", publishers.TAICHI, redistributable=False,
+        parts="10", counts=taichi.EXPECTED,
     ),
     DatasetSpec(
         "folder", "A folder of images", folder.open_folder, ("train", "test"), True, "flip",
@@ -128,6 +135,15 @@ def load(
         raise UserError(f"a limit of {limit} images leaves nothing; it must be 1 or more.")
     source = spec.reader(split, _existing_dir(spec, data_dir)).limited(limit)
     return cached(source, f"{spec.name}-{split}", size, cache_dir)
+
+
+@functools.cache
+def fingerprint(name: str, data_dir: str | Path | None, limit: int = 0) -> str:
+    """Of which images the training split of a data set holds; empty where they are drawn, or not at hand."""
+    spec = describe(name)
+    if not spec.needs_dir or not data_dir or not Path(data_dir).expanduser().is_dir():
+        return ""
+    return spec.reader("train", Path(data_dir).expanduser()).limited(limit or None).fingerprint()
 
 
 def describe(name: str) -> DatasetSpec:

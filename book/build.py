@@ -1,0 +1,187 @@
+"""From executed notebooks to the published book: choose executions, lay out sources, run jupyter-book.
+
+`repository` in `_config.yml`, or else $GANSEG_REPOSITORY, names the project's address: with it, pages link to their
+source, and Colab and Binder open the notebooks of the branch `launch`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nbformat.v4 import new_code_cell
+
+from book.execute import execution_of, parameters_cell, read, resolve, source_hash, write
+from ganseg.files import UserError
+from ganseg.recipes import SCALES
+
+TOOLS = Path(__file__).resolve().parents[1]  # where the package `book` lies
+COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints", "launch")
+STRICT = ("-W", "-n", "--keep-going", "--all", "-q")  # every warning fails
+VARIABLE = "GANSEG_REPOSITORY"
+BRANCH = "launch"  # the project with a first cell in every notebook
+BUTTONS = ("use_repository_button", "use_edit_page_button", "use_issues_button")
+SERVICES = {
+    "notebook_interface": "jupyterlab",
+    "binderhub_url": "https://mybinder.org",
+    "colab_url": "https://colab.research.google.com",
+}
+
+
+def choose(path: Path, results: Path, prefer: str | None = None) -> Any:
+    """The execution of the notebook at `path` to publish: scale `prefer` if it was run, else the best.
+
+    Executions are those among the results, and the outputs stored in the notebook itself; of another text, they do
+    not count.
+    """
+    stored, found = read(path), {}
+    files = (results / scale / "notebooks" / path.name for scale in reversed(SCALES))
+    for notebook in [*(read(file) for file in files if file.is_file()), stored]:
+        execution = execution_of(notebook)
+        if execution.get("source") == source_hash(stored):
+            found.setdefault(execution["parameters"].get("scale", "tiny"), notebook)
+    if not found:
+        raise UserError(f"{path} as it stands was not executed; run `make book`, or `make notebooks-run SCALE=tiny`")
+    return found.get(prefer) or next(iter(found.values()))
+
+
+def badge(execution: dict[str, Any]) -> str:
+    """A box for the top of a page that says what its numbers were measured on."""
+    values = execution["parameters"]
+    scale = values.get("scale", "tiny")
+    facts = [f"{name} {values[name]}" for name in ("data", "seed") if name in values]
+    facts += [execution["device"], f"torch {execution['torch'].split('+')[0]}", f"commit {execution['commit']}"]
+    text = " · ".join([*facts, execution["date"]])
+    return f":::{{admonition}} Measured at scale {scale}\n:class: note ganseg-scale ganseg-{scale}\n\n{text}\n:::"
+
+
+def present(notebook: Any) -> Any:
+    """A page of the book: the scale's badge under the title, parameters as they were, no failed output."""
+    execution, first = execution_of(notebook), notebook.cells[0]
+    if first.cell_type != "markdown" or not first.source.startswith("# "):
+        raise UserError("a notebook begins with a markdown cell whose first line is `# Title`")
+    title, _, rest = first.source.partition("\n")
+    first.source = f"{title}\n\n{badge(execution)}\n\n{rest.lstrip()}"
+    index = parameters_cell(notebook)
+    if index >= 0:
+        shown = resolve(notebook, execution["parameters"])
+        notebook.cells[index].source = "\n".join(f"{name} = {value!r}" for name, value in shown.items())
+    for number, cell in enumerate(notebook.cells, 1):
+        if any(output.output_type == "error" for output in cell.get("outputs", [])):
+            raise UserError(f"cell {number} holds an error: execute the notebook again")
+    return notebook
+
+
+def stage(root: Path, target: Path, results: Path, prefer: str | None = None) -> None:
+    """Lay out the book's sources in `target`: book/*, the package, the execution of each notebook to publish.
+
+    Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
+    """
+    pages = {}
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        try:
+            pages[path.name] = present(choose(path, results, prefer))
+        except UserError as error:
+            raise UserError(f"{path.name}: {error}") from None
+    shutil.rmtree(target, ignore_errors=True)
+    for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
+        shutil.copytree(source, copy, ignore=COPIES)
+    for name, notebook in pages.items():
+        write(notebook, target / "notebooks" / name)
+    docs = [sys.executable, "-m", "typer", "ganseg.cli", "utils", "docs", "--name", "ganseg"]
+    commands = subprocess.run(docs, capture_output=True, text=True, check=True).stdout
+    (target / "commands.md").write_text(re.sub(r"</?span[^>]*>", "`", commands), encoding="utf-8")
+
+
+def build(
+    root: Path, output: Path, results: Path | None = None, prefer: str | None = None, builder: str = "html"
+) -> Path:
+    """Stage into `<output>/_build/source` and fill `<output>/_build/<builder>` from nothing; every warning fails.
+
+    `results`: `<root>/results` by default; `prefer`: a scale that is shown where it was run; `builder`: "html", or
+    "linkcheck", which asks every address that the pages link to. Returns the folder; UserError says what is wrong.
+    """
+    made = output / "_build"
+    stage(root, made / "source", results or root / "results", prefer)
+    shutil.rmtree(made / builder, ignore_errors=True)
+    config = made / "config.yml"
+    config.write_text(yaml.safe_dump(published(read_config(root)), sort_keys=False), encoding="utf-8")
+    entry = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(made / "source")]
+    options = ["--path-output", str(output), "--config", str(config), "--builder", builder, *STRICT]
+    environment = os.environ | {"PYTHONPATH": str(TOOLS)}  # the extension book.reference
+    done = subprocess.run([*entry, *options], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"jupyter-book found mistakes:\n{(done.stdout + done.stderr)[-6000:]}")
+    return made / builder
+
+
+# ---- the project's address
+
+
+def read_config(root: Path) -> dict[str, Any]:
+    """Settings of the project at `root`."""
+    return yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+
+
+def repository(config: dict[str, Any], url: str | None = None) -> str | None:
+    """Address https://github.com/OWNER/NAME: `url`, or that of `config` or the environment, or None."""
+    url = url or (config.get("repository") or {}).get("url") or os.environ.get(VARIABLE)
+    url = url and url.strip().rstrip("/").removesuffix(".git")
+    if url and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
+        raise UserError(f"repository {url!r}: write https://github.com/OWNER/NAME, from where Colab opens notebooks")
+    return url or None
+
+
+def published(config: dict[str, Any]) -> dict[str, Any]:
+    """`config` with the links and launch buttons of a known repository; unchanged without one."""
+    url = repository(config)
+    if url:
+        settings = config["sphinx"]["config"]  # these win over jupyter-book's own keys for the theme
+        theme, context = (settings.setdefault(name, {}) for name in ("html_theme_options", "html_context"))
+        theme |= {"repository_url": url, "repository_branch": BRANCH, "launch_buttons": SERVICES}
+        theme |= dict.fromkeys(BUTTONS, True)
+        folder = "{% if not file_name.startswith('notebooks/') %}book/{% endif %}"  # where pages of book/ come from
+        edit = f"{url}/edit/{config['repository'].get('branch') or 'main'}/{folder}{{{{ file_name }}}}"
+        context |= {"edit_page_url_template": edit, "edit_page_provider_name": "GitHub"}
+    return config
+
+
+def launchable(notebook: Any, url: str) -> Any:
+    """`notebook` with one installing cell (book/launch/colab.py) before its first code cell, however often done."""
+    source = (TOOLS / "book" / "launch" / "colab.py").read_text(encoding="utf-8")
+    for word, value in (("URL", url), ("NAME", url.rpartition("/")[2]), ("BRANCH", BRANCH)):
+        source = source.replace(f"<{word}>", value)
+    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != BRANCH]
+    index = next((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
+    notebook.cells.insert(index, new_code_cell(source.strip(), id=BRANCH))
+    return notebook
+
+
+def launch(root: Path, target: Path, url: str | None = None) -> Path:
+    """Write the files of the branch `launch` into the new or empty folder `target`.
+
+    They are what is committed at `root` (.gitattributes leaves workflows out), with the installing cell in every
+    notebook and Binder's settings.
+    """
+    known = repository(read_config(root), url)
+    if known is None:
+        raise UserError(f"no repository is known: give --url, or set {VARIABLE}")
+    if target.exists() and any(target.iterdir()):
+        raise UserError(f"{target} is not empty")
+    archive = target.with_suffix(".tar")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["git", "-C", root, "archive", "--output", archive.absolute(), "HEAD"], capture_output=True)
+    if done.returncode:
+        raise UserError(f"{root} is not a checkout: {done.stderr.decode().strip()}")
+    shutil.unpack_archive(archive, target, filter="data")
+    archive.unlink()
+    for path in sorted((target / "notebooks").glob("*.ipynb")):
+        write(launchable(read(path), known), path)
+    shutil.copytree(TOOLS / "book" / "launch" / "binder", target / "binder")
+    return target

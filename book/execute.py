@@ -1,0 +1,162 @@
+"""Notebooks as functions: their parameters, their experiments, their execution with papermill.
+
+A notebook's cell tagged `parameters` names everything that may be set from outside, each with a default whose type is
+the parameter's. Its metadata may list the experiments that it reads:
+`"ganseg": {"experiments": [{"data": "{data}", "variant": "paper", "parts": 6, "seeds": ["{seed}"]}]}`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import torch
+
+from ganseg.files import UserError, atomic_path
+from ganseg.provenance import describe_machine, git_state
+
+PATHS = ("results_dir", "data_dir")  # parameters that name a machine's folders: never recorded
+
+
+def read(path: str | Path) -> Any:
+    """The notebook at `path`, in the current format."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no notebook that can be read: {error}") from None
+
+
+def write(notebook: Any, path: str | Path) -> None:
+    """Write `notebook` whole or not at all."""
+    with atomic_path(path) as temporary:
+        nbformat.write(notebook, temporary)
+
+
+def source_hash(notebook: Any) -> str:
+    """16 hexadecimal digits of the cells' kinds and sources: executions of one text share it."""
+    text = "".join(f"{cell.cell_type}\0{cell.source}\0\0" for cell in notebook.cells)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def execution_of(notebook: Any) -> dict[str, Any]:
+    """What `execute` recorded of the execution that the notebook holds; empty where it holds none."""
+    return dict(notebook.metadata.get("ganseg", {}).get("execution", {}))
+
+
+def parameters_cell(notebook: Any) -> int:
+    """Index of the cell tagged `parameters`, or -1."""
+    tagged = (i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    return next(tagged, -1)
+
+
+def parameters_of(notebook: Any) -> dict[str, Any]:
+    """Names and default values that the cell tagged `parameters` holds, in its order."""
+    index = parameters_cell(notebook)
+    try:
+        lines = ast.parse(notebook.cells[index].source if index >= 0 else "").body
+        return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    except (AttributeError, ValueError):
+        raise UserError("a parameters cell holds lines `name = literal` and nothing else") from None
+
+
+def resolve(notebook: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of the notebook: its default, or the value given (text such as "1e-4" too) in its type."""
+    values = parameters_of(notebook)
+    for name, value in given.items():
+        if name not in values:
+            known = ", ".join(values) or "none: it has no cell tagged `parameters`"
+            raise UserError(f"unknown notebook parameter {name!r}; known: {known}")
+        kind = type(values[name])
+        try:
+            values[name] = kind(value)
+        except ValueError:
+            raise UserError(f"notebook parameter {name}={value!r} must be of type {kind.__name__}") from None
+    return values
+
+
+def experiments_of(path: str | Path, **given: Any) -> list[dict[str, Any]]:
+    """Arguments of `ganseg.Experiment` for every experiment that the notebook at `path` says it reads.
+
+    `"{data}"`, `"{seed}"` and the like stand for the notebook's own parameters, `given` over their defaults; `seeds`
+    lists one experiment a seed. `scale` and `data_dir` come from the parameters.
+    """
+    notebook = read(path)
+    values = resolve(notebook, given)
+    text = json.dumps(notebook.metadata.get("ganseg", {}).get("experiments", []))
+    for name, value in values.items():
+        text = text.replace(f'"{{{name}}}"', json.dumps(value))
+    if unknown := re.search(r'"({\w+})"', text):
+        raise UserError(f"{path}: its experiments name {unknown[1]}, but its parameters are {', '.join(values)}")
+    common = {"scale": values.get("scale", "tiny"), "data_dir": values.get("data_dir") or None}
+    rows = [(row, row.pop("seeds", [values.get("seed", 0)])) for row in json.loads(text)]
+    return [{**common, **row, "seed": seed} for row, seeds in rows for seed in dict.fromkeys(seeds)]
+
+
+def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] | None = None) -> Any:
+    """Execute the notebook at `path` with papermill, in its own folder, and write it with its provenance to `output`.
+
+    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError with its
+    first line and the exception's last, and leaves the notebook up to there beside `output` as `*.failed.ipynb`.
+    """
+    path, output = Path(path), Path(output)
+    source, failed = read(path), output.with_suffix(".failed.ipynb")
+    values = resolve(source, parameters or {})
+    options = {"kernel_name": "python3", "language": "python", "extra_arguments": ["--log-level=CRITICAL"]}
+    options |= {"cwd": str(path.parent), "progress_bar": sys.stderr.isatty()}
+    with atomic_path(output) as temporary:
+        try:
+            papermill.execute_notebook(str(path), str(temporary), parameters=values, **options)
+        except Exception as error:
+            if temporary.exists():
+                shutil.move(temporary, failed)
+            raise _failure(path, error) from error
+        executed = _cleaned(read(temporary), source)
+        executed.metadata.setdefault("ganseg", {})["execution"] = _record(source, values)
+        write(executed, temporary)
+    failed.unlink(missing_ok=True)
+    return executed
+
+
+def _failure(path: Path, error: Exception) -> UserError:
+    """What stopped the notebook: the cell's first line, and the exception's last."""
+    if not isinstance(error, papermill.PapermillExecutionError):
+        return UserError(f"{path}: {type(error).__name__}: {error}")
+    line = next((line.strip() for line in error.source.splitlines() if line.strip()), "")
+    return UserError(f"{path}, the cell that begins `{line}`: {error.ename}: {error.evalue}")
+
+
+def _cleaned(executed: Any, source: Any) -> Any:
+    """The executed notebook without injected cell, timestamps and machine paths: the cells of `source`."""
+    executed.cells = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for cell, original in zip(executed.cells, source.cells, strict=True):
+        cell.id, cell.metadata = original.id, original.metadata
+    executed.metadata.pop("papermill", None)
+    return executed
+
+
+def _record(source: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an execution came from: its text, parameters, machine, commit (`+`: not as committed) and day."""
+    state = git_state()
+    return {
+        "source": source_hash(source),
+        "parameters": {name: value for name, value in values.items() if name not in PATHS},
+        "commit": state["commit"][:10] + "+" * state["dirty"],
+        **describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+    }
+
+
+def store(path: Path, executed: Path) -> None:
+    """Put `executed`, an execution of the same text, in the place of the notebook at `path`."""
+    if execution_of(read(executed)).get("source") != source_hash(read(path)):
+        raise UserError(f"{executed} is not an execution of {path} as it stands: execute it again")
+    shutil.copyfile(executed, path)
+    executed.touch()  # the text did not change: the execution is not stale

@@ -1,0 +1,95 @@
+"""The package stays thin: small enough to be read as the paper, and imported one way."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "ganseg"
+METHOD = "points masks image layers generator discriminator losses segmenter training devices metrics config".split()
+# Lowest first. A module imports lower floors and what stands before it on its own.
+FLOORS = [
+    "files",
+    "config recipes",
+    "layers points masks image generator discriminator losses segmenter metrics",
+    "data.files data.batches data.synthetic data.creatures data.flowers data.cub data.celeba data.frames data.taichi "
+    "data.folder data.download data",
+    "devices training evaluation provenance",
+    "experiments",
+    "segment released baselines bench reported pictures plots tables studies ledger page",
+    "cli",
+]
+
+
+def lines(*paths: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in paths)
+
+
+def functions() -> dict[str, int]:
+    """Lines of every function of the package, by file and line."""
+    nodes = ((path, node) for path in sorted(PACKAGE.rglob("*.py")) for node in ast.walk(ast.parse(path.read_text())))
+    found = ((path, node) for path, node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return {f"{path.name}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1 for path, node in found}
+
+
+def test_the_package_its_method_its_tools_and_its_tests_keep_within_their_lines() -> None:
+    assert lines(*PACKAGE.rglob("*.py")) <= 5500
+    assert lines(*(PACKAGE / f"{name}.py" for name in METHOD)) <= 1500
+    assert lines(*(ROOT / "book").rglob("*.py")) <= 400
+    assert lines(*(ROOT / "tests").rglob("*.py")) <= 7500
+
+
+def test_no_file_and_no_function_is_long() -> None:
+    assert not [path.name for path in PACKAGE.rglob("*.py") if lines(path) > 270]
+    assert not [name for name, length in functions().items() if length > 40]
+    assert statistics.median(functions().values()) <= 7
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of the package, without its name, that the file imports by name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ganseg":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if file_of(name) else node.module for name in names}
+    return {name.removeprefix("ganseg.") for name in found if name.startswith("ganseg.")}
+
+
+def file_of(module: str) -> Path | None:
+    """The file of `ganseg.module`, if there is one."""
+    path = ROOT / module.replace(".", "/")
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+ORDER = [module for floor in FLOORS for module in floor.split()]
+
+
+def test_every_module_has_its_place() -> None:
+    names = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".") for path in PACKAGE.rglob("*.py")}
+    assert {name.removesuffix(".__init__") for name in names} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_what_stands_below_it(module: str) -> None:
+    path = file_of(f"ganseg.{module}")
+    assert path and not imported(path) - set(ORDER[: ORDER.index(module)])
+
+
+@pytest.mark.parametrize("module", sorted({*ORDER} - {"cli"}))
+def test_a_module_imports_at_its_top(module: str) -> None:
+    tree = ast.parse(file_of(f"ganseg.{module}").read_text())
+    inner = [node for top in ast.walk(tree) if isinstance(top, ast.FunctionDef) for node in ast.walk(top)]
+    assert not [ast.unparse(node) for node in inner if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def test_each_equation_is_defined_once() -> None:
+    text = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    found = re.findall(r"Eq\. (\d+):", text)
+    assert sorted(map(int, found)) == list(range(1, 20))
