@@ -36,18 +36,15 @@ def test_blend_gives_each_part_its_colour_and_the_rest_to_the_background() -> No
     np.testing.assert_allclose(plots.blend(torch.from_numpy(maps))[0, 0].astype(int), expected, atol=1)
 
 
-def test_foreground_and_background_are_painted_alone_beside_the_image(generator: Generator, scene: Scene) -> None:
-    alone = plots.painted(generator, scene)
-    assert list(alone) == ["foreground", "background", "image"] and alone["foreground"].shape == (2, 16, 16, 3)
-    assert not np.array_equal(alone["foreground"], alone["background"])
-    np.testing.assert_array_equal(alone["image"], pictures.to_pictures(scene.image))
-
-
-def test_parts_are_circles_of_their_scales_at_their_places(scene: Scene) -> None:
+def test_a_scene_is_drawn_where_its_parts_are_and_painted_in_layers(generator: Generator, scene: Scene) -> None:
     ax = plots.new_figure(2).subplots()
     plots.draw_parts(ax, scene, 1)
     circles = [(*circle.center, circle.radius) for circle in ax.patches]
     np.testing.assert_allclose(circles, torch.cat([scene.centres[1], scene.scales[1, :, None]], 1), rtol=1e-6)
+    alone = plots.painted(generator, scene)
+    assert list(alone) == ["foreground", "background", "image"] and alone["foreground"].shape == (2, 16, 16, 3)
+    assert not np.array_equal(alone["foreground"], alone["background"])
+    np.testing.assert_array_equal(alone["image"], pictures.to_pictures(scene.image))
 
 
 def test_a_trace_ends_in_what_the_level_returns(generator: Generator, scene: Scene) -> None:
@@ -56,12 +53,6 @@ def test_a_trace_ends_in_what_the_level_returns(generator: Generator, scene: Sce
     torch.testing.assert_close(blocks[-1], scene.foreground)
     assert [w.shape[1:] for w in conditions] == [(4, 12, 12), (4, 20, 20)] and start.shape == (2, 8, 12, 12)
     assert not any(module._forward_hooks for module in level.modules())
-
-
-def test_two_streams_run_to_the_right_and_the_upper_conditions_the_lower() -> None:
-    figure, axes = plots.streams(list("abcd"), list("efghi"))
-    assert [ax.get_title() for ax in axes.flat] == [*"abcd", "", *"efghi"] and not axes[0, -1].axison
-    assert sum(len(ax.texts) for ax in figure.axes) == 3 + 4 + 2  # arrows: above, below, down
 
 
 def test_features_are_coloured_by_what_they_are_and_not_by_their_sign() -> None:
@@ -113,4 +104,5 @@ def test_keypoints_that_are_not_visible_are_left_out() -> None:
     axes = plots.keypoints_figure(np.zeros((2, 8, 8, 3), np.uint8), places, places + 1, visible).axes
     assert [len(marks.get_offsets()) for marks in axes[0].collections] == [2, 2, 2] and len(axes[0].lines) == 2
     assert not any(len(ax.collections) for ax in axes[1:])
-    np.testing.assert_allclose(axes[0].collections[2].get_offsets()[0], (4 + 1 + 0.5) * 2 / 8 - 1)
+    for marks, place in zip(axes[0].collections, (4, 4, 5), strict=True):  # rings at the truth, dots at the prediction
+        np.testing.assert_allclose(marks.get_offsets(), (place + 0.5) * 2 / 8 - 1)  # a pixel's centre
