@@ -1,0 +1,191 @@
+"""What the pages on ablations show (section 4.6): settings that differ, Fig. 9, statistics of several studies.
+
+`where`, in all `show_*`: `results` and `scale`, as of `page.show`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from ganseg import metrics, pictures, plots
+from ganseg.experiments import Run
+from ganseg.generator import Generator
+from ganseg.page import show, show_table
+from ganseg.studies import FULL, HEADS, MODELS, STATISTICS, interval, place, samples, summary, table
+
+BOUNDS = lambda values: interval(values)[1:]  # as seaborn takes them
+TINT = 0.62  # how much of a part's pixel is the part's colour
+Rows = Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> images (N, H, W, 3) and labels (N, H, W) of a model
+
+
+def differences(full: Run, ablated: Run) -> pd.DataFrame:
+    """The settings in which the configurations of two runs differ: columns Setting, Full model, Ablated."""
+    one, other = (pd.json_normalize(run.config.to_dict()).iloc[0] for run in (full, ablated))
+    text = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
+    lines = [(name, text(one[name]), text(other[name])) for name in one.index.drop("seed") if one[name] != other[name]]
+    return pd.DataFrame(lines, columns=["Setting", "Full model", "Ablated"])
+
+
+def show_differences(full: Run, ablated: Run, name: str, **where: Any) -> None:
+    """Display `differences` as a table."""
+    caption = "Every setting in which the configurations of the two models differ."
+    show_table(differences(full, ablated), name, runs=[full, ablated], caption=caption, **where)
+
+
+def answers(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Whether the outputs of a freshly initialised generator change when the sign of one of its noises is flipped.
+
+    A row for each run of `runs`, by name, and noise; columns masks, foreground, background and image, bool.
+    """
+    outputs, lines = ("masks", "foreground", "background", "image"), {}
+    for name, run in runs.items():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            generator = Generator(run.config.generator).eval()
+            noise = generator.noise(1)
+            plain = generator(noise)
+            for source, value in noise._asdict().items():
+                other = generator(noise._replace(**{source: -value}))
+                lines[name, source] = {o: not torch.equal(getattr(plain, o), getattr(other, o)) for o in outputs}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(index=["model", "noise"])
+
+
+def show_answers(answers: pd.DataFrame, name: str, **where: Any) -> None:
+    """Display `answers` as a table."""
+    words = answers.replace({True: "yes", False: "no"}).reset_index().rename(columns=str.capitalize)
+    show_table(words, name, caption="Which outputs of an untrained generator change with which of its noises.", **where)
+
+
+def models_figure(rows: Rows, columns: int = 5) -> Figure:
+    """Fig. 9: a row a model; of each sample the image, and its masks over the image in grey.
+
+    The n-th samples of all models come from the same noise.
+    """
+    pairs = {}
+    for name, (images, labels) in rows.items():
+        grey = np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
+        masks = pictures.overlay(grey, labels, TINT, contour=0)
+        pairs[name] = np.stack([images, masks], axis=1).reshape(-1, *images.shape[1:])  # (2 N, H, W, 3)
+    figure = plots.image_rows(pairs, columns=2 * columns)
+    places = np.reshape(figure.axes, (len(rows), -1))
+    for ax in places[:, 0]:
+        ax.set_ylabel(textwrap.fill(ax.get_ylabel(), 13), rotation=0, ha="right", va="center", fontsize=9.5)
+    for number, ax in enumerate(places[0, ::2], 1):
+        ax.set_title(f"sample {number}", fontsize=9, color=plots.INK)
+    return figure
+
+
+def samples_data(rows: Rows) -> pd.DataFrame:
+    """What `models_figure` shows as numbers: share of the image and pieces of each part of each sample."""
+    lines = []
+    for model, (_, labels) in rows.items():
+        for number, one in enumerate(labels, 1):
+            for part in range(1, int(labels.max(initial=0)) + 1):
+                pieces = metrics.components_per_part((one[None] == part).astype(np.uint8), 1)
+                line = {"model": model, "sample": number, "part": part, "share": round(float((one == part).mean()), 5)}
+                lines.append(line | {"pieces": 0 if np.isnan(pieces) else int(pieces)})
+    return pd.DataFrame(lines)
+
+
+def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
+    """Display `models_figure`, a row for the first run of each value of `by`."""
+    first = frame.drop_duplicates(by)
+    names = [MODELS.get(value, f"{HEADS[by]}: {value}") for value in first[by]]
+    rows = dict(zip(names, map(samples, first["run"]), strict=True))
+    caption = f"{place(frame)}: generated images, and their masks in colour over the image in grey. "
+    alt = "Rows of generated images, each with its part masks beside it; from top to bottom"
+    show(models_figure(rows), name, runs=list(first["run"]), data=samples_data(rows), **where,
+         caption=caption + "All models were given the same noise.", alt=f"{alt}: {', '.join(rows)}.")  # fmt: skip
+
+
+def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
+    """Display the generated foreground through stage 1 of every run of a study."""
+    curves = pd.concat([plots.foreground_history(row.run, MODELS[row.variant]) for row in frame.itertuples()])
+    show(plots.foreground_curves(curves), name, runs=list(frame["run"]), data=curves.round(4), **where,
+         caption=f"{place(frame)}: share of the generated images that the parts cover, through stage 1.",
+         alt="Lines of the generated foreground fraction over the first training stage: a colour for each model, "
+         "a line for each seed.")  # fmt: skip
+
+
+def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant", **where: Any) -> None:
+    """Display the means and intervals of all statistics of several studies."""
+    runs = [run for frame in frames for run in frame["run"]]
+    show_table(table(frames, by), name, data=summary(frames, by), runs=runs, **where,
+               caption="Means over seeds, with their 95 % intervals where there are several; arrows point to the "
+               "better side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
+
+
+def _panels(keys: Sequence[str], height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A panel for each statistic, three in a row, each row `height` inches tall."""
+    rows = -(-len(keys) // 3)
+    figure = plots.new_figure(rows * height + 0.3)
+    axes = list(figure.subplots(rows, 3, squeeze=False, **options).flat)
+    for ax in axes[len(keys) :]:
+        ax.set_visible(False)
+    return figure, axes[: len(keys)]
+
+
+def intervals_figure(frame: pd.DataFrame, keys: Sequence[str]) -> Figure:
+    """A panel for each statistic: of each model of a study its runs, their mean and its 95 % interval."""
+    models = {variant: textwrap.fill(MODELS[variant], 20) for variant in dict.fromkeys(frame["variant"])}
+    shown = frame.assign(model=frame["variant"].map(models), full=frame["variant"] == FULL)
+    figure, axes = _panels(keys, 0.75 + 0.27 * len(models), sharey=True)
+    for ax, key in zip(axes, keys, strict=True):
+        look = {"x": key, "y": "model", "order": list(models.values()), "legend": False, "ax": ax}
+        sns.stripplot(shown, **look, color=plots.QUIET, size=3, jitter=False, zorder=3)
+        reach = ax.get_xlim()  # of the runs; intervals of few seeds may leave it
+        mark = {"marker": "D", "markersize": 5, "linestyle": "none", "err_kws": {"linewidth": 2}}
+        sns.pointplot(shown, **look, **mark, hue="full", palette=plots.LINES[:2], errorbar=BOUNDS)
+        ax.set_xlim(np.add(reach, np.ptp(reach) * np.array([-0.35, 0.35])))
+        plots.dress(ax, title=STATISTICS[key].arrowed)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    return figure
+
+
+def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where: Any) -> None:
+    """Display `intervals_figure` of those statistics `keys` that a study has."""
+    keys = [key for key in keys if key in frame]
+    listed = "; ".join(STATISTICS[key].title for key in keys)
+    show(intervals_figure(frame, keys), name, runs=list(frame["run"]), data=summary([frame], keys=keys), **where,
+         caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
+         alt="Dots, diamonds and bars for each model, with and without what is disabled; "
+         f"a panel for each of: {listed}.")  # fmt: skip
+
+
+def sweep_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str], title: str) -> Figure:
+    """Statistics against a number of several studies: runs, means (a line a study), 95 % intervals."""
+    shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
+    figure, axes = _panels(keys, 2.35)
+    for ax, key in zip(axes, keys, strict=True):
+        look = {"x": by, "y": key, "hue": "study", "palette": plots.line_colours(len(frames)), "ax": ax}
+        sns.scatterplot(shown, **look, s=12, alpha=0.6, legend=False)
+        sns.lineplot(shown, **look, marker="D", errorbar=BOUNDS, legend=ax is axes[0])
+        plots.dress(ax, title, title=STATISTICS[key].arrowed)
+    plots.legend(figure, handles=axes[0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3)
+    axes[0].legend_.remove()
+    return figure
+
+
+def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], logarithmic: bool = False,
+               **where: Any) -> None:  # fmt: skip
+    """Display `sweep_figure` of those statistics `keys` that several studies have, against `by`."""
+    keys = [key for key in keys if any(key in frame for frame in frames)]
+    title = {"parts": "number of parts K"}.get(by, HEADS[by].lower())
+    figure = sweep_figure(frames, by, keys, title)
+    for ax in figure.axes:
+        ax.set(xscale="log") if logarithmic else ax.set(xticks=sorted({n for frame in frames for n in frame[by]}))
+    runs = [run for frame in frames for run in frame["run"]]
+    show(figure, name, runs=runs, data=summary(frames, by, keys), **where,
+         caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
+         alt=f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set.")  # fmt: skip
