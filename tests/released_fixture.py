@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from ganseg.cli import app
 from ganseg.config import GeneratorConfig
-from ganseg.experiments import Run
+from ganseg.runs import Run
 from ganseg.generator import Generator
 from ganseg.layers import pixel_grid
 from ganseg.released import COMPUTED, released_name

@@ -18,9 +18,10 @@ from PIL import Image
 from scipy.special import stdtrit  # quantile of the t distribution
 
 from ganseg import metrics, pictures
-from ganseg.experiments import Experiment, Run, find_runs
+from ganseg.experiments import Experiment
 from ganseg.files import UserError
 from ganseg.recipes import PARTS
+from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK, SCALES
 
 FULL = "paper"

@@ -21,8 +21,8 @@ from ganseg.chapters.ablation_study import RARE, SEEDS, interval, samples
 from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
 from ganseg.chapters.rules import STATISTICS, Rule, Term, number
 from ganseg.data import DATASETS
-from ganseg.experiments import Run, find_runs
 from ganseg.recipes import PARTS, SCALES
+from ganseg.runs import Run, find_runs
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
 

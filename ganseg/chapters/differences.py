@@ -17,10 +17,11 @@ import torch
 import yaml
 
 from ganseg.chapters.ablation_study import SEEDS, interval, settings
-from ganseg.experiments import Experiment, Run, find_runs
+from ganseg.experiments import Experiment
 from ganseg.files import UserError, downloads_allowed
 from ganseg.generator import Generator
 from ganseg.recipes import DIFFERENCES, OPTIONS, resolve
+from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK, SCALES
 
 FACTS = Path(__file__).with_name("differences.yml")

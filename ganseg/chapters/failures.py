@@ -13,8 +13,8 @@ from ganseg import metrics, protocols
 from ganseg.data import Split
 from ganseg.devices import make_fabric
 from ganseg.evaluation import find_parts, held_out, regress_keypoints, regression_images
-from ganseg.experiments import Run
 from ganseg.protocols import Protocol
+from ganseg.runs import Run
 
 CAUSES = ("keypoints hidden", "rarity of the pose")
 
