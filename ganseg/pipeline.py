@@ -105,17 +105,17 @@ def batches(config: Config, images: Split, device: torch.device) -> Batches:
 
 @torch.no_grad()
 def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
-    """`samples.png`: generated images, their masks and both together, always from the same noise; `samples.npz`: the
-    `labels` (N, H, W) of these images."""
+    """Generated images, always from the same noise: `samples.png` with their masks, and both together; `samples.npz`
+    with `images` (N, H, W, 3) and `labels` (N, H, W), uint8."""
     training = generator.training
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []), fabric.autocast():
         torch.manual_seed(0)
         scene = generator.eval()(generator.noise(SHEET))
     generator.train(training)
-    labels = scene.labels.cpu().numpy().astype(np.uint8)
-    pictures.sample_sheet(pictures.to_pictures(scene.image), labels, directory / "samples.png")
+    images, labels = pictures.to_pictures(scene.image), scene.labels.cpu().numpy().astype(np.uint8)
+    pictures.sample_sheet(images, labels, directory / "samples.png")
     with atomic_path(directory / SAMPLES) as temporary:
-        np.savez_compressed(temporary, labels=labels)
+        np.savez_compressed(temporary, images=images, labels=labels)
 
 
 def draw_segmentation(
