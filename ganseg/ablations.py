@@ -78,11 +78,12 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
         masks = pictures.overlay(grey, labels, TINT, contour=0)
         pairs[name] = np.stack([images, masks], axis=1).reshape(-1, *images.shape[1:])  # (2 N, H, W, 3)
     figure = plots.image_rows(pairs, columns=2 * columns)
+    figure.set_figheight(0.3 + 0.82 * len(rows))  # less than square panels of the full width would need
     places = np.reshape(figure.axes, (len(rows), -1))
     for ax in places[:, 0]:
         ax.set_ylabel(textwrap.fill(ax.get_ylabel(), 13), rotation=0, ha="right", va="center", fontsize=9.5)
     for number, ax in enumerate(places[0, ::2], 1):
-        ax.set_title(f"sample {number}", fontsize=9, color=plots.INK)
+        ax.set_title(f"sample {number}", loc="left", fontsize=9, color=plots.INK)
     return figure
 
 
@@ -188,4 +189,5 @@ def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequenc
     runs = [run for frame in frames for run in frame["run"]]
     show(figure, name, runs=runs, data=summary(frames, by, keys), **where,
          caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
-         alt=f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set.")  # fmt: skip
+         alt=f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set."
+         )  # fmt: skip
