@@ -124,7 +124,7 @@ def _judged(claim: Claim, roles: Roles, runs: Runs) -> dict[str, Any]:
     word = REPRODUCED if all(check.holds for check in checks) else NOT_REPRODUCED
     reasons = dict.fromkeys(f"{check.why_not}." for check in checks if check.why_not)
     sides = [side for check in checks for side in check.measured]
-    told = {name: getattr(claim, name) for name in ("id", "section", "place", "claim", "statistic", "chapters")}
+    told = {name: getattr(claim, name) for name in ("id", "section", "place", "claim", "statistic")}
     return told | {
         "rule": "; ".join(rule.words for rule in claim.rule) or "none",
         "verdict": word if decided else NOT_TESTABLE,
@@ -133,6 +133,7 @@ def _judged(claim: Claim, roles: Roles, runs: Runs) -> dict[str, Any]:
         "scale": _listed(check.scale for check in checks),
         "data": _listed(check.data for check in checks),
         "seeds": min((len(side.seeds) for side in sides), default=0),
+        "chapters": claim.chapters,
         "checks": checks,
         "runs": list({run.directory: run for side in sides for run in side.runs}.values()),
     }
