@@ -23,10 +23,10 @@ HARMLESS = {
     "report",
     "recipes",
 }
-# The modules that read or draw each data set; `synthetic` imports those of both families.
+# The module that reads or draws each data set.
 READERS = {
-    "synthetic-bird": ("synthetic", "bird"),
-    "synthetic-face": ("synthetic", "face"),
+    "synthetic-bird": ("creatures",),
+    "synthetic-face": ("creatures",),
     "flowers": ("flowers",),
     "folder": ("folder",),
     "celeba-wild": ("celeba",),

@@ -56,9 +56,9 @@ class Experiment:
         """Hash of the configuration, of the code that can change its numbers, and of which images are in a `folder`."""
         text = json.dumps(self.config.to_dict(), sort_keys=True) + code_hash(self.data)
         if self.data == "folder" and self.data_dir:
-            from ganseg.data.folder import content_key
+            from ganseg.data import content_key
 
-            text += content_key(self.data_dir)
+            text += content_key(self.data, self.data_dir)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property

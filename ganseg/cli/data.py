@@ -14,7 +14,7 @@ from ganseg.cli.errors import INTERRUPTED, MISTAKE
 from ganseg.files import UserError
 
 if TYPE_CHECKING:
-    from ganseg.data.registry import DatasetSpec
+    from ganseg.data import DataSet
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,15 +53,15 @@ def download(
     Example: [cyan]ganseg data download flowers --to ~/flowers[/cyan]
     """
     from ganseg.cli.data_tables import print_plan
+    from ganseg.data import describe
     from ganseg.data.download import install, state
-    from ganseg.data.registry import describe
 
     spec = describe(name)
     if not spec.files:
         raise UserError(f"there is nothing to download for the data set {spec.name}. {spec.how_to_get}")
     folder = (to or Path("data") / spec.name).expanduser()
     print_plan(spec, folder)
-    if any(state(file, folder) in ("to fetch", "begun") for file in spec.files) and not yes:
+    if any(state(file, folder) == "to fetch" for file in spec.files) and not yes:
         _ask(spec)
     try:
         install(spec.files, folder)
@@ -79,7 +79,7 @@ def can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def _ask(spec: DatasetSpec) -> None:
+def _ask(spec: DataSet) -> None:
     """Go on only if a person agrees."""
     if not can_ask():
         raise UserError(f"nobody can be asked here; --yes says that you accept the licence of {spec.name}")
@@ -96,7 +96,7 @@ def prepare(name: Name, data_dir: DataDir = None, size: Pixels = 128) -> None:
     import time
 
     from ganseg.cli.data_tables import print_prepared
-    from ganseg.data.registry import describe, load
+    from ganseg.data import describe, load
 
     done = []
     for split in describe(name).splits:
@@ -116,14 +116,14 @@ def check(
     Example: [cyan]ganseg data check flowers ~/flowers[/cyan]
     """
     from ganseg.cli.data_tables import print_report, report_json
-    from ganseg.data import registry
+    from ganseg import data
 
-    report = registry.check(name, data_dir)
+    report = data.check(name, data_dir)
     if as_json:
-        print(report_json(report))
+        print(report_json(name, data_dir, report))
     else:
-        print_report(report)
-    if any(problem.fatal for problem in report.problems):
+        print_report(name, data_dir, report)
+    if report.faults:
         raise typer.Exit(MISTAKE)
 
 
@@ -146,7 +146,7 @@ def show(
     path = out or Path(f"{name}-{split}.png")
     if path.suffix.lower() != ".png":
         raise UserError(f"--out {path}: the picture is a PNG; end its name in .png")
-    from ganseg.data.registry import load
+    from ganseg.data import load
     from ganseg.data.sheets import data_sheet
 
     print(data_sheet(load(name, split, size, data_dir=data_dir, limit=count), path))

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
 from ganseg.cli.tables import console
-from ganseg.data import celeba, cub_lists, synthetic, taichi
-from ganseg.data.download import missing_bytes, state
-from ganseg.data.registry import DATASETS, DatasetSpec
-from ganseg.data.report import Report
-from ganseg.data.split import Split
+from ganseg.data import DATASETS, DataSet, Listing, Split
+from ganseg.data.download import state
 
 NOTE = "K: the numbers of parts in the paper's tables. Images: of each split, by the paper's protocol."
-PARTS = {"celeba-wild": "4, 8", "celeba-aligned": "10", "cub": "8", "flowers": "8", "taichi": "10"}
-COUNTS = {
-    **dict.fromkeys(synthetic.FAMILIES, {split: len(scenes) for split, scenes in synthetic.SPLITS.items()}),
-    "celeba-wild": celeba.COUNTS,
-    "celeba-aligned": celeba.COUNTS_ALIGNED,
-    "cub": cub_lists.EXPECTED,
-    "flowers": {"train": 6_149, "test": 1_020, "val": 1_020},
-    "taichi": taichi.EXPECTED,
-}
 
 
 def print_sets() -> None:
@@ -36,13 +23,13 @@ def print_sets() -> None:
         table.add_column(heading, overflow="fold")
     for name, spec in DATASETS.items():
         if name == spec.name:  # no alias
-            licence, parts = spec.licence or "–", PARTS.get(name, "–")
+            licence, parts = spec.licence or "–", ", ".join(map(str, spec.parts)) or "–"
             table.add_row(*map(escape, (name, spec.title, parts, _counts(spec), licence, _way(spec))))
             table.add_row()
     console().print(table)
 
 
-def print_plan(spec: DatasetSpec, folder: Path) -> None:
+def print_plan(spec: DataSet, folder: Path) -> None:
     """What a download will do: files, sizes, the licence, and what a person has to get."""
     screen = console()
     screen.print(
@@ -58,10 +45,9 @@ def print_plan(spec: DatasetSpec, folder: Path) -> None:
     for file in spec.files:
         if state(file, folder) == "to get by hand":
             screen.print(f"[yellow]{escape(str(folder / file.name))}[/yellow]: {escape(file.how)}", soft_wrap=True)
-    left = [missing_bytes(file, folder) for file in spec.files]
-    if any(n != 0 for n in left):
-        unknown = " and files of unknown size" if None in left else ""
-        screen.print(f"To fetch: {_size(sum(filter(None, left)))}{unknown}; unpacked, about as much again.")
+    left = [file.bytes or 0 for file in spec.files if state(file, folder) == "to fetch"]
+    if left:
+        screen.print(f"To fetch: {_size(sum(left))}; unpacked, about as much again.")
 
 
 def print_prepared(splits: Iterable[tuple[str, Split, float]]) -> None:
@@ -85,39 +71,40 @@ def print_prepared(splits: Iterable[tuple[str, Split, float]]) -> None:
     console().print(table)
 
 
-def print_report(report: Report) -> None:
-    """A report as a person can act on it: counts, labels, then the problems, the worst first."""
+def print_report(name: str, data_dir: Path, report: Listing) -> None:
+    """A look at a folder as a person can act on it: counts, labels, then what is wrong, the worst first."""
     screen = console()
-    screen.print(f"[bold]{report.name}[/bold] in {escape(str(report.data_dir))}")
+    screen.print(f"[bold]{name}[/bold] in {escape(str(data_dir))}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("split")
     table.add_column("images", justify="right")
     table.add_column("of the paper", justify="right")
     for split, count in report.counts.items():
-        wanted = report.expected.get(split)
+        wanted = DATASETS[name].counts.get(split)
         table.add_row(split, f"{count:,}", "–" if wanted is None else f"{wanted:,}")
     screen.print(table)
     for label, count in report.labels.items():
         screen.print(f"{count:,} {label}")
-    for problem in sorted(report.problems, key=lambda p: not p.fatal):
-        mark = "[red]must be mended:[/red]" if problem.fatal else "[yellow]note:[/yellow]"
-        screen.print(f"{mark} {escape(str(problem))}", soft_wrap=True)
-    fatal = any(problem.fatal for problem in report.problems)
-    screen.print("[red]It cannot be used as it is.[/red]" if fatal else "[green]It can be used.[/green]")
+    for fault in report.faults:
+        screen.print(f"[red]must be mended:[/red] {escape(fault)}", soft_wrap=True)
+    for oddity in report.oddities:
+        screen.print(f"[yellow]note:[/yellow] {escape(oddity)}", soft_wrap=True)
+    screen.print("[red]It cannot be used as it is.[/red]" if report.faults else "[green]It can be used.[/green]")
 
 
-def report_json(report: Report) -> str:
-    """A report as indented JSON; `usable` is false where the reader would refuse."""
-    usable = not any(problem.fatal for problem in report.problems)
-    return json.dumps(asdict(report) | {"data_dir": str(report.data_dir), "usable": usable}, indent=2)
+def report_json(name: str, data_dir: Path, report: Listing) -> str:
+    """A look at a folder as indented JSON; `usable` is false where the reader would refuse."""
+    known = {"name": name, "data_dir": str(data_dir), "counts": report.counts, "expected": DATASETS[name].counts}
+    found = {"labels": report.labels, "faults": report.faults, "oddities": report.oddities}
+    return json.dumps(known | found | {"usable": not report.faults}, indent=2)
 
 
-def _counts(spec: DatasetSpec) -> str:
-    known = COUNTS.get(spec.name, {})
+def _counts(spec: DataSet) -> str:
+    known = spec.counts
     return ", ".join(f"{split} {known[split]:,}" if split in known else split for split in spec.splits)
 
 
-def _way(spec: DatasetSpec) -> str:
+def _way(spec: DataSet) -> str:
     """How to get a data set, in a few words."""
     if not spec.files:
         return "bring your own" if spec.needs_dir else "nothing to get: it is drawn by the package"

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ganseg.data.batches import AUGMENTATIONS, Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
-from ganseg.data.creatures import BIRDS, FACES
+from ganseg.data.creatures import SYNTHETIC_BIRD, SYNTHETIC_FACE
 from ganseg.data.cub import CUB
 from ganseg.data.files import digest, told
 from ganseg.data.flowers import FLOWERS
@@ -32,8 +32,9 @@ __all__ = [
 ]  # fmt: skip
 log = logging.getLogger(__name__)
 
-SETS = (BIRDS, FACES, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
-DATASETS: dict[str, DataSet] = {"synthetic": BIRDS} | {data.name: data for data in SETS}
+SETS = (SYNTHETIC_BIRD, SYNTHETIC_FACE, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
+DATASETS: dict[str, DataSet] = {"synthetic": SYNTHETIC_BIRD} | {data.name: data for data in SETS}
+warn_once = cache(log.warning)
 SMALLEST = 16
 FORMAT, META = 2, "meta.json"  # of the cache
 CHUNK = 256  # images decoded at a time
@@ -66,14 +67,13 @@ def load(
 
 def _source(data: DataSet, split: str, data_dir: str | Path | None) -> Source:
     """A split that lies in a folder; its oddities are told, once a process."""
-    listing = _listed(data, data_dir)
-    if listing.faults:
-        raise UserError("\n  ".join([f"{data.name} cannot be read from {data_dir}:", *listing.faults]))
-    if not listing.splits.get(split):
-        why = " ".join(listing.oddities) or data.how_to_get
-        raise UserError(f"{data.name}: the split {split} is empty in {data_dir}. {why}")
-    for oddity in listing.oddities:
-        _warn_once(f"{data.name}: {oddity}")
+    listing = data.list(_existing(data, data_dir))
+    if faults := listing.faults + listing.missing(split):
+        raise UserError("\n  ".join([f"{data.name} cannot be read from {data_dir}:", *faults]))
+    if not listing.splits[split]:
+        raise UserError(f"{data.name}: the split {split} is empty in {data_dir}. {data.how_to_get}")
+    for oddity in (*listing.oddities, *_unlike(data, listing, split)):
+        warn_once(f"{data.name}: {oddity}")
     return listing.source(split)
 
 
@@ -92,15 +92,16 @@ def check(name: str, data_dir: str | Path | None) -> Listing:
     data = describe(name)
     if data.draw:
         raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
+    folder = _existing(data, data_dir)
     try:
-        listing = _listed(data, data_dir)
+        listing = data.list(folder)
     except UserError as error:
-        if not data_dir or not Path(data_dir).expanduser().is_dir():
-            raise
         return Listing(faults=[str(error)])
-    listing.look()
-    if not any(listing.counts.values()):
-        listing.faults.append(f"no image of any split is in {data_dir}. {data.how_to_get}")
+    if any(listing.counts.values()):
+        listing.look()
+    else:
+        listing.faults.append(f"no split has an image. {data.how_to_get}")
+    listing.oddities += _unlike(data, listing, *listing.splits)
     return listing
 
 
@@ -109,28 +110,28 @@ def content_key(name: str, data_dir: str | Path | None) -> str:
     data = describe(name)
     if data.draw:
         return digest(data.draw("train").identity)
-    samples = _listed(data, data_dir).samples
+    samples = data.list(_existing(data, data_dir)).samples
     return digest([(sample.name, sample.image.stat().st_size) for sample in samples])
 
 
-def _listed(data: DataSet, data_dir: str | Path | None) -> Listing:
-    """A data set's folder; UserError where there is none."""
+def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
+    """The folder of a data set; UserError where there is none."""
     if not data_dir:
         raise UserError(f"the data set {data.name} needs its folder (data_dir). {data.how_to_get}")
     path = Path(data_dir).expanduser()
     if not path.is_dir():
         raise UserError(f"{path} is {'not a folder' if path.exists() else 'missing'}. {data.how_to_get}")
-    listing = data.list(path)
-    for split, count in listing.counts.items():
-        if count != data.counts.get(split, count):
-            protocol = f"where the paper's protocol has {data.counts[split]:,}"
-            listing.oddities.append(f"{count:,} images in split {split}, {protocol}: results are not comparable.")
-    return listing
+    return path
 
 
-@cache
-def _warn_once(message: str) -> None:
-    log.warning(message)
+def _unlike(data: DataSet, listing: Listing, *splits: str) -> list[str]:
+    """Which of the splits have another number of images than in the paper."""
+    pairs = [(split, listing.counts[split], data.counts.get(split)) for split in splits]
+    return [
+        f"{count:,} images in split {split}, where the paper's protocol has {wanted:,}: results are not comparable."
+        for split, count, wanted in pairs
+        if wanted not in (None, count)
+    ]
 
 
 def default_cache_dir() -> Path:
@@ -182,7 +183,7 @@ def _open(folder: Path, source: Source, size: int) -> Split | None:
         names=tuple(meta["names"]),
         part_names=source.part_names,
         keypoint_names=source.keypoint_names,
-        fingerprint=source.fingerprint(),
+        fingerprint=digest(source.names, source.identity),
         skipped=tuple((name, reason) for name, reason in meta["skipped"]),
     )
 

@@ -25,6 +25,7 @@ their image: in the paper's protocol all count.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,17 +33,16 @@ import numpy as np
 import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import headers, list_files, read_list, told
+from ganseg.data.files import headers, read_list, told
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
-SPLITS = ("train", "regression", "test")
 KEYPOINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 BOXES, SIZES, PARTITION = "list_bbox_celeba.txt", "list_imsize_celeba.txt", "list_eval_partition.txt"
 ALIGNED = (178, 218)  # (W, H)
 LAST_TRAINING_IMAGE = 162_770
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-AGAIN = "Unpack the whole archive again: it holds 202,599 images."
+AGAIN = "Get it from its publisher again."
 
 
 def locate(data_dir: Path, name: str) -> Path:
@@ -60,7 +60,6 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
         raise UserError(" ".join(told(f"needed files or folders are missing in {data_dir}", missing, remedy)))
     listing, folder = Listing(keypoint_names=KEYPOINTS, exact=True), locate(data_dir, images)
     points = read_list(locate(data_dir, landmarks), "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5", "name")
-    listing.compare(points.index, list_files(folder), images, AGAIN)
     splits = _splits(data_dir, points.index, listing)
     used = list(dict.fromkeys(name for names in splits.values() for name in names))
     extents = _large_faces(data_dir, folder, used, listing) if wild else dict.fromkeys(used, ALIGNED)
@@ -76,26 +75,17 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
 
 
 def _splits(data_dir: Path, known: pd.Index, listing: Listing) -> dict[str, list[str]]:
-    """Names by split: what is in MAFL's test list is in no other."""
-    regression, test = (
-        read_list(locate(data_dir, f"MAFL/{name}.txt"), "name", "name").index for name in ("training", "testing")
-    )
-    unknown = [name for name in (*regression, *test) if name not in known]
-    listing.oddities += told("images of MAFL are in no list of landmarks", unknown, "They are left out.")
-    both = regression.intersection(test)
-    listing.oddities += told("images are in both lists of MAFL", both, "They are used for the test alone.")
+    """Names by split, of those whose landmarks are `known`: what is in MAFL's test list is in no other."""
+    lists = (locate(data_dir, f"MAFL/{name}.txt") for name in ("training", "testing"))
+    regression, test = (read_list(path, "name", "name").index for path in lists)
     if locate(data_dir, PARTITION).exists():
-        partition = read_list(locate(data_dir, PARTITION), "name part", "name")["part"].reindex(known)
-        absent = known[partition.isna()]
-        listing.faults += told(f"images have no row in {PARTITION}", absent, "Get it from its publisher again.")
-        training = known[partition == 0]
+        part = read_list(locate(data_dir, PARTITION), "name part", "name")["part"].reindex(known)
+        listing.faults += told(f"images have no row in {PARTITION}", known[part.isna()], AGAIN)
+        training = known[part == 0]
     else:
-        remedy = f"Images 1 to {LAST_TRAINING_IMAGE:,} are taken for training, which is what it says."
-        listing.oddities += told("list is missing", [PARTITION], remedy)
-        number = pd.to_numeric(known.str.removesuffix(".jpg"), errors="coerce")
-        training = known[number <= LAST_TRAINING_IMAGE]
-    rest = {"train": training[~training.isin(test)], "regression": regression[~regression.isin(test)]}
-    return {split: list(names[names.isin(known)]) for split, names in (rest | {"test": test}).items()}
+        training = known[pd.to_numeric(known.str.removesuffix(".jpg"), errors="coerce") <= LAST_TRAINING_IMAGE]
+    names = {"train": training.difference(test, sort=False), "regression": regression.difference(test, sort=False)}
+    return {split: list(index[index.isin(known)]) for split, index in (names | {"test": test}).items()}
 
 
 def _large_faces(data_dir: Path, folder: Path, names: list[str], listing: Listing) -> dict[str, tuple[int, int]]:
@@ -108,68 +98,44 @@ def _large_faces(data_dir: Path, folder: Path, names: list[str], listing: Listin
     slow = "Their sizes are read from the images at every opening, which is slow."
     listing.oddities += told(f"images have no row in {SIZES}", unlisted, slow)
     read = dict(zip(unlisted, headers([folder / name for name in unlisted]), strict=True))
-    listing.faults += told("files cannot be read as images", [name for name, h in read.items() if not h], AGAIN)
+    listing.faults += told("images cannot be read", [name for name, header in read.items() if not header], AGAIN)
     sizes |= {name: header[1] for name, header in read.items() if header}
     boxes = read_list(locate(data_dir, BOXES), "name x y width height", "name")
-    absent = [name for name in names if name not in boxes.index]
-    listing.faults += told(f"images have no row in {BOXES}", absent, "Get it from its publisher again.")
     area = (boxes["width"] * boxes["height"]).to_dict()
+    listing.faults += told(f"images have no row in {BOXES}", [name for name in names if name not in area], AGAIN)
     known = {name: sizes[name] for name in names if name in sizes and name in area}
     return {name: (w, h) for name, (w, h) in known.items() if 10 * area[name] >= 3 * w * h}
 
 
-def _by_hand(name: str, how: str, optional: bool = False) -> RemoteFile:
-    return RemoteFile(name, how=how, optional=optional)
-
-
 ANNO, MAFL = f"From Anno of the folder that {HOME} links to.", "https://github.com/zhzhanp/TCDCN-face-alignment"
 LISTS = (
-    _by_hand("MAFL/training.txt", f"From the folder MAFL of {MAFL}."),
-    _by_hand("MAFL/testing.txt", f"From the folder MAFL of {MAFL}."),
-    _by_hand(PARTITION, f"From Eval of the folder that {HOME} links to.", optional=True),
+    RemoteFile("MAFL/training.txt", how=f"From the folder MAFL of {MAFL}."),
+    RemoteFile("MAFL/testing.txt", how=f"From the folder MAFL of {MAFL}."),
+    RemoteFile(PARTITION, how=f"From Eval of the folder that {HOME} links to.", optional=True),
 )
-COMMON = {
-    "augment": "flip",
-    "regression": "regression",
-    "normaliser": "inter-ocular",
-    "licence": "For non-commercial research only, as its authors' agreement says.",
-    "homepage": HOME,
-    "redistributable": False,
-}
 CELEBA_WILD = DataSet(
-    "celeba-wild",
-    "CelebA in the wild",
-    SPLITS,
-    "Put img_celeba/, list_landmarks_celeba.txt, list_bbox_celeba.txt, list_imsize_celeba.txt, list_eval_partition.txt, "
-    "MAFL/training.txt and MAFL/testing.txt into one folder; `ganseg data download celeba-wild` says where each is.",
+    "celeba-wild", "CelebA in the wild", ("train", "regression", "test"), "flip", parts=(4, 8),
     list=partial(list_celeba, "img_celeba", "list_landmarks_celeba.txt", True),
-    counts={"train": 45_609, "regression": 5_379, "test": 283},
-    parts=(4, 8),
+    counts={"train": 45_609, "regression": 5_379, "test": 283}, regression="regression", normaliser="inter-ocular",
+    licence="For non-commercial research only, as its authors' agreement says.", homepage=HOME, redistributable=False,
     files=(
-        _by_hand("img_celeba", f"The In-The-Wild Images: all parts of img_celeba.7z in Img of the folder that {HOME} "
-                 "links to, unpacked together with 7-Zip: 202,599 images."),
-        _by_hand("list_landmarks_celeba.txt", ANNO),
-        _by_hand(BOXES, ANNO),
+        RemoteFile("img_celeba", how="The In-The-Wild Images: all parts of img_celeba.7z in Img of the folder that "
+                   f"{HOME} links to, unpacked together with 7-Zip: 202,599 images."),
+        RemoteFile("list_landmarks_celeba.txt", how=ANNO),
+        RemoteFile(BOXES, how=ANNO),
         *LISTS,
-        _by_hand(SIZES, "From data/celeba_wild_raw of https://github.com/xingzhehe/GANSeg; without it every opening "
-                 "reads the sizes from the images, which is slow.", optional=True),
+        RemoteFile(SIZES, how="From data/celeba_wild_raw of https://github.com/xingzhehe/GANSeg; without it every "
+                   "opening reads the sizes from the images, which is slow.", optional=True),
     ),
-    **COMMON,
 )  # fmt: skip
-CELEBA_ALIGNED = DataSet(
-    "celeba-aligned",
-    "CelebA, aligned",
-    SPLITS,
-    "Put img_align_celeba/, list_landmarks_align_celeba.txt, list_eval_partition.txt, MAFL/training.txt and "
-    "MAFL/testing.txt into one folder; `ganseg data download celeba-aligned` says where each is.",
+CELEBA_ALIGNED = replace(
+    CELEBA_WILD, name="celeba-aligned", title="CelebA, aligned", parts=(10,),
     list=partial(list_celeba, "img_align_celeba", "list_landmarks_align_celeba.txt", False),
     counts={"train": 161_962, "regression": 19_000, "test": 1_000},
-    parts=(10,),
     files=(
         RemoteFile("img_align_celeba.zip", "", None, "00d2c5bc6d35e252742224ab0c1e8fcb", ".", "img_align_celeba",
                    f"The Align&Cropped Images: from Img of the folder that {HOME} links to."),
-        _by_hand("list_landmarks_align_celeba.txt", ANNO),
+        RemoteFile("list_landmarks_align_celeba.txt", how=ANNO),
         *LISTS,
     ),
-    **COMMON,
 )  # fmt: skip

@@ -73,6 +73,9 @@ class Creature:
         )
 
 
+HEAD, BODY, WING, TAIL, LEGS = 1, 2, 3, 4, 5
+
+
 def bird_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """RGB by name, (N, 3) each, and the bird's hue (N,). Parts share a hue and differ in tone."""
     n = lambda spread: draws.uniform(-spread, spread)
@@ -133,17 +136,20 @@ def bird(draws: Draws) -> tuple[Figure, np.ndarray]:
     leg = legs(draws, (on_body(-0.035, 0.06), on_body(0.045, 0.055)))
     body = np.stack([capsule(on_body(-0.085, 0.0), rump, 0.108, 0.072), neck], axis=1)
     layers = (
-        Layer(5, leg, tint["legs"], 0.4),
-        Layer(4, tail[:, None], tint["tail"]),
-        Layer(2, body, tint["body"]),
-        Layer(1, beak[:, None], tint["beak"], 0.0),
-        Layer(1, head[:, None], tint["head"], 0.6),
-        Layer(1, eye[:, None], tint["eye"], 0.0),
-        Layer(3, wings, tint["wing"]),
+        Layer(LEGS, leg, tint["legs"], 0.4),
+        Layer(TAIL, tail[:, None], tint["tail"]),
+        Layer(BODY, body, tint["body"]),
+        Layer(HEAD, beak[:, None], tint["beak"], 0.0),
+        Layer(HEAD, head[:, None], tint["head"], 0.6),
+        Layer(HEAD, eye[:, None], tint["eye"], 0.0),
+        Layer(WING, wings, tint["wing"]),
     )
     points = [beak_tip, eye_point, neck_point, on_body(0.13, 0.02), on_body(-0.02, 0.085)]
     points += [wings[:, 1, 2:4], tail[:, 2:4], leg[:, 1, 2:4], leg[:, 3, 2:4]]
     return Figure(layers, np.stack(points, axis=1), (3, 5, 2, 2, 2, 6, 1, 0, 0)), hue
+
+
+HAIR, FACE, LEFT_EYE, RIGHT_EYE, MOUTH, SHOULDERS = 1, 2, 3, 4, 5, 6
 
 
 def face_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -197,16 +203,16 @@ def face(draws: Draws) -> tuple[Figure, np.ndarray]:
     neck = capsule(turn(vector(still, -0.05), tilt), vector(still, 0.12), 0.07, 0.08)
     arms = [capsule(vector(still, 0.14), vector(s * wide, 0.18 + s * slope), 0.08, 0.07) for s in (-1, 1)]
     layers = (
-        Layer(1, made["hair"], tint["hair"], 0.8),
-        Layer(6, np.stack([neck, *arms], axis=1), tint["shoulders"]),
-        Layer(2, made["face"], tint["face"], 0.3),
-        Layer(2, made["nose"], tint["nose"], 0.0),
-        Layer(3, made["left"], tint["eye"], 0.0),
-        Layer(3, made["left pupil"], tint["pupil"], 0.0),
-        Layer(4, made["right"], tint["eye"], 0.0),
-        Layer(4, made["right pupil"], tint["pupil"], 0.0),
-        Layer(5, made["mouth"], tint["mouth"], 0.0),
-        Layer(1, made["fringe"], tint["hair"], 0.8),
+        Layer(HAIR, made["hair"], tint["hair"], 0.8),
+        Layer(SHOULDERS, np.stack([neck, *arms], axis=1), tint["shoulders"]),
+        Layer(FACE, made["face"], tint["face"], 0.3),
+        Layer(FACE, made["nose"], tint["nose"], 0.0),
+        Layer(LEFT_EYE, made["left"], tint["eye"], 0.0),
+        Layer(LEFT_EYE, made["left pupil"], tint["pupil"], 0.0),
+        Layer(RIGHT_EYE, made["right"], tint["eye"], 0.0),
+        Layer(RIGHT_EYE, made["right pupil"], tint["pupil"], 0.0),
+        Layer(MOUTH, made["mouth"], tint["mouth"], 0.0),
+        Layer(HAIR, made["fringe"], tint["hair"], 0.8),
     )
     centre = [made[name][:, 0, :4].reshape(-1, 2, 2).mean(1) for name in ("left", "right")]  # (N, 2) each
     corners = [made["mouth"][:, i, 2:4] for i in (0, 1)]
@@ -217,7 +223,7 @@ def face(draws: Draws) -> tuple[Figure, np.ndarray]:
     return Figure(layers, np.stack(points, axis=1), (5, 7, 3, 8, 8, 2, 0, 1, 1)), hue
 
 
-BIRD = Creature(
+BIRDS = Creature(
     "synthetic-bird",
     bird,
     parts=("head", "body", "wing", "tail", "legs"),
@@ -225,7 +231,7 @@ BIRD = Creature(
     rotation=22,
     scale=(0.92, 1.42),
 )
-FACE = Creature(  # left and right are the viewer's, as in CelebA
+FACES = Creature(  # left and right are the viewer's, as in CelebA
     "synthetic-face",
     face,
     parts=("hair", "face", "left eye", "right eye", "mouth", "shoulders"),
@@ -240,8 +246,9 @@ FACE = Creature(  # left and right are the viewer's, as in CelebA
 
 def _data_set(creature: Creature, title: str, augment: str) -> DataSet:
     counts = {split: len(indices) for split, indices in SPLITS.items()}
-    how = "Nothing to get: it is drawn by the package."
-    return DataSet(creature.name, title, tuple(SPLITS), how, augment, draw=creature.source, counts=counts)
+    return DataSet(creature.name, title, tuple(SPLITS), augment, draw=creature.source, counts=counts)
 
 
-BIRDS, FACES = _data_set(BIRD, "Synthetic birds", "none"), _data_set(FACE, "Synthetic faces", "flip")
+CREATURES = {creature.name: creature for creature in (BIRDS, FACES)}
+SYNTHETIC_BIRD = _data_set(BIRDS, "Synthetic birds", "none")
+SYNTHETIC_FACE = _data_set(FACES, "Synthetic faces", "flip")

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import list_files, read_list, told
+from ganseg.data.files import read_list, told
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
@@ -50,70 +50,38 @@ def list_cub(data_dir: Path) -> Listing:
     root = next((place for place in places if (place / "images.txt").is_file()), None)
     if root is None:
         raise UserError(f"images.txt is missing in {data_dir}. Name the folder that holds it and images/. {AGAIN}")
-    listing = Listing(keypoint_names=KEYPOINTS)
     names = read_list(root / "images.txt", "id name", "id")["name"].sort_index()
+    listing = Listing(keypoint_names=KEYPOINTS)
     listing.faults += told("images are in images.txt under two ids", names[names.duplicated()], AGAIN)
-    listing.compare(names, list_files(root / "images"), "images", AGAIN)
-    masks, points = _masks(root, names, listing), _points(root, names, listing)
+    masks = next((path for path in (root / "segmentations", root.parent / "segmentations") if path.is_dir()), None)
+    points = _points(root / "parts" / "part_locs.txt", names.index)
     samples = {
-        number: Sample(name, root / "images" / name, masks.get(number), points.get(number))
+        number: Sample(name, root / "images" / name, masks and (masks / name).with_suffix(".png"), points.get(number))
         for number, name in names.items()
     }
-    ids = paper_split()
+    split_of = paper_split()
     for split in ("train", "val", "test"):
-        listing.splits[split] = [sample for number, sample in samples.items() if ids.get(number) == split]
-    if (root / "train_test_split.txt").is_file():
-        training = read_list(root / "train_test_split.txt", "id training", "id")["training"]
-        absent = names[~names.index.isin(training.index)]
-        listing.faults += told("images have no row in train_test_split.txt", absent, AGAIN)
-        listing.splits["official-test"] = [s for number, s in samples.items() if training.get(number) == 0]
-    else:
-        listing.oddities += told("file is missing", ["train_test_split.txt"], "official-test cannot be used.")
+        listing.splits[split] = [sample for number, sample in samples.items() if split_of.get(number) == split]
+    listing.splits["official-test"] = []
+    if (path := root / "train_test_split.txt").is_file():
+        training = read_list(path, "id training", "id")["training"].reindex(names.index)
+        listing.faults += told(f"images have no row in {path.name}", names[training.isna()], AGAIN)
+        listing.splits["official-test"] = [samples[number] for number in names.index[training == 0]]
     return listing
 
 
-def _masks(root: Path, names: pd.Series, listing: Listing) -> dict[int, Path]:
-    """The segmentation by image id."""
-    folder = next(
-        (place / "segmentations" for place in (root, root.parent) if (place / "segmentations").is_dir()), None
-    )
-    if folder is None:
-        remedy = "IoU cannot be evaluated; unpack segmentations.tgz into this folder for it."
-        listing.oddities += told("folder is missing", ["segmentations"], remedy)
-        return {}
-    masks = {number: (folder / name).with_suffix(".png") for number, name in names.items()}
-    missing = [path.name for path in masks.values() if not path.is_file()]
-    remedy = f"Unpack segmentations.tgz again, or move {folder} away to go without masks."
-    listing.faults += told(f"segmentations are missing of the {len(masks):,} images", missing, remedy)
-    return masks
-
-
-def _points(root: Path, names: pd.Series, listing: Listing) -> dict[int, np.ndarray]:
+def _points(path: Path, ids: pd.Index) -> dict[int, np.ndarray]:
     """(15, 3) of x, y, visible by image id; a point without a row is not visible."""
-    path = root / "parts" / "part_locs.txt"
     if not path.is_file():
-        listing.oddities += told("file is missing", ["parts/part_locs.txt"], "Keypoints cannot be evaluated.")
         return {}
-    rows = read_list(path, "id part x y visible", ["id", "part"])
-    every = pd.MultiIndex.from_product([names.index, range(1, len(KEYPOINTS) + 1)])
-    points = (
-        rows.reindex(every, fill_value=0).to_numpy(float).reshape(-1, len(KEYPOINTS), 3)
-    )  # (N * 15, 3) -> (N, 15, 3)
-    return dict(zip(names.index, points, strict=True))
+    every = pd.MultiIndex.from_product([ids, range(1, len(KEYPOINTS) + 1)])
+    rows = read_list(path, "id part x y visible", ["id", "part"]).reindex(every, fill_value=0).to_numpy(float)
+    return dict(zip(ids, rows.reshape(-1, len(KEYPOINTS), 3), strict=True))  # (15 N, 3) -> (N, 15, 3)
 
 
 CUB = DataSet(
-    "cub",
-    "Caltech-UCSD Birds-200-2011",
-    tuple(COUNTS),
-    "Unpack CUB_200_2011.tgz and put segmentations/ of segmentations.tgz beside its images/; both are at "
-    "www.vision.caltech.edu/datasets/cub_200_2011.",
-    "crop_flip",
-    list=list_cub,
-    counts=COUNTS,
-    parts=(8,),
-    normaliser="edge",
-    licence="For non-commercial research and education only.",
+    "cub", "Caltech-UCSD Birds-200-2011", tuple(COUNTS), "crop_flip", list=list_cub, counts=COUNTS, parts=(8,),
+    normaliser="edge", licence="For non-commercial research and education only.", redistributable=False,
     homepage="https://www.vision.caltech.edu/datasets/cub_200_2011",
     files=(
         RemoteFile("CUB_200_2011.tgz", f"{RECORDS}/65de6-vp158/files/CUB_200_2011.tgz?download=1", 1_150_585_339,
@@ -121,5 +89,4 @@ CUB = DataSet(
         RemoteFile("segmentations.tgz", f"{RECORDS}/w9d68-gec53/files/segmentations.tgz?download=1", 39_272_883,
                    "4d47ba1228eae64f2fa547c47bc65255", ".", "segmentations"),
     ),
-    redistributable=False,
 )  # fmt: skip

@@ -55,12 +55,10 @@ def state(file: RemoteFile, folder: Path) -> Literal["there", "to unpack", "to f
 def install(files: Sequence[RemoteFile], folder: Path) -> None:
     """Bring every file that has an address, or is there, into `folder`, verified and unpacked.
 
-    What an earlier call finished is not done again. UserError as by `fetch` and `unpack`, and where another process
-    is at it.
+    What an earlier call finished is not done again. UserError where another process is at it, a download is cut or
+    wrong, or an archive is damaged or unsafe.
     """
     wanted = [file for file in files if state(file, folder) in ("to unpack", "to fetch")]
-    if not wanted:
-        return
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".ganseg-download.lock", timeout=0):
@@ -75,8 +73,7 @@ def install(files: Sequence[RemoteFile], folder: Path) -> None:
 def fetch(file: RemoteFile, folder: Path) -> Path:
     """Get `file` into `folder`, whole and verified, and return its path; what is there already is kept.
 
-    A cut download goes on where it stopped in a later call. UserError where it is cut, or the server has no such
-    file or sends another than was expected.
+    A cut download goes on where it stopped in a later call; the checksum decides. A wrong file is moved aside.
     """
     path = folder / file.name
     if not path.is_file():
@@ -95,8 +92,8 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
         aside = path.with_name(f"{path.name}.wrong")
         os.replace(path, aside)
         raise UserError(
-            f"{path} is damaged, or not the publisher's: its MD5 is {found}, expected is {file.md5}. It was renamed to "
-            f"{aside.name}; get it anew{' with the same command' if file.url else ''}."
+            f"{path} is damaged, or not the publisher's: its MD5 is {found}, expected is {file.md5}. "
+            f"It was renamed to {aside.name}; get it anew{' with the same command' if file.url else ''}."
         )
     return path
 
@@ -112,12 +109,13 @@ def _receive(file: RemoteFile, part: Path) -> None:
             return
         raise
     start = start if response.status == 206 else 0
-    total = start + int(response.headers.get("Content-Length") or (file.bytes or 0) - start)
-    bar = tqdm(desc=part.stem, total=total or None, initial=start, unit="B", unit_scale=True, disable=None)
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None)
     with response, bar, part.open("ab" if start else "wb") as out:
         while block := response.read(BLOCK):
             bar.update(out.write(block))
-    if part.stat().st_size < total:
+    if total and part.stat().st_size < total:
         raise ConnectionError(f"the connection was cut before byte {total:,}")
 
 
@@ -133,20 +131,19 @@ def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:
             _refuse_leaving(archive)
             shutil.unpack_archive(archive, aside, "zip")
         else:
-            shutil.unpack_archive(archive, aside, filter="data")
-        entries = sorted((aside / inner).iterdir(), key=lambda entry: entry.name == makes)
-        for entry in entries:
+            shutil.unpack_archive(archive, aside, "tar", filter="data")
+        for entry in sorted((aside / inner).iterdir(), key=lambda entry: entry.name == makes):
             if not (folder / entry.name).exists():
                 os.replace(entry, folder / entry.name)
     except Exception as error:  # archives are damaged in many ways
-        raise UserError(f"{archive} is refused: it is damaged, unsafe, or another archive ({error}).") from error
+        raise UserError(f"{archive} is refused: damaged, unsafe, or not the one expected ({error}).") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _refuse_leaving(archive: Path) -> None:
-    """ValueError where a member of a zip archive would leave its folder."""
+    """ValueError where a member of a zip archive would leave its folder; tar's own filter sees to its members."""
     with zipfile.ZipFile(archive) as opened:
         for name in opened.namelist():
-            if name.startswith(("/", "\\")) or {"..", ":"} & {*name.replace("\\", "/").split("/"), name[1:2]}:
+            if name.startswith(("/", "\\")) or name[1:2] == ":" or ".." in name.replace("\\", "/").split("/"):
                 raise ValueError(f"{name!r} leads out of the folder")

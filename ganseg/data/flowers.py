@@ -17,7 +17,7 @@ import numpy as np
 import scipy.io
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, list_files, majority, open_checked, share, told
+from ganseg.data.files import IGNORE, majority, open_checked, share, told
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
@@ -37,48 +37,34 @@ def read_mask(path: Path, size: int) -> np.ndarray:
 
 
 def list_flowers(data_dir: Path) -> Listing:
-    """The publisher's segmentation of an image where there is one, else its trimap, else none."""
+    """Trimaps are used where images have one; all images have the publisher's segmentation, or none has."""
     path = data_dir / "setid.mat"
     if not path.is_file():
         raise UserError(f"{path} is missing. {LAYOUT}")
     try:
         table = scipy.io.loadmat(path)
-        ids = {split: np.concatenate([table[key].ravel() for key in KEYS[split]]).tolist() for split in KEYS}
+        ids = {split: np.concatenate([table[key].ravel() for key in keys]).tolist() for split, keys in KEYS.items()}
     except Exception as error:  # scipy raises errors of many types for a damaged file
         raise UserError(f"{path} cannot be read ({error}). Download it again. {LAYOUT}") from error
     listing = Listing({split: [_sample(data_dir, number) for number in ids[split]] for split in KEYS})
     listing.read_mask = read_mask
-    every = [number for split in ("train", "test", "val") for number in ids[split]]
-    twice = [number for number, times in Counter(every).items() if times > 1]
+    every = Counter(number for split in ("train", "test", "val") for number in ids[split])
+    twice = [number for number, times in every.items() if times > 1]
     listing.faults += told("image numbers come twice in setid.mat", twice, "Download it again.")
-    listing.compare([sample.name for sample in listing.samples], list_files(data_dir / "jpg"), "jpg", LAYOUT)
-    bare = [sample.name for sample in listing.samples if not sample.mask]
-    if (data_dir / "segmim").is_dir() and not (data_dir / "trimaps").is_dir():
-        remedy = "Unpack the archive again, or move segmim away to go without masks."
-        listing.faults += told("images have no mask in segmim", bare, remedy)
-    if len(bare) == len(listing.samples):
-        listing.oddities += told("folder is missing", ["segmim"], "IoU cannot be evaluated.")
     return listing
 
 
 def _sample(data_dir: Path, number: int) -> Sample:
-    image = data_dir / "jpg" / f"image_{number:05d}.jpg"
-    masks = (data_dir / f"segmim/segmim_{number:05d}.jpg", data_dir / f"trimaps/image_{number:05d}.png")
-    return Sample(image.name, image, next((mask for mask in masks if mask.is_file()), None))
+    image, trimap = data_dir / f"jpg/image_{number:05d}.jpg", data_dir / f"trimaps/image_{number:05d}.png"
+    segmim = data_dir / f"segmim/segmim_{number:05d}.jpg"
+    whole = segmim.parent.is_dir() and not trimap.parent.is_dir()
+    return Sample(image.name, image, segmim if whole or segmim.is_file() else trimap if trimap.is_file() else None)
 
 
 FLOWERS = DataSet(
-    "flowers",
-    "Oxford Flowers-102",
-    tuple(KEYS),
-    "Unpack 102flowers.tgz and 102segmentations.tgz and put setid.mat beside jpg/ and segmim/; all three are at "
-    "www.robots.ox.ac.uk/~vgg/data/flowers/102.",
-    "crop_flip",
-    list=list_flowers,
+    "flowers", "Oxford Flowers-102", tuple(KEYS), "crop_flip", list=list_flowers, parts=(8,),
     counts={"train": 6_149, "test": 1_020, "val": 1_020},
-    parts=(8,),
-    licence="None is stated; the photographs are from the web, collected for research.",
-    homepage=HOME,
+    licence="None is stated; the photographs are from the web, collected for research.", homepage=HOME,
     files=(
         RemoteFile("102flowers.tgz", f"{HOME}/102flowers.tgz", 344_862_509, "52808999861908f626f3c1f4e79d11fa",
                    ".", "jpg"),

@@ -143,12 +143,7 @@ def _check_labels(
 
 
 FOLDER = DataSet(
-    "folder",
-    "A folder of images",
-    ("train", "test"),
-    f"Any folder of at least {MINIMUM} jpg, png, webp or bmp images, also in folders below; to be evaluated, with "
-    "masks/NAME.png and keypoints.csv.",
-    "flip",
-    list=list_folder,
-    normaliser="edge",
-)
+    "folder", "A folder of images", ("train", "test"), "flip", list=list_folder, normaliser="edge",
+    needs=f"Any folder of at least {MINIMUM} jpg, png, webp or bmp images, also in folders below; to be evaluated, "
+    "with masks/NAME.png and keypoints.csv.",
+)  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from ganseg.data.files import IGNORE, digest, headers, read_mask, read_rgb, squa
 GREY = ("1", "L", "LA", "I;16")  # Pillow's modes
 SMALL, LONG = 32, 3  # pixels of a side; sides to one another
 MISSING = -1  # coordinates of a keypoint that is not there
+AGAIN = "Get them again."
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Split:
     visible: np.ndarray | None = None  # (N, J) bool: inside the image and not occluded
     part_names: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
-    fingerprint: str = ""  # of the source, the same on every machine that has the same data
+    fingerprint: str = ""  # of names and identity, the same on every machine that has the same data
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of the unreadable images
 
     def __len__(self) -> int:
@@ -72,10 +73,6 @@ class Source:
         names = tuple(self.names[i] for i in chosen)
         return replace(self, names=names, read=read, spare=min(self.spare, limit - 1))
 
-    def fingerprint(self) -> str:
-        """Names and identity as 16 hex digits; the same on every machine that has the same data."""
-        return digest(self.names, self.identity)
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -96,8 +93,8 @@ class Listing:
     """A data set as it lies in a folder: samples by split, `faults`, for which it is refused, and `oddities`.
 
     `read_mask(path, size)`: (S, S) uint8. `upright`: labels refer to the image as its EXIF data turn it, not to the
-    stored pixels. `exact`: images must have their samples' extent. `spare`: how many unreadable
-    images of a split may be left out.
+    stored pixels. `exact`: images must have their samples' extent. `spare`: how many unreadable images of a split
+    may be left out.
     """
 
     splits: dict[str, list[Sample]] = field(default_factory=dict)
@@ -126,31 +123,29 @@ class Listing:
         masks = sum(sample.mask is not None for sample in self.samples)
         return {"foreground masks": masks, "keypoints": len(np.flatnonzero(visible)), "visible keypoints": sum(visible)}
 
-    def compare(self, listed: Iterable[str], there: Iterable[str], folder: str, remedy: str) -> None:
-        """A fault of what is `listed` and not `there` in `folder`; an oddity of what is there and not listed."""
-        listed, there = dict.fromkeys(listed), dict.fromkeys(there)
-        missing = [name for name in listed if name not in there]
-        self.faults += told(f"of {len(listed):,} images are missing in {folder}", missing, remedy)
-        extra = [name for name in there if name not in listed]
-        self.oddities += told(f"files in {folder} are in no list", extra, "They are not used.")
+    def missing(self, split: str) -> list[str]:
+        """A fault, where files of a split are not there."""
+        samples = self.splits[split]
+        files = [path for sample in samples for path in (sample.image, sample.mask) if path]
+        names = [path.name for path in files if not path.is_file()]
+        remedy = "Unpack the archive again, or move all masks away to go without."
+        return told(f"of {len(files):,} images and masks of the split {split} are missing", names, remedy)
 
     def look(self) -> None:
-        """Open the header of every image and mask; what is wrong with them joins the faults and oddities."""
+        """Look at all files, and into their headers; what is wrong with them joins the faults and oddities."""
         samples = self.samples
-        read = zip(samples, headers([s.image for s in samples], self.upright), strict=True)
-        found = {s.name: (s, *header) if header else None for s, header in read}
+        found = {s.name: h for s, h in zip(samples, headers([s.image for s in samples], self.upright), strict=True)}
         for split, listed in self.splits.items():
-            broken = [s.name for s in listed if found[s.name] is None]
-            told_of, remedy = (
-                (self.oddities, "They are left out.") if split in self.spare else (self.faults, "Get them again.")
-            )
-            told_of += told(f"images of {split} cannot be read", broken, remedy)
-        masks = [s.mask for s in samples if s.mask]
-        broken = [mask.name for mask, header in zip(masks, headers(masks), strict=True) if header is None]
-        self.faults += told("masks cannot be read", broken, "Get them again.")
-        known = [header for header in found.values() if header]
-        other = [s.name for s, _, size in known if s.extent not in (None, size)] if self.exact else []
-        self.faults += told("images have another size than their lists say", other, "Get them again.")
+            self.faults += self.missing(split)
+            names = [s.name for s in listed if not found[s.name] and s.image.exists()]
+            broken = told(f"images of the split {split} cannot be read", names, AGAIN)
+            (self.faults if len(names) > self.spare.get(split, 0) else self.oddities).extend(broken)
+        masks = [s.mask for s in samples if s.mask and s.mask.exists()]
+        broken = [mask.name for mask, header in zip(masks, headers(masks), strict=True) if not header]
+        self.faults += told("masks cannot be read", broken, AGAIN)
+        known = [(s, *found[s.name]) for s in samples if found[s.name]]
+        other = [s.name for s, _, size in known if self.exact and s.extent != size]
+        self.faults += told("images have another size than their lists say", other, AGAIN)
         grey = [s.name for s, mode, _ in known if mode in GREY]
         self.oddities += told("images are grey", grey, "They are converted to RGB.")
         small = [s.name for s, _, size in known if min(size) < SMALL]
@@ -218,18 +213,19 @@ def outside(points: np.ndarray, extent: tuple[int, int]) -> np.ndarray:
 class DataSet:
     """What is known of a data set before it is opened.
 
-    It is drawn (`draw(split)`), or listed in its folder (`list(data_dir)`). `counts`: the images of each
-    split, by the paper's protocol; `parts`: the K of its tables. `augment`: what training does unless told otherwise.
-    `regression`: the split that landmark regression is fitted on; `normaliser`: what its error is divided by.
+    It is drawn (`draw(split)`), or listed in its folder (`list(data_dir)`), which must hold what `needs` says.
+    `counts`: the images of each split, by the paper's protocol; `parts`: the K of its tables. `augment`: what training
+    does unless told otherwise. `regression`: the split that landmark regression is fitted on; `normaliser`: what its
+    error is divided by.
     """
 
     name: str
     title: str
     splits: tuple[str, ...]
-    how_to_get: str
     augment: Literal["none", "flip", "crop_flip"]
     draw: Callable[[str], Source] | None = None
     list: Callable[[Path], Listing] | None = None
+    needs: str = ""
     counts: dict[str, int] = field(default_factory=dict, hash=False)
     parts: tuple[int, ...] = ()
     regression: str = "train"
@@ -243,3 +239,10 @@ class DataSet:
     def needs_dir(self) -> bool:
         """Whether its images lie in a folder of the user."""
         return self.draw is None
+
+    @property
+    def how_to_get(self) -> str:
+        """What a person has to do to have it."""
+        names = ", ".join(file.makes or file.name for file in self.files)
+        way = f"Put {names} into one folder; `ganseg data download {self.name}` fetches them or says where they are."
+        return "Nothing to get: it is drawn by the package." if self.draw else self.needs or way

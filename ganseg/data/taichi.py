@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import list_files, list_images, told
+from ganseg.data.files import list_files, list_images
 from ganseg.data.frames import read_frame
 from ganseg.data.sets import MISSING, DataSet, Listing, Sample
 from ganseg.files import UserError
@@ -34,7 +34,7 @@ UNPACK = "Unpack the archive again."
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """(18, 2) points (x, y) by file name; UserError where the table is damaged, of another form, or asks to run code."""
+    """(18, 2) points (x, y) by file name; UserError where it is damaged, of another form, or asks to run code."""
     try:
         if path.suffix == ".pkl":
             columns = read_frame(path)
@@ -61,72 +61,40 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
 
 def list_taichi(data_dir: Path) -> Listing:
     """What lacks the files of one split can be used for the others."""
-    keypoints = tuple(f"landmark {j}" for j in range(1, LANDMARKS + 1))
-    listing = Listing(keypoint_names=keypoints)
+    listing = Listing(keypoint_names=tuple(f"landmark {j}" for j in range(1, LANDMARKS + 1)))
     frames = next((data_dir / name for name in FRAMES if (data_dir / name).is_dir()), data_dir / FRAMES[0])
     listing.splits["train"] = [Sample(name, frames / name) for name in list_images(frames)]
     listing.spare["train"] = len(listing.splits["train"])
-    if not listing.splits["train"]:
-        remedy = "The GAN cannot be trained; put folders of frames, one a video, into it."
-        listing.oddities += told("folder of frames is missing or empty", [FRAMES[0]], remedy)
-    masks = data_dir / MASKS if (data_dir / MASKS).is_dir() else None
     for split, name in {"regression": "train", "test": "test"}.items():
-        folder, stem = data_dir / "eval_images" / "taichi-256" / name, data_dir / "landmark" / f"taichi_{name}_gt"
-        tables = [stem.with_name(stem.name + suffix) for suffix in (".npz", ".csv", ".pkl")]
+        tables = [data_dir / "landmark" / f"taichi_{name}_gt{suffix}" for suffix in (".npz", ".csv", ".pkl")]
         table = next((path for path in tables if path.is_file()), None)  # a converted one before its pickle
-        if not folder.is_dir() or not table:
-            wanted = [f"eval_images/taichi-256/{name}", f"landmark/taichi_{name}_gt.pkl"]
-            listing.oddities += told(
-                f"files or folders are needed for {split}", wanted, "MAE needs regression and test."
-            )
-            continue
-        listing.splits[split] = _annotated(listing, folder, read_table(table), masks if split == "test" else None)
-    if not masks:
-        listing.oddities += told("folder is missing", [MASKS], "IoU cannot be evaluated, only MAE.")
+        folder, masks = data_dir / "eval_images/taichi-256" / name, data_dir / MASKS
+        masked = split == "test" and masks.is_dir()
+        there = {Path(file).stem: file for file in list_files(folder)}
+        listing.splits[split] = []
+        for file, value in (read_table(table) if table and there else {}).items():
+            seen = (value != MISSING).all(axis=1, keepdims=True)
+            points = np.concatenate([np.where(seen, value, np.nan), seen], axis=1)  # (18, 3)
+            stem = Path(file).stem
+            mask, frame = masks / f"{stem}.png" if masked else None, there.get(stem, file)
+            listing.splits[split].append(Sample(frame, folder / frame, mask, points, (SIDE, SIDE)))
     return listing
-
-
-def _annotated(listing: Listing, folder: Path, points: dict[str, np.ndarray], masks: Path | None) -> list[Sample]:
-    """The frames that a table names; all of them have a mask, or none is used."""
-    there = {Path(name).stem: name for name in list_files(folder)}
-    frames = {name: there.get(Path(name).stem, name) for name in points}
-    listing.compare(frames.values(), there.values(), f"eval_images/taichi-256/{folder.name}", UNPACK)
-    samples = []
-    for name, value in points.items():
-        seen = (value != MISSING).all(axis=1, keepdims=True)
-        rows = np.concatenate([np.where(seen, value, np.nan), seen], axis=1)
-        mask = masks / f"{Path(name).stem}.png" if masks else None
-        samples.append(Sample(frames[name], folder / frames[name], mask, rows, (SIDE, SIDE)))
-    missing = [sample.mask.name for sample in samples if sample.mask and not sample.mask.is_file()]
-    remedy = f"{UNPACK} Or move {MASKS} away to go without masks."
-    listing.faults += told(f"masks are missing of the {len(samples):,} test frames", missing, remedy)
-    return samples
 
 
 SOURCE = "https://github.com/AliaksandrSiarohin/motion-cosegmentation"
 ANNOTATED = f"From eval_images.tar.gz, whose address {SOURCE} has under Evaluation."
 TAICHI = DataSet(
-    "taichi",
-    "Taichi",
-    ("train", "regression", "test"),
-    "Put the training frames, a folder a video, into taichi-256/train, and eval_images/, landmark/ and "
-    "taichi-test-masks/ beside it; `ganseg data download taichi` says where each is.",
-    "flip",
-    list=list_taichi,
-    counts={"regression": 5_000, "test": 300},
-    parts=(10,),
-    regression="regression",
-    normaliser="taichi",
-    licence="Frames of YouTube videos; their rights are their owners'. For research.",
-    homepage=SOURCE,
+    "taichi", "Taichi", ("train", "regression", "test"), "flip", list=list_taichi, parts=(10,),
+    counts={"regression": 5_000, "test": 300}, regression="regression", normaliser="taichi",
+    licence="Frames of YouTube videos; their rights are their owners'. For research.", homepage=SOURCE,
+    redistributable=False,
     files=(
-        RemoteFile(FRAMES[0], how="The frames to train on: videos of YouTube, cut into PNG frames of 256 x 256 pixels, a "
-                   "folder a video, as https://github.com/AliaksandrSiarohin/video-preprocessing says."),
+        RemoteFile(FRAMES[0], how="The frames to train on: videos of YouTube, cut into PNG frames of 256 x 256 "
+                   "pixels, a folder a video, as https://github.com/AliaksandrSiarohin/video-preprocessing says."),
         RemoteFile("eval_images/taichi-256", how=f"5,000 frames in train/, 300 in test/. {ANNOTATED}"),
         RemoteFile("landmark/taichi_train_gt.pkl", how=ANNOTATED),
         RemoteFile("landmark/taichi_test_gt.pkl", how=ANNOTATED),
-        RemoteFile(MASKS, how=f"Masks of the 300 test frames; {SOURCE} does not give them: ask its authors. Without them "
-                   "there is no IoU.", optional=True),
+        RemoteFile(MASKS, how=f"Masks of the 300 test frames; {SOURCE} does not give them: ask its authors. Without "
+                   "them there is no IoU.", optional=True),
     ),
-    redistributable=False,
 )  # fmt: skip
