@@ -21,7 +21,7 @@ FLOORS = [
     "data.folder data.download data",
     "devices training evaluation provenance",
     "experiments",
-    "segment released baselines bench reported pictures plots tables studies ledger page",
+    "segment released baselines bench reported pictures plots tables page studies ablations ledger",
     "cli",
 ]
 

@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ganseg import metrics
-from ganseg.chapters.ablation_study import RARE, SEEDS, interval, samples
 from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
 from ganseg.chapters.rules import STATISTICS, Rule, Term, number
 from ganseg.data import DATASETS
 from ganseg.experiments import Run, find_runs
 from ganseg.recipes import PARTS, SCALES
+from ganseg.studies import SEEDS, counts, interval
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
 
@@ -100,20 +99,9 @@ def measurements(results: str | Path | None = None) -> Runs:
     runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in find_runs(results, own_settings=True):
         p = run.provenance
-        row = run.metrics | _generated(run) | {name: p.get(name) for name in ("seed", "train_images")}
-        row |= {"vanished_parts": sum(usage < RARE for usage in run.metrics["part_usage"]), "run": run}
+        row = run.metrics | counts(run) | {name: p.get(name) for name in ("seed", "train_images")} | {"run": run}
         runs.setdefault(_key(p["scale"], p["data"], p["variant"], p["parts"], p["overrides"]), []).append(row)
     return runs
-
-
-def _generated(run: Run) -> dict[str, float]:
-    """Counts on the samples that the run drew, as in Fig. 9; none where they were not kept."""
-    if not (run.directory / "samples.png").exists():
-        return {}
-    labels, parts = samples(run)[1], run.provenance["parts"]
-    usage = metrics.part_usage(labels, parts)
-    pieces = metrics.components_per_part(labels, parts)
-    return {"generated_pieces": pieces, "generated_vanished": int((usage < RARE).sum())}
 
 
 def _key(scale: str, data: str, variant: str, parts: int, overrides: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 import yaml
 
-from ganseg.chapters.ablation_study import SEEDS, interval, settings
+from ganseg.studies import SEEDS, interval, settings
 from ganseg.experiments import Experiment, Run, find_runs
 from ganseg.files import UserError, downloads_allowed
 from ganseg.generator import Generator
