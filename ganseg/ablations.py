@@ -183,7 +183,7 @@ def sweep_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str], t
 
 def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], scaling: str = "linear",
                **where: Any) -> None:  # fmt: skip
-    """Display `sweep_figure` of those statistics `keys` that several studies have, against `by`; `scaling`: or "log"."""
+    """Display `sweep_figure` of those of `keys` that several studies have, against `by`; `scaling`: or "log"."""
     keys = [key for key in keys if any(key in frame for frame in frames)]
     title = {"parts": "number of parts K"}.get(by, HEADS[by].lower())
     lines = f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set."

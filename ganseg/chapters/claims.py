@@ -19,7 +19,7 @@ import pandas as pd
 from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
 from ganseg.chapters.rules import STATISTICS, Rule, Term, number
 from ganseg.data import DATASETS
-from ganseg.experiments import Run, find_runs
+from ganseg.experiments import find_runs
 from ganseg.recipes import PARTS, SCALES
 from ganseg.studies import SEEDS, counts, interval
 

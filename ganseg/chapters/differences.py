@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 import yaml
 
-from ganseg.studies import SEEDS, interval, settings
 from ganseg.experiments import Experiment, Run, find_runs
 from ganseg.files import UserError, downloads_allowed
 from ganseg.generator import Generator
 from ganseg.recipes import DIFFERENCES, OPTIONS, resolve
+from ganseg.studies import SEEDS, interval, settings
 from ganseg.tables import BLANK, SCALES
 
 FACTS = Path(__file__).with_name("differences.yml")
