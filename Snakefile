@@ -51,7 +51,13 @@ def experiments(name):
     """metrics.json -> experiment, for every experiment that a notebook reads."""
     rows = experiments_of(f"notebooks/{name}.ipynb", **parameters(name))
     found = (Experiment(**row) for row in rows)
-    return {str(experiment.directory(RESULTS) / "metrics.json"): experiment for experiment in found}
+    return {str(run_directory(experiment) / "metrics.json"): experiment for experiment in found}
+
+
+def run_directory(experiment):
+    """Of the finished run that a notebook reads, such as a published one, or of the one to train."""
+    finished = experiment.finished(RESULTS)
+    return finished.directory if finished else experiment.directory(RESULTS)
 
 
 try:

@@ -18,8 +18,11 @@ EQUATIONS = {
 }  # fmt: skip
 
 
+HOMES = {"Experiment": "experiments", "run": "experiments", "Run": "runs", "find_runs": "runs"}
+
+
 def __getattr__(name: str) -> Any:
     """What runs experiments, imported when it is asked for: the command line answers without torch."""
-    if name in ("Experiment", "Run", "find_runs", "run"):
-        return getattr(importlib.import_module("ganseg.experiments"), name)
+    if name in HOMES:
+        return getattr(importlib.import_module(f"ganseg.{HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -194,8 +194,9 @@ def step_parts(step: Step, budget: float) -> dict[str, dict[str, Any]]:
 
 def ceilings(device: torch.device) -> dict[str, float]:
     """The device's measured limits: FLOP/s of large matrix products by precision, bytes/s of a large copy."""
-    n, found = 8192 if device.type == "cuda" else 2048, {}
+    found = {}
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
+        n = 8192 if device.type == "cuda" else 512 if dtype == torch.bfloat16 else 2048  # many CPUs only emulate bf16
         a = torch.randn(n, n, device=device).to(dtype)
         found[f"matmul_{name}"] = 2 * n**3 / min(interleave({"run": lambda a=a: a @ a}, device, 0.25)["run"])
     source = torch.ones(2**28, dtype=torch.uint8, device=device)

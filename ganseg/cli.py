@@ -15,7 +15,7 @@ import typer
 from typer import Argument, Option
 
 from ganseg import cli_data, cli_measure, terminal
-from ganseg.files import UserError, global_rank, results_dir
+from ganseg.files import UserError, global_rank
 from ganseg.terminal import (
     COMPUTING,
     Data,
@@ -33,16 +33,9 @@ from ganseg.terminal import (
     check_computing,
     open_run,
     print_metrics,
-    print_table,
-    text,
     warn,
 )  # fmt: skip
 
-COLUMNS = "scale data variant K seed IoU NMI landmarks steps time key".split()
-NOTE = (
-    "IoU of the foreground; NMI of the parts where truth and prediction have foreground; landmark error as a "
-    "part of the mean predictor's. A dash: the data has no such labels, or the run is not finished."
-)
 app = typer.Typer(
     cls=terminal.Commands, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}, epilog=terminal.CODES,
@@ -176,23 +169,6 @@ def sample(
     print(sample_sheet(*generate(opened, count, seed, device), path))
 
 
-@app.command()
-def runs(results: Results = None, scale: Annotated[str | None, Option(help="Only runs of this scale.")] = None) -> None:
-    """List what was trained, with its main numbers.
-
-    Example: [cyan]ganseg runs --scale laptop[/cyan]
-    """
-    from ganseg.experiments import run_directories, summary
-
-    directories = run_directories(results, scale)
-    if not directories:
-        of_scale = f" of scale {scale!r}" if scale else ""
-        place = results_dir(results)
-        raise UserError(f"no runs{of_scale} in {place}; train one with `ganseg train`, or give --results")
-    rows = [[text(value) for value in summary(directory)] for directory in directories]
-    print_table(rows, COLUMNS, "K seed IoU NMI landmarks steps time", caption=NOTE, caption_justify="left")
-
-
 @app.command("import-released")
 def import_released(
     checkpoint: Annotated[
@@ -241,6 +217,7 @@ def import_released(
     print(imported.directory)
 
 
+app.command()(cli_measure.runs)
 app.command()(cli_measure.evaluate)
 app.command()(cli_measure.bench)
 app.add_typer(cli_data.app, name="data")

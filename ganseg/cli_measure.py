@@ -1,14 +1,14 @@
-"""`ganseg evaluate` and `ganseg bench`: what a run scores, and what a training step costs."""
+"""`ganseg runs`, `evaluate` and `bench`: what runs scored, what they score anew, and what a training step costs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from ganseg import terminal
-from ganseg.files import UserError, results_dir, write_json
+from ganseg.files import UserError, read_json, results_dir, write_json
 from ganseg.terminal import (
     Data,
     DataDir,
@@ -25,8 +25,64 @@ from ganseg.terminal import (
     open_run,
     print_metrics,
     print_table,
+    text,
     warn,
 )
+
+if TYPE_CHECKING:
+    from ganseg.runs import Run
+
+COLUMNS = "scale data variant K seed IoU NMI landmarks steps time key".split()
+NOTE = (
+    "IoU of the foreground; NMI of the parts where truth and prediction have foreground; landmark error as a "
+    "part of the mean predictor's. A dash: the data has no such labels, or the run is not finished."
+)
+
+
+def runs(results: Results = None, scale: Annotated[str | None, Option(help="Only runs of this scale.")] = None) -> None:
+    """List what was trained, with its main numbers.
+
+    Example: [cyan]ganseg runs --scale laptop[/cyan]
+    """
+    place, of_scale = results_dir(results), f" of scale {scale!r}" if scale else ""
+    directories = sorted(path.parent for path in place.glob(f"{scale or '*'}/runs/*/config.json"))
+    if not directories:
+        raise UserError(f"no runs{of_scale} in {place}; train one with `ganseg train`, or give --results")
+    rows = [[text(value) for value in summary(directory)] for directory in directories]
+    print_table(rows, COLUMNS, "K seed IoU NMI landmarks steps time", caption=NOTE, caption_justify="left")
+
+
+def summary(directory: Path) -> list[Any]:
+    """What `ganseg runs` lists of a run, finished or not: scale, data, variant, K, seed, IoU, NMI, landmark error
+    ratio, steps, time and key; what cannot be read is None."""
+    config, metrics, told = (_lenient(directory / f"{name}.json") for name in ("config", "metrics", "provenance"))
+    fields, name = config.get("config", {}), directory.name.rpartition("-")
+    seconds = [told.get(f"seconds_{stage}") for stage in ("gan", "segmenter")]
+    key = told.get("key", name[2])
+    if not metrics:
+        key += " (imported, not evaluated)" if "imported" in told else " (unfinished)"
+    numbers = [metrics.get(m) for m in ("iou", "nmi_both", "landmark_error_ratio")]
+    return [
+        told.get("scale", directory.parent.parent.name), fields.get("data", {}).get("name"),
+        told.get("variant", config.get("variant")), fields.get("generator", {}).get("parts"), fields.get("seed"),
+        *numbers, fields.get("optim", {}).get("steps"), None if None in seconds else duration(sum(seconds)), key,
+    ]  # fmt: skip
+
+
+def _lenient(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one where the file is missing or damaged."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min or 3.4 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def convention(metavar: str, words: str) -> Any:
@@ -61,17 +117,29 @@ def evaluate(
     Example: [cyan]ganseg evaluate cub-paper-k8-s0 --data-dir /data/CUB_200_2011 --split official-test[/cyan]
     """
     opened = open_run(run, results, device)
+    from ganseg.devices import make_fabric, place
+    from ganseg.evaluation import evaluate as measure
     from ganseg.evaluation import unmeasured
-    from ganseg.experiments import measure
     from ganseg.protocols import Protocol
 
     given = {"split": split, "regression": regression, "normaliser": normaliser, "origin": origin, "taichi": taichi}
-    protocol = Protocol.of(opened.config.data.name, data_dir).changed(**given, iou=iou, empty=empty, oracle=oracle)
-    measured, written = measure(opened, data_dir, protocol, device)
+    usual = Protocol.of(opened.config.data.name, data_dir)
+    protocol = usual.changed(**given, iou=iou, empty=empty, oracle=oracle)
+    fabric = make_fabric(device, wanted=opened.config.optim.precision)
+    segmenter, generator = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
+    measured = measure(opened.config, segmenter, fabric, data_dir, protocol, generator=generator)
     print_metrics(measured)
     for sentence in unmeasured(measured, protocol):
         warn(sentence)
-    print(written)
+    print(_write(opened, measured, protocol.differences(usual)))
+
+
+def _write(run: Run, measured: dict[str, Any], own: dict[str, str]) -> Path:
+    """Rewrite metrics.json; with conventions of the user's own, write metrics-OPTION-VALUE.json beside it."""
+    suffix = "".join(f"-{name}-{value}" for name, value in sorted(own.items()))
+    path = run.directory / f"metrics{suffix}.json"
+    write_json(path, measured | {"protocol": own} if own else run.metrics | measured)
+    return path
 
 
 def bench(

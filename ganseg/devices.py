@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-
-try:
-    from lightning_fabric import Fabric
-except ImportError:  # the umbrella package `lightning` holds the same class
-    from lightning.fabric import Fabric
-
-__all__ = ["Fabric", "default_precision", "make_fabric", "place"]
-
-
-def default_precision(accelerator: str, wanted: str = "bf16-mixed") -> str:
-    """`wanted`, but fp32 where that is bf16 and no hardware multiplies it.
-
-    Hardware that does: CUDA from Ampere on, CPUs with AVX512-BF16 (and AMX, which comes with it).
-    """
-    has_bf16 = {"cpu": torch.cpu._is_avx512_bf16_supported, "cuda": torch.cuda.is_bf16_supported}
-    lacking = accelerator not in has_bf16 or not has_bf16[accelerator]()
-    return "32-true" if wanted.startswith("bf16") and lacking else wanted
+from lightning_fabric import Fabric
+from torch import Tensor, nn
 
 
 def make_fabric(
@@ -32,13 +16,17 @@ def make_fabric(
 ) -> Fabric:
     """A launched Fabric.
 
-    `device`: auto, cpu, cuda or mps; `precision`: any of Fabric's names, or auto: `wanted` where the hardware has it.
+    `device`: auto, cpu, cuda or mps; `precision`: any of Fabric's names, or auto: `wanted`, but fp32 where that is bf16
+    and no hardware multiplies it, as CUDA from Ampere on and CPUs with AVX512-BF16 do.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        has_bf16 = {"cpu": torch.cpu._is_avx512_bf16_supported, "cuda": torch.cuda.is_bf16_supported}
+        lacking = device not in has_bf16 or not has_bf16[device]()
+        precision = "32-true" if wanted.startswith("bf16") and lacking else wanted
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")
-    precision = default_precision(device, wanted) if precision == "auto" else precision
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
     return fabric
@@ -49,3 +37,22 @@ def place(module: nn.Module, fabric: Fabric) -> nn.Module:
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
     return module.to(fabric.device, memory_format=torch.channels_last)
+
+
+def own(batch: Tensor, fabric: Fabric) -> Tensor:
+    """This process's share of a `batch` that all processes draw alike."""
+    return batch[fabric.global_rank :: fabric.world_size]
+
+
+def adam(module: nn.Module, lr: float, betas: tuple[float, float], fabric: Fabric) -> torch.optim.Optimizer:
+    """Adam in its fused implementation."""
+    return fabric.setup_optimizers(torch.optim.Adam(module.parameters(), lr=lr, betas=betas, fused=True))
+
+
+def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fabric: Fabric) -> None:
+    """One step of `module` down the gradient of `loss`, averaged over the processes."""
+    optimizer.zero_grad()
+    fabric.backward(loss, inputs=list(module.parameters()))
+    for parameter in module.parameters() if fabric.world_size > 1 else ():
+        parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
+    optimizer.step()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
 from ganseg.image import BackgroundEmbedding, BackgroundGenerator, Composition, ForegroundGenerator
+from ganseg.layers import pixel_grid
 from ganseg.masks import MaskGenerator, PointlessMaskGenerator, located
 from ganseg.points import PointGenerator, heatmaps
 
@@ -54,6 +55,8 @@ class Generator(nn.Module):
         self.foreground_generator = ForegroundGenerator(config)
         self.background_generator = (BackgroundGenerator if config.separate_background else BackgroundEmbedding)(config)
         self.composition = Composition(config)
+        grid = pixel_grid(config.size, 0, config.grid)  # (x, y) of the image's pixels, (H, W, 2)
+        self.register_buffer("grid", grid, persistent=False)
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> Noise:
         """Draw z_point, z_app, z_bg_app ~ N(0, I) and u_bg_pos ~ U([-1, 1]^2) for `batch` images."""
@@ -87,9 +90,3 @@ class Generator(nn.Module):
     def heatmaps(self, scene: Scene) -> Tensor:
         """H_k on the pixels of the image (Eq. 4), (B, K, H, W)."""
         return heatmaps(self.grid, scene.centres, scene.scales, self.config.heatmap)
-
-    @property
-    def grid(self) -> Tensor:
-        """Coordinates (x, y) of the image's pixels, (H, W, 2)."""
-        margin, size = self.config.margin, self.config.size
-        return self.mask_generator.grids(size)[margin : margin + size, margin : margin + size]

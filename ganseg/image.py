@@ -10,7 +10,6 @@ from ganseg.config import GeneratorConfig
 from ganseg.layers import (
     AdaInConvBlock,
     ConstantStart,
-    Grids,
     Ladder,
     RelativeEncoding,
     SpadeResBlock,
@@ -30,7 +29,7 @@ class ForegroundGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config, self.grids, first = config, Grids(config), config.block_widths[0]
+        self.config, first = config, config.block_widths[0]
         self.start = (
             RelativeEncoding(config.parts, first)
             if config.use_points
@@ -43,7 +42,7 @@ class ForegroundGenerator(nn.Module):
         -> F with its margin, (B, D_emb, H + 2m, W + 2m)."""
         sizes, margin = self.config.block_sizes, self.config.margin
         maps = {size: embedding_map(with_margin(masks, size, margin), embeddings) for size in set(sizes)}
-        x = self.start(self.grids(self.config.start_size), centres)
+        x = self.start(self.blocks.grid(self.config.start_size), centres)
         return self.blocks(x, [maps[size] for size in sizes])
 
 
@@ -66,7 +65,7 @@ class BackgroundGenerator(BackgroundEmbedding):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        self.config, self.grids = config, Grids(config)
+        self.config = config
         self.start = RelativeEncoding(1, config.block_widths[0])
         widths = (*config.block_widths, config.embedding_dim)
         self.blocks = Ladder(AdaInConvBlock, widths, config, config.adain_norm)
@@ -74,7 +73,7 @@ class BackgroundGenerator(BackgroundEmbedding):
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise), `position` u_bg_pos (B, 2) -> B with its margin, (B, D_emb, H + 2m, W + 2m)."""
         style = self.appearance(z_app)
-        x = self.start(self.grids(self.config.start_size), position[:, None])
+        x = self.start(self.blocks.grid(self.config.start_size), position[:, None])
         return self.blocks(x, [style] * len(self.blocks))
 
 

@@ -20,7 +20,7 @@ from ganseg.pictures import overlay, part_colours, save
 from ganseg.provenance import cores
 
 if TYPE_CHECKING:
-    from ganseg.experiments import Run
+    from ganseg.runs import Run
 
 OVERLAYS = ("jpg", "png", "none")
 PARTS = "parts.json"

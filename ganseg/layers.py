@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganseg.config import GeneratorConfig
 
 
-def pixel_grid(size: int, margin: int, kind: Literal["cells", "endpoints"] = "cells") -> Tensor:
+def pixel_grid(size: int, margin: int, kind: str = "cells") -> Tensor:
     r"""Eq. 12: coordinates (x, y) of the pixels of a `size` x `size` image and of a margin around it.
 
     `cells`: the image covers $[-1, 1]^2$ and a pixel sits at the centre of its cell, spacing $2 / H_0$, so that the
@@ -24,20 +24,6 @@ def pixel_grid(size: int, margin: int, kind: Literal["cells", "endpoints"] = "ce
     line = (2 * index + 1) / size - 1 if kind == "cells" else 2 * index / (size - 1) - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([x, y], dim=-1).float()
-
-
-class Grids(nn.Module):
-    """The pixel grids (Eq. 12) of every resolution that a generator runs through; they move with it."""
-
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__()
-        for size in set(config.block_sizes):
-            grid = pixel_grid(size, config.margin, config.grid)
-            self.register_buffer(f"grid_{size}", grid, persistent=False)
-
-    def forward(self, size: int) -> Tensor:
-        """(size + 2 margin, size + 2 margin, 2) coordinates (x, y)."""
-        return getattr(self, f"grid_{size}")
 
 
 def crop(x: Tensor, margin: int) -> Tensor:
@@ -79,10 +65,8 @@ def initialise(module: nn.Module) -> nn.Module:
 
 def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
     """`layers` linear layers of width `inputs`, LeakyReLU(0.2) between them; at the start N(0, I) gives variance 1."""
-    modules: list[nn.Module] = []
-    for _ in range(layers - 1):
-        modules += [nn.Linear(inputs, inputs), nn.LeakyReLU(0.2)]
-    return initialise(nn.Sequential(*modules, nn.Linear(inputs, outputs)))
+    hidden = [module for _ in range(layers - 1) for module in (nn.Linear(inputs, inputs), nn.LeakyReLU(0.2))]
+    return initialise(nn.Sequential(*hidden, nn.Linear(inputs, outputs)))
 
 
 class RelativeEncoding(nn.Module):
@@ -169,7 +153,7 @@ class AdaIn(nn.Module):
     `channels`: of x; `condition`: length of the style vector w; `norm`: "instance", or the released code's "batch".
     """
 
-    def __init__(self, channels: int, condition: int, hidden: int, norm: Literal["instance", "batch"]) -> None:
+    def __init__(self, channels: int, condition: int, hidden: int, norm: str) -> None:
         super().__init__()
         make = nn.InstanceNorm2d if norm == "instance" else nn.BatchNorm2d
         self.norm = make(channels, affine=False)
@@ -186,9 +170,7 @@ class AdaIn(nn.Module):
 class AdaInConvBlock(nn.Module):
     """AdaIN, LeakyReLU, 3x3 convolution (Eq. 10)."""
 
-    def __init__(
-        self, inputs: int, outputs: int, condition: int, hidden: int, norm: Literal["instance", "batch"]
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, condition: int, hidden: int, norm: str) -> None:
         super().__init__()
         self.adain = AdaIn(inputs, condition, hidden, norm)
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -199,7 +181,7 @@ class AdaInConvBlock(nn.Module):
 
 
 class Ladder(nn.ModuleList):
-    """Blocks at growing resolutions, bilinear upsampling leading to one that is twice as large (section 3.3).
+    """Blocks at growing resolutions and their pixel grids; bilinear upsampling leads to a larger one (section 3.3).
 
     `widths`: channels entering each block, and those that leave the last; `block`, `options`: what makes a block of
     (inputs, outputs, D_emb, hidden, *options); `config.block_sizes`: the resolution of each.
@@ -209,6 +191,12 @@ class Ladder(nn.ModuleList):
         condition = (config.embedding_dim, config.spade_hidden, *options)
         super().__init__(block(a, b, *condition) for a, b in zip(widths, widths[1:], strict=False))
         self.sizes, self.margin = config.block_sizes, config.margin
+        for size in set(self.sizes):
+            self.register_buffer(f"grid_{size}", pixel_grid(size, self.margin, config.grid), persistent=False)
+
+    def grid(self, size: int) -> Tensor:
+        """Coordinates (x, y) at a resolution of the ladder, (size + 2 margin, size + 2 margin, 2)."""
+        return getattr(self, f"grid_{size}")
 
     def forward(self, x: Tensor, conditions: Iterable[Tensor]) -> Tensor:
         """`x`: the starting tensor; `conditions`: an embedding map or style for each block -> what the last makes."""

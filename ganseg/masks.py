@@ -6,16 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.layers import (
-    AdaInConvBlock,
-    ConstantStart,
-    Grids,
-    Ladder,
-    RelativeEncoding,
-    SpadeResBlock,
-    crop,
-    embedding_map,
-)
+from ganseg.layers import AdaInConvBlock, ConstantStart, Ladder, RelativeEncoding, SpadeResBlock, crop, embedding_map
 from ganseg.points import Parts, heatmaps
 
 
@@ -34,22 +25,21 @@ class MaskGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config, self.grids = config, Grids(config)
+        self.config = config
         self.start = RelativeEncoding(config.parts * config.points_per_part, config.block_widths[0])
         self.blocks = Ladder(SpadeResBlock, mask_widths(config), config)
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
         maps = {size: self.embedding_map(parts, size) for size in set(self.config.block_sizes)}
-        x = self.start(self.grids(self.config.start_size), parts.points.flatten(1, 2))
+        x = self.start(self.blocks.grid(self.config.start_size), parts.points.flatten(1, 2))
         x = self.blocks(x, [maps[size] for size in self.config.block_sizes])
         return torch.softmax(crop(x, self.config.margin).float(), dim=1)
 
     def embedding_map(self, parts: Parts, size: int) -> Tensor:
-        """W_mask (B, D_emb, size + 2 m, size + 2 m), from heatmaps on that resolution's grid."""
-        return embedding_map(
-            heatmaps(self.grids(size), parts.centres, parts.scales, self.config.heatmap), parts.embeddings
-        )
+        """W_mask (B, D_emb, size + 2 m, size + 2 m): the embeddings, spread by heatmaps at that resolution (Eq. 4)."""
+        maps = heatmaps(self.blocks.grid(size), parts.centres, parts.scales, self.config.heatmap)
+        return embedding_map(maps, parts.embeddings)
 
 
 class PointlessMaskGenerator(nn.Module):
@@ -61,14 +51,14 @@ class PointlessMaskGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config, self.grids = config, Grids(config)
+        self.config = config
         self.start = ConstantStart(config.block_widths[0], config.start_size + 2 * config.margin)
         self.blocks = Ladder(AdaInConvBlock, mask_widths(config), config, config.adain_norm)
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
         style = parts.embeddings.mean(dim=1)  # (B, D_emb)
-        x = self.start(self.grids(self.config.start_size), style)
+        x = self.start(self.blocks.grid(self.config.start_size), style)
         x = self.blocks(x, [style] * len(self.blocks))
         return torch.softmax(crop(x, self.config.margin).float(), dim=1)
 

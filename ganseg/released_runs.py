@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig, SegmenterConfig
-from ganseg.experiments import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.files import UserError, read_json, results_dir, write_json
 from ganseg.generator import Generator
-from ganseg.loop import save_weights
 from ganseg.recipes import resolve
 from ganseg.released import convert_generator, convert_segmenter, infer_generator
 from ganseg.released_files import find_parameters, number, numbers, read_parameters, read_tensors
+from ganseg.runs import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.segmenter import Segmenter
+from ganseg.training import save_weights
 
 SCALE, VARIANT = "paper", "imported"
 Heatmap = Literal["cone", "gaussian"]

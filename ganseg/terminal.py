@@ -18,7 +18,7 @@ from ganseg.config import FabricPrecision
 from ganseg.files import UserError
 
 if TYPE_CHECKING:
-    from ganseg.experiments import Run
+    from ganseg.runs import Run
 
 MISTAKE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
 CODES = (
@@ -179,7 +179,7 @@ def check_computing(device: str, precision: str = "auto") -> None:
 
 def open_run(name: str, results: Path | None, device: str) -> Run:
     """The finished run that `name` means, after the device was checked."""
-    from ganseg.experiments import Run
+    from ganseg.runs import Run
 
     run = Run.find(name, results)
     check_computing(device)

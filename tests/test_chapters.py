@@ -55,7 +55,7 @@ def test_a_chapter_is_more_prose_than_visible_code_in_short_cells(path: Path) ->
 
 
 @every
-def test_a_chapter_shows_the_packages_own_code_and_defines_none_of_it(path: Path) -> None:
+def test_a_chapter_shows_the_packages_own_code_and_defines_no_classes(path: Path) -> None:
     included = re.findall(r"literalinclude\} \.\./(ganseg/\S+)", prose(path))
     assert all((ROOT / name).is_file() for name in included)
     assert included or path.stem in (OWN, PICTURES)

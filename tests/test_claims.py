@@ -1,5 +1,4 @@
-"""The claims ledger: its data, its rules, and verdicts that follow made-up metrics; the facts on the released
-code."""
+"""The claims ledger: its data, its rules, and verdicts that follow made-up metrics."""
 
 from __future__ import annotations
 
@@ -9,18 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 
 from ganseg import reported
-from ganseg.chapters import claims, differences, figures_claims, ledger
-from ganseg.chapters.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Measured, evaluate_claims
-from ganseg.chapters.ledger import load_ledger
-from ganseg.chapters.rules import STATISTICS, parse
+from ganseg.claims import LEDGER, load_ledger, parse
 from ganseg.files import UserError
-from ganseg.recipes import DIFFERENCES, variant_settings
+from ganseg.ledger import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Measured, evaluate_claims
+from ganseg.recipes import variant_settings
 
 ROLES = {"full": "full model", "ablated": "without it"}
 USUAL = {"part_usage": [1.0] * 6, "iou_images": 1000, "test_images": 1000, "foreground_fraction": 0.2}
@@ -50,25 +46,24 @@ def judged(results: Path, name: str) -> Any:
 
 
 def test_the_ledger_has_claims_from_the_abstract_to_the_limitations() -> None:
-    listed = load_ledger().claims
+    listed = load_ledger()[1]
     assert len(listed) >= 20
-    headings = [figures_claims.section_of(claim.section) for claim in listed]
-    assert list(dict.fromkeys(headings)) == list(figures_claims.SECTIONS.values())
+    assert {claim.section.split(".")[0] for claim in listed} == {"Abstract", *"12345"}
     assert all(claim.claim and claim.statistic and claim.place and claim.chapters for claim in listed)
 
 
 def test_no_verdict_is_stored_in_the_data_file() -> None:
-    text = ledger.LEDGER.read_text().lower()
+    text = LEDGER.read_text().lower()
     assert not re.search(r"reproduced|reproduces|testable|verdict|✓|✗", text)
 
 
 def test_every_chapter_of_a_claim_exists() -> None:
-    numbers = {number for claim in load_ledger().claims for number in claim.chapters}
+    numbers = {number for claim in load_ledger()[1] for number in claim.chapters}
     assert not [number for number in numbers if not list((ROOT / "notebooks").glob(f"{number}_*.ipynb"))]
 
 
 def test_every_experiment_of_the_ledger_can_be_configured() -> None:
-    for role in load_ledger().roles.values():
+    for role in load_ledger()[0].values():
         assert isinstance(variant_settings(role["variant"]), dict)
 
 
@@ -92,7 +87,7 @@ def test_no_ledger_of_claims_is_a_ledger_of_one_outcome(tmp_path: Path) -> None:
         ("above(full.iou, __import__('os').getpid())", "neither role.metric"),
         ('above(full.iou, printed("Table 9", "cub", "Ours"))', "tables are Table 1"),
         ('above(full.iou, printed("Table 2", "cub", "Nobody"))', "no number for 'Nobody'"),
-        ("above(full.iou, ablated.iou - full.iou)", "neither number \\* term"),
+        ("above(full.iou, ablated.iou - full.iou)", "neither role.metric"),
     ],
 )
 def test_what_is_no_rule_is_refused(rule: str, message: str) -> None:
@@ -110,7 +105,7 @@ def test_what_is_no_rule_is_refused(rule: str, message: str) -> None:
     ],
 )
 def test_a_ledger_with_an_unknown_name_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    head, first, *_ = re.split(r"(?m)^  - id:", ledger.LEDGER.read_text())
+    head, first, *_ = re.split(r"(?m)^  - id:", LEDGER.read_text())
     content = yaml.safe_load(f"{head}  - id:{first}")
     content["claims"][0] |= change
     (tmp_path / "claims.yml").write_text(yaml.safe_dump(content))
@@ -211,74 +206,3 @@ def test_runs_with_settings_of_their_own_play_only_their_own_role(tmp_path: Path
     write(tmp_path, {"iou": (0.30, 0.31, 0.32)}, **few)
     assert judged(tmp_path, "many-images").verdict == REPRODUCED
     assert "full model 0.810" in judged(tmp_path, "many-images").measured
-
-
-def test_the_figure_gets_both_sides_of_each_comparison(tmp_path: Path) -> None:
-    write(tmp_path, {"iou": (0.80, 0.81, 0.82), "components_per_part": (1.0, 1.1, 1.2)})
-    write(tmp_path, {"iou": (0.30, 0.31, 0.32)}, variant="paper+no-points")
-    found = figures_claims.compared(claims.intervals(evaluate_claims(tmp_path)))
-    lines = found[found["claim"] == "points-help"]
-    assert list(lines["what"]) == ["full model", "without points"] and list(lines["mean"]) == [0.81, 0.31]
-    assert set(found["panel"]) == {"iou", "components_per_part", "foreground_fraction"} <= set(STATISTICS)
-    assert len(figures_claims.intervals_figure(found).axes) == 3
-
-
-def test_the_counts_add_up(tmp_path: Path) -> None:
-    write(tmp_path, {"iou": (0.80, 0.81, 0.82)})
-    judgements = evaluate_claims(tmp_path)
-    counts = figures_claims.counts(judgements).set_index("Part of the paper")
-    assert counts.loc["All"].sum() == len(judgements) == counts.drop(index="All").to_numpy().sum()
-
-
-# ---- the released code
-
-
-def test_the_facts_are_36_and_explain_every_switch() -> None:
-    facts = differences.load_differences()
-    assert list(facts["row"]) == list(range(1, 37))
-    assert set(DIFFERENCES) | {"imagenet-segmenter"} == set(facts["variant"]) - {""}
-    assert facts.set_index("row").loc[26, "variant"] == "imagenet-segmenter"
-
-
-def test_a_switch_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    text = differences.FACTS.read_text().replace("variant: cone-heatmap", "variant: square-heatmap")
-    (tmp_path / "facts.yml").write_text(text)
-    with pytest.raises(UserError, match="cone-heatmap, square-heatmap"):
-        differences.load_differences(tmp_path / "facts.yml")
-
-
-def test_imagenet_weights_are_used_where_they_lie_and_fetched_only_when_allowed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.delenv("GANSEG_ALLOW_DOWNLOADS", raising=False)
-    assert differences.imagenet_weights() is None
-    monkeypatch.setenv("GANSEG_ALLOW_DOWNLOADS", "1")
-    path = differences.imagenet_weights()
-    assert path is not None and path.is_relative_to(tmp_path) and not path.exists()
-    monkeypatch.delenv("GANSEG_ALLOW_DOWNLOADS")
-    path.parent.mkdir(parents=True)
-    path.touch()
-    assert differences.imagenet_weights() == path
-
-
-def test_the_imagenet_experiment_has_a_counterpart_that_differs_in_the_weights_alone() -> None:
-    for scale in ("tiny", "gpu"):
-        ours, other = (e.config for e in differences.imagenet_experiments(data="synthetic-bird", scale=scale))
-        assert ours.segmenter.pretrained and not other.segmenter.pretrained
-        assert other.replace({"segmenter.pretrained": True}) == ours
-
-
-def test_the_released_code_starts_from_a_heap_of_dots() -> None:
-    paper, released = (differences.untrained(v, "tiny", "synthetic-bird") for v in ("paper", "released"))
-    assert released["centres"] < 0.5 * paper["centres"] and released["scale"] < 0.5 * paper["scale"]
-
-
-def test_the_printed_equations_are_judged_above_tiny_with_three_seeds() -> None:
-    rows = [{"metric": "iou", "data": "d", "scale": scale, "variant": variant, "mean": mean, "n": n}
-            for scale, ours, n in (("tiny", 0.1, 3), ("laptop", 0.7, 3), ("gpu", 0.1, 2))
-            for variant, mean in (("paper", ours), ("released", 0.72))]  # fmt: skip
-    checks, tested = differences.equations_suffice(pd.DataFrame(rows), margin=0.05)
-    assert tested and checks == {"d, scale laptop: IoU 0.700 as printed, 0.720 as released": True}
-    checks, tested = differences.equations_suffice(pd.DataFrame(rows), margin=0.01)
-    assert tested and set(checks.values()) == {False}

@@ -12,7 +12,7 @@ from ganseg import losses
 from ganseg.config import GeneratorConfig
 from ganseg.generator import Generator
 from ganseg.image import Composition
-from ganseg.layers import AdaIn, RelativeEncoding, Spade, embedding_map, mlp, pixel_grid, upsample
+from ganseg.layers import AdaIn, RelativeEncoding, Spade, embedding_map, mlp, pixel_grid, upsample, with_margin
 from ganseg.points import PointGenerator, heatmaps, part_scales
 
 SMALL = GeneratorConfig(
@@ -153,6 +153,15 @@ def test_upsampling_keeps_the_margin_and_the_coordinates(margin: int) -> None:
     made = upsample(coarse.permute(2, 0, 1)[None], margin)[0].permute(1, 2, 0)
     assert made.shape == fine.shape
     close(made, fine, 1e-6)
+
+
+def test_masks_are_resized_to_a_block_and_continued_into_its_margin_by_their_border() -> None:
+    torch.manual_seed(0)
+    masks = torch.rand(2, 3, 16, 16)
+    made = with_margin(masks, 8, 3)
+    close(made[..., 3:-3, 3:-3], masks.unflatten(3, (8, 2)).unflatten(2, (8, 2)).mean((3, 5)))
+    close(made[..., :3, :], made[..., 3:4, :].expand(-1, -1, 3, -1))
+    close(made[..., -3:], made[..., -4:-3].expand(-1, -1, -1, 3))
 
 
 def test_eq13_and_14_at_known_logits() -> None:

@@ -281,16 +281,6 @@ def test_predicted_keypoints_are_those_that_the_error_is_measured_on(tmp_path, m
 # Figures
 
 
-def test_keypoints_are_drawn_where_they_are_visible():
-    truth = np.array([[[0.0, 31.0], [8.0, 8.0]]] * 3)
-    visible = np.array([[True, False]] * 3)
-    images = np.zeros((3, 32, 32, 3), np.uint8)
-    figure = landmark_figures.keypoints_figure(images, truth, truth + 1, visible, columns=2)
-    marks = [ax.collections[0].get_offsets()[0].tolist() for ax in figure.axes if ax.collections]
-    assert marks == [[1 / 32 - 1, 1 - 1 / 32]] * 3  # the centre of the bottom-left pixel, in [-1, 1]
-    assert [len(ax.collections) for ax in figure.axes] == [3, 3, 3, 0]
-
-
 def test_errors_by_origin_stand_beside_the_mean_predictors():
     values = {"landmark_error": 0.1, "landmark_error_centred": 0.2, "landmark_error_affine": 0.3}
     run = SimpleNamespace(metrics=values | {"landmark_error_mean": 0.5}, provenance={"seed": 4})

@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 from test_training import MINUTE, Noise
 from ganseg.devices import make_fabric
-from ganseg.loop import Clock, fit
-from ganseg.training import GanTrainer, SegmenterTrainer
+from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit
 
 if __name__ == "__main__":
     folder, processes = sys.argv[1], int(sys.argv[2])

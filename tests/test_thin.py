@@ -19,9 +19,9 @@ FLOORS = [
     "layers points masks image generator discriminator losses segmenter metrics",
     "data.files data.batches data.synthetic data.creatures data.flowers data.cub data.celeba data.frames data.taichi "
     "data.folder data.download data",
-    "devices training evaluation provenance",
-    "experiments",
-    "segment released baselines bench reported pictures plots tables page studies ablations ledger",
+    "devices training evaluation provenance pictures",
+    "runs experiments",
+    "segment released baselines bench reported plots tables studies ledger page",
     "cli",
 ]
 

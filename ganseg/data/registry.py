@@ -137,13 +137,23 @@ def load(
     return cached(source, f"{spec.name}-{split}", size, cache_dir)
 
 
-@functools.cache
-def fingerprint(name: str, data_dir: str | Path | None, limit: int = 0) -> str:
-    """Of which images the training split of a data set holds; empty where they are drawn, or not at hand."""
+def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
+    """Which images there are to learn from, without decoding any; "" where the folder they need is not given.
+
+    UserError for an unknown name and a missing folder.
+    """
     spec = describe(name)
-    if not spec.needs_dir or not data_dir or not Path(data_dir).expanduser().is_dir():
+    if spec.needs_dir and not data_dir:
         return ""
-    return spec.reader("train", Path(data_dir).expanduser()).limited(limit or None).fingerprint()
+    if spec.name == "folder":
+        return folder.content_key(_existing_dir(spec, data_dir))
+    return _listed(spec.name, _existing_dir(spec, data_dir))
+
+
+@functools.cache
+def _listed(name: str, data_dir: Path | None) -> str:
+    """Names, sizes and protocol of the training images; a published data set does not change while we look."""
+    return DATASETS[name].reader("train", data_dir).fingerprint()
 
 
 def describe(name: str) -> DatasetSpec:

@@ -1,9 +1,8 @@
 """The claims ledger judged: a verdict on every claim of the paper, computed from finished runs.
 
-`claims.yml` holds the claims, `ledger.py` reads them, and `rules.py` says what a rule may be. Rules compare
-means over seeds with their 95 % intervals. A verdict needs three seeds of every experiment that the rule
-names, at a scale where the claim can be judged, on one data set at least; where several data sets allow it,
-the rule must hold on each.
+Rules compare means over seeds with their 95 % intervals. A verdict needs three seeds of every experiment that the rule
+names, at a scale where the claim can be judged, on one data set at least; where several data sets allow it, the rule
+must hold on each.
 """
 
 from __future__ import annotations
@@ -16,14 +15,20 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+<<<<<<< HEAD:ganseg/chapters/claims.py
 from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
 from ganseg.chapters.rules import STATISTICS, Rule, Term, number
+=======
+from ganseg import studies
+from ganseg.claims import LEDGER, STATISTICS, Claim, Roles, Rule, Term, load_ledger
+>>>>>>> main:ganseg/ledger.py
 from ganseg.data import DATASETS
 from ganseg.experiments import find_runs
 from ganseg.recipes import PARTS, SCALES
 from ganseg.studies import SEEDS, counts, interval
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
+Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]
 
 
 class Measured(NamedTuple):
@@ -40,11 +45,15 @@ class Measured(NamedTuple):
     @property
     def words(self) -> str:
         """`full model 0.80 [0.77, 0.83]`, `0.551 (a method in Table 2)`, `1`; one seed has no brackets."""
-        value = number(self.metric, self.mean)
+        value, low, high = (number(self.metric, v) for v in (self.mean, self.low, self.high))
         if not self.runs and self.mean == self.mean:
             return self.name if self.name == f"{self.mean:g}" else f"{value} ({self.name})"
-        bounds = [number(self.metric, bound) for bound in (self.low, self.high)]
-        return f"{self.name} {value}" + (f" [{', '.join(bounds)}]" if len(self.seeds) > 1 else "")
+        return f"{self.name} {value}" + (f" [{low}, {high}]" if len(self.seeds) > 1 else "")
+
+
+def number(metric: str, value: float) -> str:
+    """`value` with the digits of its metric; a dash for NaN."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{STATISTICS[metric][1]}f}"
 
 
 class Check(NamedTuple):
@@ -61,17 +70,16 @@ class Check(NamedTuple):
     @property
     def words(self) -> str:
         """What was measured, as a sentence."""
-        same = self.left.metric == self.right.metric
-        sides = [
-            side.words if same else f"{STATISTICS[side.metric].title} {side.words}" for side in (self.left, self.right)
-        ]
-        what = f"{STATISTICS[self.left.metric].title}, " if same else ""
-        return f"{self.data}, {self.scale}: {what}{sides[0]} against {sides[1]}: {self.outcome}"
+        same, sides = self.left.metric == self.right.metric, (self.left, self.right)
+        told = [side.words if same else f"{STATISTICS[side.metric][0]} {side.words}" for side in sides]
+        what = f"{STATISTICS[self.left.metric][0]}, " if same else ""
+        return f"{self.data}, {self.scale}: {what}{told[0]} against {told[1]}: {self.outcome}"
 
     @property
     def measured(self) -> list[Measured]:
         """The sides that runs measure, or should have."""
-        return [side for term, side in zip(self.rule.terms, (self.left, self.right), strict=True) if term.role]
+        pairs = ((self.rule.left, self.left), (self.rule.right, self.right))
+        return [side for term, side in pairs if term.role]
 
     @property
     def missing(self) -> int:
@@ -87,27 +95,25 @@ class Check(NamedTuple):
         return "holds" if self.holds else "the other way round" if apart else "intervals overlap"
 
 
-Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]
-
-
 def measurements(results: str | Path | None = None) -> Runs:
-    """All finished runs among the results: (scale, data, variant, K, overrides as JSON) -> a row a seed.
-
-    A row has the run's metrics, `seed`, `train_images`, the `run`, and how many parts vanished on held-out
-    images and in the stored samples, whose pieces per part are counted, too.
-    """
+    """All finished runs among the results: (scale, data, variant, K, overrides as JSON) -> a row a seed, of metrics,
+    `seed`, `train_images`, the `run`, and the counts of `studies.counts`."""
     runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in find_runs(results, own_settings=True):
         p = run.provenance
+<<<<<<< HEAD:ganseg/chapters/claims.py
         row = run.metrics | counts(run) | {name: p.get(name) for name in ("seed", "train_images")} | {"run": run}
         runs.setdefault(_key(p["scale"], p["data"], p["variant"], p["parts"], p["overrides"]), []).append(row)
+=======
+        row = run.metrics | studies.counts(run) | {"seed": p.get("seed"), "train_images": p.get("train_images")}
+        key = _key(p["scale"], p["data"], p["variant"], p["parts"], p["overrides"])
+        runs.setdefault(key, []).append(row | {"run": run})
+>>>>>>> main:ganseg/ledger.py
     return runs
 
 
 def _key(scale: str, data: str, variant: str, parts: int, overrides: Mapping[str, Any]) -> tuple[Any, ...]:
-    settings = {
-        name: str(value) for name, value in overrides.items()
-    }  # the command line gives words, a notebook values
+    settings = {name: str(value) for name, value in overrides.items()}  # words of a command line, values of a notebook
     return scale, data, variant, parts, json.dumps(settings, sort_keys=True)
 
 
@@ -117,8 +123,7 @@ def evaluate_claims(results: str | Path | None = None, ledger: Path = LEDGER) ->
     Columns: those of the file, `rule` in words, `verdict`, `why` it could not be tested, `measured` in words,
     `scale`, `data`, the least number of `seeds`, and two lists, `checks` (`Check`) and `runs`.
     """
-    roles, claims = load_ledger(ledger)
-    runs = measurements(results)
+    (roles, claims), runs = load_ledger(ledger), measurements(results)
     return pd.DataFrame([_judged(claim, roles, runs) for claim in claims])
 
 
@@ -130,13 +135,9 @@ def _judged(claim: Claim, roles: Roles, runs: Runs) -> dict[str, Any]:
     word = REPRODUCED if all(check.holds for check in checks) else NOT_REPRODUCED
     reasons = dict.fromkeys(f"{check.why_not}." for check in checks if check.why_not)
     sides = [side for check in checks for side in check.measured]
-    return {
-        "id": claim.id,
-        "section": claim.section,
-        "place": claim.place,
-        "claim": claim.claim,
-        "statistic": claim.statistic,
-        "rule": claim.words,
+    told = {name: getattr(claim, name) for name in ("id", "section", "place", "claim", "statistic")}
+    return told | {
+        "rule": "; ".join(rule.words for rule in claim.rule) or "none",
         "verdict": word if decided else NOT_TESTABLE,
         "why": "" if decided else " ".join([*reasons, claim.needs]).strip(),
         "measured": "; ".join(check.words for check in checks if check.scale),
@@ -152,68 +153,47 @@ def _judged(claim: Claim, roles: Roles, runs: Runs) -> dict[str, Any]:
 def _data_sets(claim: Claim, roles: Roles, runs: Runs) -> list[str]:
     """The data sets that the open roles of a claim can take; one empty name for none."""
     names = {name for rule in claim.rule for name in rule.roles if "data" not in roles[name]}
-    found = (
-        data for data in DATASETS if any(_rows(runs, roles[name], data, scale) for name in names for scale in SCALES)
-    )
-    return list(found) or [""]
+    there = lambda data: any(_rows(runs, roles[name], data, scale) for name in names for scale in SCALES)
+    return [data for data in DATASETS if there(data)] or [""]
 
 
 def _checks(claim: Claim, roles: Roles, runs: Runs, data: str) -> list[Check]:
-    """Each rule of the claim on `data`, at the best scale that decides it, or else the best that has most of
-    it."""
-    chosen = []
-    for rule in claim.rule:
-        tried = [_check(claim, rule, roles, runs, data, scale) for scale in reversed(SCALES)]
-        chosen.append(
-            min(
-                tried,
-                key=lambda check: (bool(check.why_not), check.missing),
-            )
-        )
-    return chosen
+    """Each rule of the claim on `data`, at the best scale that decides it, or else the best that has most of it."""
+    scales = list(reversed(SCALES))
+    tried = [[_check(claim, rule, roles, runs, data, scale) for scale in scales] for rule in claim.rule]
+    return [min(checks, key=lambda check: (bool(check.why_not), check.missing)) for checks in tried]
 
 
 def _check(claim: Claim, rule: Rule, roles: Roles, runs: Runs, data: str, scale: str) -> Check:
-    left, right = (_measure(term, roles, runs, data, scale) for term in rule.terms)
-    lacking = [_lack(term, side, claim, scale) for term, side in zip(rule.terms, (left, right), strict=True)]
-    why = next(filter(None, lacking), "")
+    measured = lambda one: [_measure(term, roles, runs, data, scale) for term in (one.left, one.right)]
+    left, right = measured(rule)
+    why = _lack(rule.left, left, claim, scale) or _lack(rule.right, right, claim, scale)
     for condition in claim.given:
-        if not why and condition.roles & rule.roles:
-            sides = [_measure(term, roles, runs, data, scale) for term in condition.terms]
-            why = "" if condition.holds(*sides) else f"It does not hold that {condition.words}"
-    names = sorted({roles[name].get("data", data) for name in rule.roles})
-    return Check(
-        rule,
-        _listed(names),
-        scale if left.runs or right.runs else "",
-        left,
-        right,
-        rule.holds(left, right),
-        why,
-    )
+        if not why and condition.roles & rule.roles and not condition.holds(*measured(condition)):
+            why = f"It does not hold that {condition.words}"
+    names = _listed(sorted({roles[name].get("data", data) for name in rule.roles}))
+    return Check(rule, names, scale if left.runs or right.runs else "", left, right, rule.holds(left, right), why)
 
 
 def _lack(term: Term, side: Measured, claim: Claim, scale: str) -> str:
     """Why a side of a rule decides nothing at `scale`; empty where it does."""
     if term.role and not side.runs:
-        return f"No run has {STATISTICS[term.metric].title} of: {side.name}"
+        return f"No run has {STATISTICS[term.metric][0]} of: {side.name}"
     if scale not in claim.scales:
         return f"Scale {scale} is too small"
-    return f"{side.name} has {len(side.seeds)} of {SEEDS} seeds" if term.role and len(side.seeds) < SEEDS else ""
+    few = term.role and len(side.seeds) < studies.SEEDS
+    return f"{side.name} has {len(side.seeds)} of {studies.SEEDS} seeds" if few else ""
 
 
 def _measure(term: Term, roles: Roles, runs: Runs, data: str, scale: str) -> Measured:
-    """One side of a rule on `data` at `scale`."""
+    """A side of a rule on `data` at `scale`; NaN where no run has it."""
     if not term.role:
         return Measured(term.text, term.metric, term.offset, term.offset, term.offset, (), ())
-    rows = [row for row in _rows(runs, roles[term.role], data, scale) if not math.isnan(row.get(term.metric, math.nan))]
+    rows = _rows(runs, roles[term.role], data, scale)
+    rows = [row for row in rows if not math.isnan(row.get(term.metric, math.nan))]
     values = [row[term.metric] * term.factor + term.offset for row in rows]
-    return Measured(
-        term.text,
-        term.metric,
-        *interval(values),
-        *(tuple(row[name] for row in rows) for name in ("seed", "run")),
-    )
+    seeds, behind = (tuple(row[name] for row in rows) for name in ("seed", "run"))
+    return Measured(term.text, term.metric, *studies.interval(values), seeds, behind)
 
 
 def _rows(runs: Runs, role: Mapping[str, Any], data: str, scale: str) -> Sequence[Mapping[str, Any]]:
@@ -225,30 +205,3 @@ def _rows(runs: Runs, role: Mapping[str, Any], data: str, scale: str) -> Sequenc
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(name for name in names if name))
-
-
-def intervals(ledger: pd.DataFrame) -> pd.DataFrame:
-    """What an evaluated ledger compared, a row for each side of each rule: for figures and files."""
-    rows = [
-        {
-            "section": row["section"],
-            "claim": row["id"],
-            "verdict": row["verdict"],
-            "rule": check.rule.text,
-            "data": check.data,
-            "scale": check.scale,
-            "panel": check.rule.metric,
-            "metric": side.metric,
-            "side": name,
-            "what": side.name,
-            "mean": side.mean,
-            "low": side.low,
-            "high": side.high,
-            "seeds": len(side.seeds),
-        }
-        for row in ledger.to_dict("records")
-        for check in row["checks"]
-        if check.scale
-        for name, side in (("left", check.left), ("right", check.right))
-    ]
-    return pd.DataFrame(rows, columns=None if rows else ["claim", "rule", "data", "mean"])

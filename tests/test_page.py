@@ -1,0 +1,85 @@
+"""Showing a figure or a table writes its files and says what it is; a verdict follows from its checks."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ganseg import page, plots
+from ganseg.files import UserError
+
+RUN = SimpleNamespace(provenance={"scale": "tiny", "data": "synthetic-bird", "seed": 3, "device": "a device",
+                                  "commit": "0123456789abcdef", "key": "feed"})  # fmt: skip
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """What was displayed, instead of displaying it."""
+    outputs: list[dict[str, str]] = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw=False: outputs.append(bundle))
+    return outputs
+
+
+def fields(bundle: dict[str, Any]) -> dict[str, str]:
+    """The attributes of a displayed figure or table that matter."""
+    return dict(re.findall(r'(alt|download|src|href)="([^"]*)"', bundle["text/html"]))
+
+
+def test_show_writes_picture_and_data_and_displays_them(tmp_path: Path, shown: list[dict[str, str]]) -> None:
+    data = pd.DataFrame({"x": [0.5], "name": ["a, b"]})
+    told = {"caption": "Points & parts.", "alt": "Two panels with points."}
+    page.show(plots.new_figure(1), "01_points", data=data, runs=[RUN], results=tmp_path, **told)
+    folder = tmp_path / "tiny" / "figures"
+    assert sorted(path.name for path in folder.iterdir()) == ["01_points.csv", "01_points.png"]
+    assert min(Image.open(folder / "01_points.png").info["dpi"]) > 149
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "01_points.csv"), data)
+    (bundle,) = shown
+    found = fields(bundle)
+    assert found["alt"] == "Two panels with points." and found["download"] == "01_points.csv"
+    assert base64.b64decode(found["src"].split(",")[1]) == (folder / "01_points.png").read_bytes()
+    assert base64.b64decode(found["href"].split(",")[1]) == (folder / "01_points.csv").read_bytes()
+    assert "<figcaption>Points &amp; parts." in bundle["text/html"]
+    origin = "Scale tiny; data synthetic-bird; seed 3; device a device; commit 0123456789; run feed."
+    assert origin in bundle["text/html"] and bundle["text/plain"] == "Figure: Two panels with points."
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [({"alt": "points.png", "runs": [RUN]}, "alt text"), ({"alt": "A panel with points."}, "scale"),
+     ({"alt": "A panel with points.", "runs": [RUN], "caption": ""}, "caption")],
+)  # fmt: skip
+def test_show_refuses_a_figure_without_words_or_origin(tmp_path: Path, told: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        page.show(plots.new_figure(1), "a", data=pd.DataFrame(), results=tmp_path, **{"caption": "A caption."} | told)
+    assert not list(tmp_path.iterdir())
+
+
+def test_show_table_writes_the_unrounded_data(tmp_path: Path, shown: list[dict[str, str]]) -> None:
+    frame, data = pd.DataFrame({"Method": ["m"], "IoU": ["0.71"]}), pd.DataFrame({"iou": [0.7123]})
+    page.show_table(frame, "t", caption="A table.", data=data, notes=["A note."], runs=[RUN], results=tmp_path)
+    assert (tmp_path / "tiny" / "tables" / "t.csv").read_text() == "iou\n0.7123\n"
+    (bundle,) = shown
+    assert "<caption>A table.</caption>" in bundle["text/html"] and "A note." in bundle["text/html"]
+    assert base64.b64decode(fields(bundle)["href"].split(",")[1]) == b"iou\n0.7123\n"
+    assert "seed 3" in bundle["text/html"] and "0.71" in bundle["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("checks", "testable", "word"),
+    [({"a": True, "b": True}, True, "Reproduced"), ({"a": True, "b": False}, True, "Not reproduced"),
+     ({"a": True}, False, "Not testable at this scale")],
+)  # fmt: skip
+def test_a_verdict_follows_from_its_checks(
+    checks: dict[str, bool], testable: bool, word: str, shown: list[dict[str, str]]
+) -> None:
+    assert page.verdict("A claim.", checks, testable, "too short") == word
+    (bundle,) = shown
+    assert f"Verdict: {word}" in bundle["text/html"] and bundle["text/html"].count("<li>") == len(checks)
+    assert ("too short" in bundle["text/html"]) is not testable

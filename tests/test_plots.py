@@ -1,0 +1,108 @@
+"""What the shared figures draw: a colour a part, a line a run, and nothing that is not there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ganseg import pictures, plots
+from ganseg.config import GeneratorConfig
+from ganseg.generator import Generator, Scene
+
+SMALL = {"noise_dim": 8, "embedding_dim": 4, "spade_hidden": 4, "margin": 2}
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(0)
+    return Generator(GeneratorConfig(parts=3, block_sizes=(8, 16), block_widths=(8, 6), **SMALL)).eval()
+
+
+@pytest.fixture(scope="module")
+def scene(generator: Generator) -> Scene:
+    with torch.no_grad():
+        return generator(generator.noise(2, torch.Generator().manual_seed(0)))
+
+
+def test_blend_gives_each_part_its_colour_and_the_rest_to_the_background() -> None:
+    maps = np.zeros((1, 2, 1, 4), np.float32)
+    maps[0, 0, 0, 0] = maps[0, 1, 0, 1] = maps[0, :, 0, 3] = 1
+    background, first, second = pictures.part_colours(2).astype(int)
+    expected = [first, second, background, np.rint((first + second) / 2)]
+    np.testing.assert_allclose(plots.blend(torch.from_numpy(maps))[0, 0].astype(int), expected, atol=1)
+
+
+def test_a_scene_is_drawn_where_its_parts_are_and_painted_in_layers(generator: Generator, scene: Scene) -> None:
+    ax = plots.new_figure(2).subplots()
+    plots.draw_parts(ax, scene, 1)
+    circles = [(*circle.center, circle.radius) for circle in ax.patches]
+    np.testing.assert_allclose(circles, torch.cat([scene.centres[1], scene.scales[1, :, None]], 1), rtol=1e-6)
+    alone = plots.painted(generator, scene)
+    assert list(alone) == ["foreground", "background", "image"] and alone["foreground"].shape == (2, 16, 16, 3)
+    assert not np.array_equal(alone["foreground"], alone["background"])
+    np.testing.assert_array_equal(alone["image"], pictures.to_pictures(scene.image))
+
+
+def test_a_trace_ends_in_what_the_level_returns(generator: Generator, scene: Scene) -> None:
+    level = generator.foreground_generator
+    start, conditions, blocks = plots.traced(level, scene.masks[:, 1:], scene.embeddings, scene.centres)
+    torch.testing.assert_close(blocks[-1], scene.foreground)
+    assert [w.shape[1:] for w in conditions] == [(4, 12, 12), (4, 20, 20)] and start.shape == (2, 8, 12, 12)
+    assert not any(module._forward_hooks for module in level.modules())
+
+
+def test_features_are_coloured_by_what_they_are_and_not_by_their_sign() -> None:
+    figure, (axes,) = plots.panels(1, 2, 1.0)
+    maps = torch.zeros(5, 4, 4)
+    maps[2, :, 2:] = 1
+    for ax, sign in zip(axes, (1, -1), strict=True):
+        plots.features(ax, sign * maps, margin=1)
+    left, right = (np.asarray(ax.images[0].get_array()) for ax in axes)
+    assert (left[:, 0] != left[:, 3]).any() and (left[:, :2] == left[0, 0]).all()
+    np.testing.assert_allclose(right, left[:, ::-1], atol=1e-6)
+    assert axes[0].get_xlim() == (-2, 2)  # the margin is as wide as the image
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_a_segmentation_has_the_truth_only_where_there_is_one(truth: bool) -> None:
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.ones((4, 8, 8), np.uint8)
+    figure = plots.segmentation_figure(images, labels, labels if truth else None)
+    names = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
+    assert names == ["image", "parts found", "both"] + ["truth"] * truth and len(figure.axes) == 4 * len(names)
+
+
+def test_learning_curves_leave_out_what_the_history_does_not_have() -> None:
+    history = pd.DataFrame({"stage": ["gan", "gan", "segmenter"], "step": [1, 2, 1], "g": [1.0, 2.0, None]})
+    axes = plots.learning_curves(history.assign(foreground=[0.5, 0.4, None], area=np.nan)).axes
+    assert [ax.get_title() for ax in axes] == ["Adversarial losses (Eq. 13, 14)", "Foreground of generated masks"]
+    np.testing.assert_array_equal(axes[0].lines[0].get_xydata(), [[1, 1], [2, 2]])
+
+
+def test_each_seed_has_a_line_in_the_colour_of_its_model() -> None:
+    history = pd.DataFrame({"stage": "gan", "step": [10, 20, 20], "foreground": [0.8, 0.2, None]})
+    runs = [("a", 0), ("a", 1), ("b", 0)]
+    frames = [plots.foreground_history(SimpleNamespace(history=history, provenance={"seed": s}), m) for m, s in runs]
+    ax = plots.foreground_curves(pd.concat(frames)).axes[0]
+    drawn = [line for line in ax.lines if len(line.get_xdata())]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    assert len(drawn) == 3 and drawn[0].get_color() == drawn[1].get_color() != drawn[2].get_color()
+    np.testing.assert_array_equal(drawn[0].get_xydata(), [[0.5, 0.8], [1.0, 0.2]])
+
+
+def test_more_lines_than_the_book_has_colours_are_all_drawn_in_colours_of_their_own() -> None:
+    frame = pd.DataFrame({"x": [0, 1] * 9, "y": range(18), "who": np.repeat(list("abcdefghi"), 2)})
+    (ax,) = plots.curves(frame, "x", "y", "who", ("x", "y")).axes
+    assert len({handle.get_color() for handle in ax.get_legend().legend_handles}) == 9
+
+
+def test_keypoints_that_are_not_visible_are_left_out() -> None:
+    places, visible = np.full((2, 3, 2), 4.0), np.array([[True, False, True], [False] * 3])
+    axes = plots.keypoints_figure(np.zeros((2, 8, 8, 3), np.uint8), places, places + 1, visible).axes
+    assert [len(marks.get_offsets()) for marks in axes[0].collections] == [2, 2, 2] and len(axes[0].lines) == 2
+    assert not any(len(ax.collections) for ax in axes[1:])
+    for marks, place in zip(axes[0].collections, (4, 4, 5), strict=True):  # rings at the truth, dots at the prediction
+        np.testing.assert_allclose(marks.get_offsets(), (place + 0.5) * 2 / 8 - 1)  # a pixel's centre
