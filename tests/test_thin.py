@@ -21,7 +21,7 @@ FLOORS = [
     "data.folder data.download data",
     "devices training evaluation provenance pictures",
     "runs experiments",
-    "segment released baselines bench reported plots tables studies ledger page",
+    "segment released baselines bench reported plots tables page studies ablations ledger",
     "cli",
 ]
 
