@@ -15,17 +15,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-<<<<<<< HEAD:ganseg/chapters/claims.py
-from ganseg.chapters.ledger import LEDGER, Claim, Roles, load_ledger
-from ganseg.chapters.rules import STATISTICS, Rule, Term, number
-=======
 from ganseg import studies
 from ganseg.claims import LEDGER, STATISTICS, Claim, Roles, Rule, Term, load_ledger
->>>>>>> main:ganseg/ledger.py
 from ganseg.data import DATASETS
-from ganseg.experiments import find_runs
 from ganseg.recipes import PARTS, SCALES
-from ganseg.studies import SEEDS, counts, interval
+from ganseg.runs import find_runs
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
 Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]
@@ -101,14 +95,9 @@ def measurements(results: str | Path | None = None) -> Runs:
     runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in find_runs(results, own_settings=True):
         p = run.provenance
-<<<<<<< HEAD:ganseg/chapters/claims.py
-        row = run.metrics | counts(run) | {name: p.get(name) for name in ("seed", "train_images")} | {"run": run}
-        runs.setdefault(_key(p["scale"], p["data"], p["variant"], p["parts"], p["overrides"]), []).append(row)
-=======
         row = run.metrics | studies.counts(run) | {"seed": p.get("seed"), "train_images": p.get("train_images")}
         key = _key(p["scale"], p["data"], p["variant"], p["parts"], p["overrides"])
         runs.setdefault(key, []).append(row | {"run": run})
->>>>>>> main:ganseg/ledger.py
     return runs
 
 

@@ -27,16 +27,18 @@ def write_run(results: Path, experiment: Experiment, finished: str = "2025-01-01
     """A finished run without weights, as published ones are, with random samples."""
     directory = experiment.directory(results)
     directory.mkdir(parents=True)
-    record = experiment.about | {"finished": finished}
-    record["train_images"] = record["overrides"].get("data.train_limit", 4000)
+    record = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")}
+    overrides, parts = dict(experiment.overrides), experiment.config.generator.parts
+    record |= {"data": experiment.config.data.name, "parts": parts, "overrides": overrides, "finished": finished}
+    record["train_images"] = overrides.get("data.train_limit", 4000)
     smaller = {"data.size": SIZE, "generator.block_sizes": (8, 16), "generator.block_widths": (8, 8)}
-    metrics = {"part_usage": [1.0] * record["parts"], "iou": 0.5, "components_per_part": 1.0} | values
+    metrics = {"part_usage": [1.0] * parts, "iou": 0.5, "components_per_part": 1.0} | values
     config = {"config": experiment.config.replace(smaller).to_dict()}
     for name, content in {"provenance": record, "config": config, "metrics": metrics}.items():
         (directory / f"{name}.json").write_text(json.dumps(content))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (12, SIZE, SIZE, 3), dtype=np.uint8)
-    labels = rng.integers(0, record["parts"] + 1, (12, SIZE, SIZE), dtype=np.uint8)
+    labels = rng.integers(0, parts + 1, (12, SIZE, SIZE), dtype=np.uint8)
     np.savez_compressed(directory / "samples.npz", images=images, labels=labels)
     return directory
 
