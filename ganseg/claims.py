@@ -132,7 +132,7 @@ def _printed(table: str, column: str, method: str, text: str) -> tuple[str, floa
     if table not in reported.TABLES:
         raise UserError(f"{text}: printed takes a table, a column, a method; tables are {', '.join(reported.TABLES)}")
     found = reported.TABLES[table]
-    return f"{method} in {table}", found.value(column, method) / (100 if found.column(column).unit == "%" else 1)
+    return f"{method} in {table}", found.value(column, method) / (100 if found.columns[column].unit == "%" else 1)
 
 
 @dataclass(frozen=True)

@@ -234,17 +234,20 @@ def foreground_curves(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def keypoints_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, visible: np.ndarray) -> Figure:
-    """Images (N, S, S, 3) with their keypoints (N, J, 2) in pixels: a ring the truth, a dot the prediction.
+def keypoints_figure(images: np.ndarray, keypoints: pd.DataFrame) -> Figure:
+    """Images (N, S, S, 3) with `tables.held_out_keypoints`, in their order: a ring the truth, a dot the prediction.
 
-    A line joins the two; keypoints that are not `visible` (N, J) in the truth are left out.
+    A line joins the two; keypoints that are not visible are left out.
     """
     figure, axes = panels(-(-len(images) // 6), 6, 1.0)
-    colours = np.array(sns.husl_palette(truth.shape[1], l=0.62))
-    for i, ax in enumerate(axes.flat):
-        picture(ax, images[i] if i < len(images) else None)
-        if i < len(images) and (seen := visible[i]).any():
-            true, found = ((points[i, seen] + 0.5) * 2 / images.shape[1] - 1 for points in (truth, predicted))
+    for ax in axes.flat:
+        picture(ax, None)
+    for ax, image, (_, frame) in zip(axes.flat, images, keypoints.groupby("image", sort=False), strict=False):
+        picture(ax, image)
+        colours, seen = np.array(sns.husl_palette(len(frame), l=0.62)), frame["visible"].to_numpy()
+        if seen.any():
+            places = frame.loc[seen, ["x", "y", "x_predicted", "y_predicted"]].to_numpy()
+            true, found = np.split((places + 0.5) * 2 / images.shape[1] - 1, 2, axis=1)
             ax.plot(*np.stack([true, found], axis=1).T, color="white", linewidth=1.0, zorder=2)
             ax.scatter(*true.T, s=38, facecolor="none", edgecolor="white", linewidths=2.4, zorder=3)
             ax.scatter(*true.T, s=38, facecolor="none", edgecolor=colours[seen], linewidths=1.3, zorder=3)

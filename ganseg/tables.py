@@ -1,4 +1,4 @@
-"""The paper's tables with our rows beside the printed ones, for notebooks, files and readers.
+"""The paper's tables with our rows beside the printed ones, and the keypoints behind their errors; HTML, CSV, provenance.
 
 A row of ours is a dict: `mean`, `std` and `n` over seeds, `scale`, `data`, `seeds`, and
 
@@ -20,107 +20,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ganseg import reported
+from ganseg.data import DATASETS
+from ganseg.devices import make_fabric
+from ganseg.evaluation import find_parts, regress_keypoints
 from ganseg.files import UserError, atomic_path
+from ganseg.pictures import colour_labels
+from ganseg.protocols import Protocol, shown
+from ganseg.recipes import SCALES
+from ganseg.reported import Table
 
 BLANK = "–"
-SCALES = ("tiny", "laptop", "gpu", "paper")
-
-
-def table1(ours: Sequence[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
-    """Table 1 (CelebA landmarks, %), as displayed: the paper's rows, later work's if `later`, ours."""
-    return wide(reported.TABLE_1, ours, later)
-
-
-def table2(ours: Sequence[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
-    """Table 2 (foreground IoU), as displayed."""
-    return wide(reported.TABLE_2, ours, later)
-
-
-def table3(ours: Sequence[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
-    """Table 3 (Taichi MAE and IoU), as displayed; rows of ours say column="mae" or column="iou"."""
-    return wide(reported.TABLE_3, ours, later)
-
-
-def tidy(table: reported.Table, ours: Sequence[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
-    """One line a number, unrounded: the data behind a table, for a CSV file."""
-    printed = [_printed(row, "as printed") for row in table.rows]
-    printed += [_printed(row, "later work") for row in table.later if later]
-    records = [record for rows in printed for record in rows] + [_our_record(row) for row in ours]
-    frame = pd.DataFrame.from_records(records, columns=_TIDY)
-    twice = frame[frame.duplicated(["method", "scale", "column"])]
-    if len(twice):
-        row = twice.iloc[0]
-        raise UserError(
-            f"{table.name} has two numbers for {row['method']!r} in column {row['column']!r} "
-            f"at scale {row['scale']!r}; give them different methods"
-        )
-    return frame
-
-
-def wide(table: reported.Table, ours: Sequence[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
-    """The table as displayed: one line a method, all cells text."""
-    frame = tidy(table, ours, later)
-    columns = _columns(table, frame["column"])
-    lines = []
-    for (method, scale), group in frame.groupby(["method", "scale"], sort=False):
-        line = {"Method": method, "Type": group["type"].iloc[0]}
-        cells = {cell["column"]: cell for cell in group.to_dict("records")}
-        for column in columns:
-            line[heading(column)] = _cell(cells.get(column.key), column)
-        line["Scale"] = scale
-        line["Source"] = "; ".join(dict.fromkeys(group["source"]))
-        lines.append(line)
-    titles = ["Method", "Type", *(heading(column) for column in columns), "Scale", "Source"]
-    return pd.DataFrame(lines, columns=titles)
-
-
-def heading(column: reported.Column) -> str:
-    """A column's title with an arrow to the better side, and its unit: "CUB ↑", "Wild (K=4), % ↓"."""
-    unit = f", {column.unit}" if column.unit else ""
-    return f"{column.title}{unit} {'↓' if column.better == 'lower' else '↑'}"
-
-
-def mean_std(mean: float, std: float = math.nan, n: int | None = None, digits: int = 3) -> str:
-    """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712; a dash for NaN."""
-    if mean is None or math.isnan(mean):
-        return BLANK
-    text = f"{mean:.{digits}f}"
-    if std is not None and not math.isnan(std):
-        text += f" ± {std:.{digits}f}"
-    return text if not n else f"{text} (n = {n})"
-
-
-def scale_badge(scale: str) -> str:
-    """HTML of the label that says at which scale a number was measured."""
-    name = html.escape(scale)
-    return f'<span class="ganseg-badge ganseg-{name}" title="measured at scale {name}">{name}</span>'
-
-
-def summarise(runs: Iterable[Any], metric: str) -> dict[str, Any]:
-    """mean, median, std (sample, NaN for one run), n and values of `metric` over the runs that have it."""
-    values = [float(run.metrics[metric]) for run in runs if run.metrics.get(metric) is not None]
-    if not values:
-        raise UserError(f"no run has the metric {metric!r}; it is absent when the data set lacks its labels")
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    summary = {"mean": float(np.mean(values)), "median": float(np.median(values)), "std": std}
-    return summary | {"n": len(values), "values": values}
-
-
-def our_row(runs: Sequence[Any], metric: str, *, factor: float = 1.0, **fields: Any) -> dict[str, Any]:
-    """A row of ours: `metric` over runs of one experiment that differ in their seed only.
-
-    `factor` turns the metric into the table's unit (100 for %); `fields` are column, method, type.
-    """
-    runs = [run for run in runs if run.metrics.get(metric) is not None]
-    summary = summarise(runs, metric)
-    row = {key: summary[key] * factor for key in ("mean", "median", "std")} | {"n": summary["n"]}
-    for key in ("scale", "data"):
-        found = {run.provenance[key] for run in runs}
-        if len(found) > 1:
-            raise UserError(f"a row mixes runs of {key} {', '.join(sorted(found))}; make a row of each")
-        row[key] = found.pop()
-    return row | {"seeds": sorted(run.provenance["seed"] for run in runs)} | fields
+TIDY = ["method", "type", "column", "mean", "std", "n", "mark", "scale", "data", "seeds", "source"]
+ORIGINS = {  # of a landmark regression -> the metric
+    "top-left corner (released)": "landmark_error",
+    "centre of the image": "landmark_error_centred",
+    "with a bias": "landmark_error_affine",
+}
 
 
 def grouped(runs: Iterable[Any], first: str = "") -> list[list[Any]]:
@@ -128,7 +43,7 @@ def grouped(runs: Iterable[Any], first: str = "") -> list[list[Any]]:
 
     def kind(run: Any) -> tuple[Any, ...]:
         r = run.provenance
-        return r["data"] != first, -SCALES.index(r["scale"]), r["data"], r["variant"], r["parts"]
+        return r["data"] != first, -list(SCALES).index(r["scale"]), r["data"], r["variant"], r["parts"]
 
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=kind), key=kind)]
 
@@ -139,32 +54,164 @@ def group_name(group: Sequence[Any]) -> str:
     return f"{r['data']}, scale {r['scale']}, variant {r['variant']}, K = {r['parts']}"
 
 
+def drawable(runs: Iterable[Any], data: str) -> list[Any]:
+    """Runs whose networks and images are on this machine, those on the data set `data` first; other images: drawn."""
+    known = lambda name: name == data or not DATASETS[name].needs_dir
+    here = [run for run in runs if run.has_weights and known(run.provenance["data"])]
+    return sorted(here, key=lambda run: run.provenance["data"] != data)
+
+
+def summarise(runs: Iterable[Any], metric: str) -> dict[str, Any]:
+    """mean, median, std (sample, NaN for one run) and n of `metric` over the runs that have it."""
+    values = [float(run.metrics[metric]) for run in runs if run.metrics.get(metric) is not None]
+    if not values:
+        raise UserError(f"no run has the metric {metric!r}; it is absent when the data set lacks its labels")
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return {"mean": float(np.mean(values)), "median": float(np.median(values)), "std": std, "n": len(values)}
+
+
+def mean_std(mean: float, std: float = math.nan, n: int | None = None, digits: int = 3) -> str:
+    """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712; a dash for NaN."""
+    if math.isnan(mean):
+        return BLANK
+    deviation = "" if math.isnan(std) else f" ± {std:.{digits}f}"
+    return f"{mean:.{digits}f}{deviation}" + (f" (n = {n})" if n else "")
+
+
+def our_row(runs: Iterable[Any], metric: str, *, factor: float = 1.0, **fields: Any) -> dict[str, Any]:
+    """A row of ours: `metric` over runs of one experiment that differ in their seed only.
+
+    `factor` turns the metric into the table's unit (100 for %); `fields` are column, method, type.
+    """
+    runs = [run for run in runs if run.metrics.get(metric) is not None]
+    row = {key: value if key == "n" else value * factor for key, value in summarise(runs, metric).items()}
+    for key in ("scale", "data"):
+        found = sorted({run.provenance[key] for run in runs})
+        if len(found) > 1:
+            raise UserError(f"a row mixes runs of {key} {', '.join(found)}; make a row of each")
+        row[key] = found[0]
+    return row | {"seeds": sorted(run.provenance["seed"] for run in runs)} | fields
+
+
+def tidy(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
+    """One line a number, unrounded, of the paper, of later work if `later`, of ours: the data behind `wide`."""
+    printed = [("as printed", row) for row in table.rows] + [("later work", row) for row in table.later if later]
+    records = [
+        {"method": row.method, "type": row.type, "column": key, "mean": value, "mark": row.marks.get(key)}
+        | {"scale": scale, "source": row.source}
+        for scale, row in printed
+        for key, value in row.values.items()
+    ]
+    frame = pd.DataFrame(records + [_record(row) for row in ours], columns=TIDY)
+    for row in frame[frame.duplicated(["method", "scale", "column"])].to_dict("records"):
+        raise UserError(
+            f"{table.name} has two numbers for {row['method']!r} in column {row['column']!r} "
+            f"at scale {row['scale']!r}; give them different methods"
+        )
+    return frame
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    seeds = ", ".join(str(seed) for seed in row.get("seeds", ()))
+    source = row["data"] + (f", {_plural('seed', seeds)} {seeds}" if seeds else "")
+    defaults = {"method": "This reproduction", "type": "Part", "column": row["data"]}
+    return defaults | row | {"seeds": seeds, "source": source}
+
+
+def wide(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
+    """The table as displayed: one line a method and scale, all cells text."""
+    frame, first = tidy(table, ours, later), next(iter(table.columns.values()))
+    own = {key: first._replace(key=key, title=key) for key in frame["column"] if key not in table.columns}
+    columns, lines = table.columns | own, []
+    for (method, scale), group in frame.groupby(["method", "scale"], sort=False):
+        cells = {cell["column"]: _cell(cell, columns[cell["column"]].digits) for cell in group.to_dict("records")}
+        numbers = {column.heading: cells.get(key, BLANK) for key, column in columns.items()}
+        lines.append({"Method": method, "Type": group["type"].iloc[0], **numbers, "Scale": scale})
+    return pd.DataFrame(lines)
+
+
+def _cell(number: Mapping[str, Any], digits: int) -> str:
+    n = None if pd.isna(number["n"]) else int(number["n"])
+    text = mean_std(number["mean"], number["std"], n, digits)
+    return text if pd.isna(number["mark"]) else f"{text} {number['mark']}"
+
+
+def notes(table: Table) -> list[str]:
+    """What the marks in the paper's rows mean, and our remarks on them: lines to put below the table."""
+    return [f"{mark} {meaning}" for mark, meaning in table.marks.items()] + list(table.remarks)
+
+
+def errors_by_convention(
+    runs: Iterable[Any], conventions: Mapping[str, tuple[str, str]], factor: float = 1.0
+) -> pd.DataFrame:
+    """What `plots.conventions_figure` draws: title -> (metric of the parts, metric of the mean predictor)."""
+    lines = [
+        {"convention": title, "predictor": predictor, "error": factor * run.metrics[name]}
+        | {"seed": run.provenance["seed"]}
+        for run in runs
+        for title, names in conventions.items()
+        for predictor, name in zip(("part centres", "average keypoints"), names, strict=True)
+    ]
+    return pd.DataFrame(lines)
+
+
+def errors_by_origin(runs: Iterable[Any]) -> pd.DataFrame:
+    """Landmark errors of `runs` in %, by where the regression has its origin, beside the mean predictor's."""
+    return errors_by_convention(runs, {title: (name, "landmark_error_mean") for title, name in ORIGINS.items()}, 100)
+
+
+def held_out_keypoints(
+    run: Any, data_dir: str | Path | None = None, count: int = 12, **conventions: str
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Some images (N, S, S, 3) that `run` is scored on, and a line for each of their keypoints, in pixels.
+
+    Columns image, keypoint, visible, x, y, x_predicted, y_predicted; `conventions`: options of `Protocol`.
+    Photographs that may not be passed on are replaced by the parts found in them: figures are stored and published.
+    """
+    name, fabric = run.config.data.name, make_fabric(precision="32-true")
+    protocol = Protocol.of(name, data_dir or None).changed(**conventions)
+    segmenter = run.segmenter().to(fabric.device)
+    test, predicted = regress_keypoints(run.config, segmenter, fabric, data_dir or None, protocol)
+    few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
+    images = test.images[few]
+    if not DATASETS[name].redistributable:
+        images = colour_labels(find_parts(segmenter, images, fabric).labels)
+    places = np.concatenate([test.keypoints[few], predicted[few]], axis=-1)  # (N, J, 4)
+    rows = pd.MultiIndex.from_product([[test.names[i] for i in few], range(places.shape[1])])
+    frame = pd.DataFrame(places.reshape(-1, 4), rows, ["x", "y", "x_predicted", "y_predicted"], float).round(3)
+    frame.insert(0, "visible", shown(test)[few].ravel())
+    return images, frame.rename_axis(["image", "keypoint"]).reset_index()
+
+
 def provenance_line(runs: Iterable[Any]) -> str:
     """Where numbers come from: scale, data, seeds, device, commit and keys of the runs behind them."""
     records = [run.provenance for run in runs]
-    if not records:
-        return "No run yet."
-    commits = dict.fromkeys(_commit(record) for record in records if record.get("commit"))
-    found = {
-        "scale": _listed(records, "scale"),
-        "data": _listed(records, "data"),
-        "seed": _listed(records, "seed"),
-        "device": _listed(records, "device"),
-        "commit": ", ".join(commits),
-        "run": _listed(records, "key"),
-    }
-    line = "; ".join(f"{_plural(word, values)} {values}" for word, values in found.items() if values)
-    return line[:1].upper() + line[1:] + "."
+    words = {"scale": "scale", "data": "data", "seed": "seed", "device": "device", "commit": "commit", "key": "run"}
+    said = []
+    for key, word in words.items():
+        values = ", ".join(dict.fromkeys(_told(record, key) for record in records if record.get(key) is not None))
+        said += [f"{_plural(word, values)} {values}"] if values else []
+    line = "; ".join(said) if records else "no run yet"
+    return f"{line[:1].upper()}{line[1:]}."
 
 
-def to_html(frame: pd.DataFrame, caption: str, notes: Sequence[str] = (), badge: str = "Scale") -> str:
+def _told(record: Mapping[str, Any], key: str) -> str:
+    changed = " with uncommitted changes" if record.get("dirty") else ""
+    return record[key][:10] + changed if key == "commit" else str(record[key])
+
+
+def _plural(word: str, listed: str) -> str:
+    return f"{word}s" if ", " in listed and word != "data" else word
+
+
+def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str:
     """An accessible HTML table: a caption, header cells with their scope, notes below; all text is escaped.
 
-    The first column is the rows' header. In column `badge` our scales are shown as badges; such rows have the
+    The first column is the rows' header. In column "Scale" our scales are shown as badges; such rows have the
     class "ours". The table scrolls sideways on a narrow screen.
     """
     heads = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
-    body = "\n".join(_html_row(row, badge) for row in frame.to_dict("records"))
+    body = "\n".join(_html_row(row) for row in frame.to_dict("records"))
     below = "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
     return (
         f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n'
@@ -173,9 +220,18 @@ def to_html(frame: pd.DataFrame, caption: str, notes: Sequence[str] = (), badge:
     )
 
 
-def notes(table: reported.Table) -> list[str]:
-    """What the marks in the paper's rows mean, and our remarks on them: lines to put below the table."""
-    return [f"{mark} {meaning}" for mark, meaning in table.marks.items()] + list(table.remarks)
+def _html_row(row: Mapping[str, Any]) -> str:
+    scale = row.get("Scale")
+    badge = f'<span class="ganseg-badge ganseg-{scale}" title="measured at scale {scale}">{scale}</span>'
+    ours = scale in SCALES
+    cells = [badge if ours and title == "Scale" else _unbroken(html.escape(str(text))) for title, text in row.items()]
+    inner = f'<th scope="row">{cells[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in cells[1:])
+    return f'<tr class="ours">{inner}</tr>' if ours else f"<tr>{inner}</tr>"
+
+
+def _unbroken(text: str) -> str:
+    """A narrow column may break "0.5 ± 0.1 (n = 3)" before its bracket only, and no number from its mark."""
+    return re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", text)
 
 
 def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:
@@ -183,65 +239,3 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, encoding="utf-8")
     return Path(path)
-
-
-_TIDY = ["method", "type", "column", "mean", "std", "n", "mark", "scale", "data", "seeds", "source"]
-
-
-def _printed(row: reported.Row, scale: str) -> list[dict[str, Any]]:
-    common = {"method": row.method, "type": row.type, "scale": scale, "source": row.source}
-    numbers = row.values.items()
-    return [common | {"column": key, "mean": value, "mark": row.marks.get(key)} for key, value in numbers]
-
-
-def _our_record(row: Mapping[str, Any]) -> dict[str, Any]:
-    missing = [key for key in ("mean", "scale", "data") if key not in row]
-    if missing:
-        raise UserError(f"a row of ours lacks {', '.join(missing)}: {dict(row)}")
-    seeds = ", ".join(str(seed) for seed in row.get("seeds", ()))
-    source = row["data"] + (f", {_plural('seed', seeds)} {seeds}" if seeds else "")
-    record = {"method": "This reproduction", "type": "Part", "column": row["data"], "source": source}
-    return record | {key: row[key] for key in _TIDY if key in row} | {"seeds": seeds}
-
-
-def _columns(table: reported.Table, keys: Iterable[str]) -> list[reported.Column]:
-    """The table's columns, then one for each further key, formatted like the table's first."""
-    known = {column.key for column in table.columns}
-    like = table.columns[0]
-    extra = [key for key in dict.fromkeys(keys) if key not in known]
-    further = (reported.Column(key, key, like.better, like.digits, like.unit) for key in extra)
-    return [*table.columns, *further]
-
-
-def _cell(number: Mapping[str, Any] | None, column: reported.Column) -> str:
-    if number is None:
-        return BLANK
-    n = None if pd.isna(number["n"]) else int(number["n"])
-    text = mean_std(number["mean"], number["std"], n, column.digits)
-    return text if pd.isna(number["mark"]) else f"{text} {number['mark']}"
-
-
-def _listed(records: Sequence[Mapping[str, Any]], key: str) -> str:
-    return ", ".join(dict.fromkeys(str(record[key]) for record in records if record.get(key) is not None))
-
-
-def _plural(word: str, listed: str) -> str:
-    return f"{word}s" if ", " in listed and word != "data" else word
-
-
-def _commit(record: Mapping[str, Any]) -> str:
-    return record["commit"][:10] + (" with uncommitted changes" if record.get("dirty") else "")
-
-
-def _html_row(row: Mapping[str, Any], badge: str) -> str:
-    ours = row.get(badge) in SCALES
-    cells = [(title, _unbroken(html.escape(str(text)))) for title, text in row.items()]
-    cells = [(title, scale_badge(row[badge]) if ours and title == badge else text) for title, text in cells]
-    (_, first), *rest = cells
-    inner = f'<th scope="row">{first}</th>' + "".join(f"<td>{text}</td>" for _, text in rest)
-    return f'<tr class="ours">{inner}</tr>' if ours else f"<tr>{inner}</tr>"
-
-
-def _unbroken(text: str) -> str:
-    """A narrow column may break "0.5 ± 0.1 (n = 3)" before its bracket only, and no number from its mark."""
-    return re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", text)

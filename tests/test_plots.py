@@ -100,8 +100,9 @@ def test_more_lines_than_the_book_has_colours_are_all_drawn_in_colours_of_their_
 
 
 def test_keypoints_that_are_not_visible_are_left_out() -> None:
-    places, visible = np.full((2, 3, 2), 4.0), np.array([[True, False, True], [False] * 3])
-    axes = plots.keypoints_figure(np.zeros((2, 8, 8, 3), np.uint8), places, places + 1, visible).axes
+    keypoints = pd.DataFrame({"image": list("aaabbb"), "visible": [True, False, True] + 3 * [False]})
+    keypoints = keypoints.assign(x=4.0, y=4.0, x_predicted=5.0, y_predicted=5.0)
+    axes = plots.keypoints_figure(np.zeros((2, 8, 8, 3), np.uint8), keypoints).axes
     assert [len(marks.get_offsets()) for marks in axes[0].collections] == [2, 2, 2] and len(axes[0].lines) == 2
     assert not any(len(ax.collections) for ax in axes[1:])
     for marks, place in zip(axes[0].collections, (4, 4, 5), strict=True):  # rings at the truth, dots at the prediction
