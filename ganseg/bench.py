@@ -33,10 +33,10 @@ from ganseg.training import GanTrainer, SegmenterTrainer
 
 WHAT = ("step", "parts", "memory", "segmenter", "inference")
 AXES = {"size": "data.size", "parts": "generator.parts", "batch": "optim.batch_size"}
-PARTS = {
-    "scene": "generator",
+PARTS = {  # the trainer's methods, and what they are called
+    "scene": "scene",
     "discriminator_step": "discriminator",
-    "generator_step": "through D",
+    "generator_step": "generator",
     "average": "average",
 }
 

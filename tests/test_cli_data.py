@@ -19,10 +19,10 @@ from http_server import Site, serve
 from PIL import Image
 from typer.testing import CliRunner
 
+from ganseg import cli_data as commands
 from ganseg.cli import app
-from ganseg.cli import data as commands
+from ganseg.data import DATASETS
 from ganseg.data.download import RemoteFile
-from ganseg.data.registry import DATASETS
 from ganseg.data.sheets import draw_keypoints
 
 IDS = {"tstid": [1, 2, 3], "trnid": [4, 5], "valid": [6]}
@@ -104,7 +104,7 @@ def test_the_list_has_every_data_set_its_licence_and_the_way_to_it():
 def test_what_the_list_promises_is_what_the_readers_expect(flowers):
     from ganseg.cli.data_tables import COUNTS
 
-    from ganseg.data.registry import check
+    from ganseg.data import check
 
     assert COUNTS["flowers"] == check("flowers", flowers).expected
 

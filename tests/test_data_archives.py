@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ganseg.data.archives import unpack
 
 from ganseg.data import archives
-from ganseg.data.archives import unpack
 from ganseg.files import UserError
 
 FILES = {"birds/images/a.jpg": b"a" * 5000, "birds/images.txt": b"1 a.jpg\n", "notes.txt": b"of no use"}

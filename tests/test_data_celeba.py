@@ -22,10 +22,10 @@ from celeba_fixture import (
     write_landmarks,
     write_names,
 )  # fmt: skip
+from ganseg.data.registry import check
 from PIL import Image
 
 from ganseg.data import load
-from ganseg.data.registry import check
 from ganseg.files import UserError
 
 WILD, ALIGNED = "celeba-wild", "celeba-aligned"

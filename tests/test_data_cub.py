@@ -6,11 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+from ganseg.data.cub_lists import KEYPOINTS, paper_split
+from ganseg.data.registry import check
 from PIL import Image
 
 from ganseg.data import load
-from ganseg.data.cub_lists import KEYPOINTS, paper_split
-from ganseg.data.registry import check
 from ganseg.files import UserError
 
 IDS = {1: "train", 2: "train", 3: "train", 10: "val", 12: "test", 19: "test"}  # of the paper's split

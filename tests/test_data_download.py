@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from ganseg.data.resume import Patience
 from http_server import Site, serve
 
 from ganseg.data import resume
 from ganseg.data.download import RemoteFile, fetch, install, missing_bytes, state
-from ganseg.data.resume import Patience
 from ganseg.files import UserError
 
 CONTENT = np.random.default_rng(0).bytes(500_000)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.io
+from ganseg.data.registry import check
 from PIL import Image
 
 from ganseg.data import load
 from ganseg.data.flowers import read_segmim, read_trimap
-from ganseg.data.registry import check
 from ganseg.files import UserError
 
 IDS = {"tstid": [7, 3, 1], "trnid": [2, 5], "valid": [6, 4]}

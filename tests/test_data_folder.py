@@ -8,12 +8,12 @@ import zlib
 
 import numpy as np
 import pytest
+from ganseg.data.decode import read_rgb
+from ganseg.data.registry import check
 from PIL import Image
 
 from ganseg.data import decode, load
-from ganseg.data.decode import read_rgb
 from ganseg.data.folder import is_held_out, list_images
-from ganseg.data.registry import check
 from ganseg.files import UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -9,11 +9,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from ganseg.data.registry import check
+from ganseg.data.taichi_lists import find_table, read_table
 from PIL import Image
 
 from ganseg.data import load
-from ganseg.data.registry import check
-from ganseg.data.taichi_lists import find_table, read_table
 from ganseg.files import UserError
 
 SEEN = [0, 3, 17]  # the landmarks whose blocks are drawn; 1 and 2 are missing

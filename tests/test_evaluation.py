@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ganseg.data.source import Chunk, Source
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from ganseg import evaluation, landmark_figures, protocols
 from ganseg.config import Config
 from ganseg.data import DATASETS, DatasetSpec, Split
-from ganseg.data.source import Chunk, Source
 from ganseg.devices import make_fabric
 from ganseg.files import UserError
 from ganseg.pictures import colour_labels

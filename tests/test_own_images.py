@@ -16,7 +16,6 @@ import ganseg
 from ganseg.cli import app
 from ganseg.config import Config
 from ganseg.data import load
-from ganseg.data.synthetic import scenes
 from ganseg.discriminator import Discriminator
 from ganseg.files import UserError
 from ganseg.generator import Generator
