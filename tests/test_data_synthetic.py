@@ -21,7 +21,6 @@ from ganseg.data.synthetic import (
 )
 
 
-
 @pytest.fixture(scope="module", params=CREATURES)
 def creature(request):
     return CREATURES[request.param]

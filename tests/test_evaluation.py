@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from ganseg import evaluation, landmark_figures, protocols
 from ganseg.config import Config
-from ganseg.data import DATASETS, DatasetSpec, Split
-from ganseg.data.source import Chunk, Source
+from ganseg.data import DATASETS, DataSet, Source, Split
 from ganseg.devices import make_fabric
 from ganseg.files import UserError
 from ganseg.pictures import colour_labels
@@ -49,19 +48,19 @@ def faces(numbers: np.ndarray) -> dict[str, np.ndarray]:
 SPLITS = {"train": range(60), "regression": range(40, 100), "test": range(90, 120)}
 
 
-def open_faces(split: str, data_dir: Path | None, hidden: tuple[str, ...] = ()) -> Source:
+def draw_faces(split: str, hidden: tuple[str, ...] = ()) -> Source:
     numbers = np.array(SPLITS[split])
 
-    def read(positions: np.ndarray, size: int) -> Chunk:
-        return Chunk({key: value for key, value in faces(numbers[positions]).items() if key not in hidden})
+    def read(positions: np.ndarray, size: int) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+        return {key: value for key, value in faces(numbers[positions]).items() if key not in hidden}, {}
 
     names = tuple(f"{n}.jpg" for n in numbers)
     return Source(names, ("faces", hidden), read, part_names=("left", "right"), keypoint_names=FACE)
 
 
-def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DatasetSpec:
+def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DataSet:
     """The data set "faces"; `changes` of its entry."""
-    entry = {"reader": open_faces, "splits": tuple(SPLITS), "needs_dir": False, "name": "faces",
+    entry = {"draw": draw_faces, "splits": tuple(SPLITS), "name": "faces",
              "regression": "regression", "normaliser": "inter-ocular"}  # fmt: skip
     spec = dataclasses.replace(DATASETS["synthetic-face"], **entry | changes)
     monkeypatch.setitem(DATASETS, "faces", spec)
@@ -253,14 +252,14 @@ def test_another_split_is_scored_where_it_is_asked_for(tmp_path, monkeypatch):
     ],
 )
 def test_what_has_no_labels_is_absent_and_said(tmp_path, monkeypatch, hidden, absent, said):
-    register(monkeypatch, reader=lambda split, data_dir: open_faces(split, data_dir, hidden))
+    register(monkeypatch, draw=lambda split: draw_faces(split, hidden))
     values = measure(tmp_path)
     assert absent not in values
     assert any(sentence.startswith(said) for sentence in evaluation.unmeasured(values, Protocol.of("faces")))
 
 
 def test_a_normaliser_without_its_labels_leaves_the_others(tmp_path, monkeypatch):
-    register(monkeypatch, reader=lambda split, data_dir: open_faces(split, data_dir, ("foreground",)))
+    register(monkeypatch, draw=lambda split: draw_faces(split, ("foreground",)))
     values = measure(tmp_path, normaliser="object")
     assert "landmark_error" not in values
     assert values["landmark_error_edge"] < values["landmark_error_edge_mean"]

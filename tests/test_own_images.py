@@ -16,7 +16,7 @@ import ganseg
 from ganseg.cli import app
 from ganseg.config import Config
 from ganseg.data import load
-from ganseg.data.synthetic import scenes
+from ganseg.data.creatures import CREATURES
 from ganseg.discriminator import Discriminator
 from ganseg.files import UserError
 from ganseg.generator import Generator
@@ -141,7 +141,7 @@ def test_no_layer_is_shared(scale: str) -> None:
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """80 drawn faces in two folders, with masks and two keypoints, in all manners of files."""
     root = tmp_path_factory.mktemp("own") / "faces"
-    drawn = scenes("synthetic-face", 0, np.arange(80), 48)
+    drawn = CREATURES["synthetic-face"].scenes(0, np.arange(80), 48)
     rows = ["name,point,x,y,visible"]
     for i in range(80):
         name = f"{'some' if i % 2 else 'more/of them'}/{i:02d}"

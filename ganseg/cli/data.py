@@ -115,8 +115,8 @@ def check(
 
     Example: [cyan]ganseg data check flowers ~/flowers[/cyan]
     """
-    from ganseg.cli.data_tables import print_report, report_json
     from ganseg import data
+    from ganseg.cli.data_tables import print_report, report_json
 
     report = data.check(name, data_dir)
     if as_json:
