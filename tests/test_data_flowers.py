@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.io
-from ganseg.data.registry import check
 from PIL import Image
 
-from ganseg.data import load
-from ganseg.data.flowers import read_segmim, read_trimap
+from ganseg.data import check, load
+from ganseg.data.flowers import read_mask
 from ganseg.files import UserError
 
 IDS = {"tstid": [7, 3, 1], "trnid": [2, 5], "valid": [6, 4]}
@@ -75,7 +74,7 @@ def test_each_background_rule_of_segmim_counts(tmp_path):
     array = np.full((16, 16, 3), (200, 90, 60), np.uint8)
     array[:4, :, 0], array[4:8, :, 1], array[8:12, :, 2] = 0, 0, 254
     Image.fromarray(array).save(tmp_path / "segmim_00001.png")  # without loss
-    mask = read_segmim(tmp_path / "segmim_00001.png", 16)
+    mask = read_mask(tmp_path / "segmim_00001.png", 16)
     assert not mask[:12].any() and mask[12:].all()
 
 
@@ -89,9 +88,11 @@ def test_trimaps_keep_255_and_images_without_one_are_ignored(flowers, tmp_path):
 
 def test_a_resized_trimap_takes_the_commonest_value(tmp_path):
     trimap = np.array([[1, 1, 0, 0], [1, 255, 255, 0], [255, 255, 1, 1], [255, 0, 1, 1]], np.uint8)
-    Image.fromarray(trimap).save(tmp_path / "t.png")
-    np.testing.assert_array_equal(read_trimap(tmp_path / "t.png", 2), [[1, 0], [255, 1]])
-    np.testing.assert_array_equal(read_trimap(tmp_path / "t.png", 4), trimap)
+    path = tmp_path / "trimaps" / "t.png"
+    path.parent.mkdir()
+    Image.fromarray(trimap).save(path)
+    np.testing.assert_array_equal(read_mask(path, 2), [[1, 0], [255, 1]])
+    np.testing.assert_array_equal(read_mask(path, 4), trimap)
 
 
 def test_the_publishers_segmentation_is_preferred(flowers, tmp_path):
@@ -107,81 +108,61 @@ def test_new_segmentations_are_noticed(flowers, tmp_path):
     assert load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).foreground is not None
 
 
-def test_what_is_missing_is_named(flowers, tmp_path):
-    (flowers / "jpg" / "image_00003.jpg").unlink()
-    with pytest.raises(UserError, match=r"1 of the 3 train images are missing \(image_00003.jpg\)"):
-        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
+def test_a_folder_that_is_whole_has_no_faults(flowers):
+    add_segmim(flowers, range(1, 8))
+    found = check("flowers", flowers)
+    assert found.counts == {"train": 3, "test": 2, "val": 2, "test+val": 4}
+    assert found.labels == {"keypoints": 0, "foreground masks": 7, "visible keypoints": 0}
+    assert found.faults == [] and "where the paper's protocol has 6,149" in "".join(found.oddities)
+
+
+def test_a_damaged_or_missing_setid_is_named(flowers, tmp_path):
     (flowers / "setid.mat").write_bytes(b"damaged")
     with pytest.raises(UserError, match="setid.mat cannot be read"):
         load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
     (flowers / "setid.mat").unlink()
     with pytest.raises(UserError, match="setid.mat is missing"):
         load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
+    assert "setid.mat is missing" in check("flowers", flowers).faults[0]
 
 
-def test_a_broken_photograph_is_named_not_skipped(flowers, tmp_path):
+def test_missing_and_broken_photographs_are_named_not_skipped(flowers, tmp_path):
+    (flowers / "jpg" / "image_00003.jpg").unlink()
     (flowers / "jpg" / "image_00005.jpg").write_bytes(b"broken")
-    with pytest.raises(UserError, match="image_00005.jpg"):
+    with pytest.raises(UserError, match=r"1 of 3 images and masks of the split train are missing \(image_00003.jpg\)"):
+        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
+    with pytest.raises(UserError, match="cannot be read .image_00005.jpg"):
         load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
-
-
-def test_the_report_counts_what_is_there(flowers):
-    add_segmim(flowers, range(1, 8))
-    report = check("flowers", flowers)
-    assert report.counts == {"train": 3, "test": 2, "val": 2}
-    assert report.expected == {"train": 6149, "test": 1020, "val": 1020}
-    assert report.labels == {"keypoints": 0, "foreground masks": 7, "trimaps": 0}
-    report.refuse()
+    assert len(load("flowers", "val", 16, data_dir=flowers, cache_dir=tmp_path)) == 2  # which needs neither
+    faults = "\n".join(check("flowers", flowers).faults)
+    assert "(image_00003.jpg)" in faults and "1 images of the split test cannot be read (image_00005.jpg)" in faults
 
 
 def test_partly_extracted_masks_are_refused_with_how_many(flowers, tmp_path):
     add_segmim(flowers, [2, 6])
-    with pytest.raises(UserError, match=r"5 masks are missing of the 7 images \(segmim_00007.jpg"):
-        check("flowers", flowers).refuse()
-    with pytest.raises(UserError, match=r"1 masks are missing of the 2 images \(segmim_00005.jpg\)"):
+    with pytest.raises(UserError, match=r"1 of 4 images and masks of the split test are missing \(segmim_00005.jpg\)"):
         load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
 
 
-def test_oddities_are_reported(flowers, tmp_path):
-    (flowers / "jpg" / "image_00099.jpg").write_bytes(b"extra")
-    (flowers / "jpg" / ".DS_Store").write_bytes(b"")
+def test_a_number_in_two_splits_is_refused(flowers, tmp_path):
+    scipy.io.savemat(flowers / "setid.mat", {"tstid": [[1, 4]], "trnid": [[2]], "valid": [[6, 4]]})
+    with pytest.raises(UserError, match=r"1 image numbers come twice in setid.mat \(4\)"):
+        load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+
+
+def test_grey_photographs_become_rgb_and_are_told(flowers, tmp_path):
     Image.fromarray(photograph(5)[..., 0]).save(flowers / "jpg" / "image_00005.jpg")
-    report = check("flowers", flowers)
-    said = "\n".join(map(str, report.problems))
-    assert "1 files in jpg/ that setid.mat does not name (image_00099.jpg)" in said
-    assert "1 images are grey (image_00005.jpg)" in said and "IoU cannot be evaluated" in said
-    report.refuse()
+    assert "1 images are grey (image_00005.jpg). They are converted to RGB." in check("flowers", flowers).oddities
     image = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).images[1]
     assert (image[..., :1] == image).all()
-
-
-def test_the_report_refuses_what_the_reader_refuses(flowers, tmp_path):
-    (flowers / "jpg" / "image_00003.jpg").unlink()
-    (flowers / "jpg" / "image_00005.jpg").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"(?s)1 of the 3 train images are missing.*1 files cannot be read"):
-        check("flowers", flowers).refuse()
-    assert len(load("flowers", "val", 16, data_dir=flowers, cache_dir=tmp_path)) == 2  # which has both
-    scipy.io.savemat(flowers / "setid.mat", {"tstid": [[1, 4]], "trnid": [[2]], "valid": [[6, 4]]})
-    with pytest.raises(UserError, match=r"1 image numbers twice in setid.mat \(4\)"):
-        check("flowers", flowers).refuse()
-    (flowers / "setid.mat").unlink()
-    with pytest.raises(UserError, match="setid.mat is missing"):
-        check("flowers", flowers).refuse()
-
-
-def test_the_report_of_the_real_flowers(shared):
-    root = shared / "data" / "flowers-102"
-    if not root.is_dir():
-        pytest.skip(f"no photographs at {root}")
-    report = check("flowers", root)
-    assert report.counts == report.expected and not report.problems
-    assert report.labels == {"keypoints": 0, "foreground masks": 0, "trimaps": 466}
 
 
 def test_the_real_flowers_have_the_papers_counts(shared, tmp_path):
     root = shared / "data" / "flowers-102"
     if not root.is_dir():
         pytest.skip(f"no photographs at {root}")
+    found = check("flowers", root)
+    assert not found.faults and not found.oddities and found.labels["foreground masks"] == 466
     splits = {s: load("flowers", s, 16, data_dir=root, cache_dir=tmp_path) for s in ("train", "test", "val")}
     assert {s: len(d) for s, d in splits.items()} == {"train": 6149, "test": 1020, "val": 1020}
     both = load("flowers", "test+val", 16, data_dir=root, cache_dir=tmp_path)

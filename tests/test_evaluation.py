@@ -9,13 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from ganseg.data.source import Chunk, Source
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from ganseg import evaluation, landmark_figures, protocols
 from ganseg.config import Config
-from ganseg.data import DATASETS, DatasetSpec, Split
+from ganseg.data import DATASETS, DataSet, Source, Split
 from ganseg.devices import make_fabric
 from ganseg.files import UserError
 from ganseg.pictures import colour_labels
@@ -49,19 +48,19 @@ def faces(numbers: np.ndarray) -> dict[str, np.ndarray]:
 SPLITS = {"train": range(60), "regression": range(40, 100), "test": range(90, 120)}
 
 
-def open_faces(split: str, data_dir: Path | None, hidden: tuple[str, ...] = ()) -> Source:
+def draw_faces(split: str, hidden: tuple[str, ...] = ()) -> Source:
     numbers = np.array(SPLITS[split])
 
-    def read(positions: np.ndarray, size: int) -> Chunk:
-        return Chunk({key: value for key, value in faces(numbers[positions]).items() if key not in hidden})
+    def read(positions: np.ndarray, size: int) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+        return {key: value for key, value in faces(numbers[positions]).items() if key not in hidden}, {}
 
     names = tuple(f"{n}.jpg" for n in numbers)
     return Source(names, ("faces", hidden), read, part_names=("left", "right"), keypoint_names=FACE)
 
 
-def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DatasetSpec:
+def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DataSet:
     """The data set "faces"; `changes` of its entry."""
-    entry = {"reader": open_faces, "splits": tuple(SPLITS), "needs_dir": False, "name": "faces",
+    entry = {"draw": draw_faces, "splits": tuple(SPLITS), "name": "faces",
              "regression": "regression", "normaliser": "inter-ocular"}  # fmt: skip
     spec = dataclasses.replace(DATASETS["synthetic-face"], **entry | changes)
     monkeypatch.setitem(DATASETS, "faces", spec)
@@ -253,14 +252,14 @@ def test_another_split_is_scored_where_it_is_asked_for(tmp_path, monkeypatch):
     ],
 )
 def test_what_has_no_labels_is_absent_and_said(tmp_path, monkeypatch, hidden, absent, said):
-    register(monkeypatch, reader=lambda split, data_dir: open_faces(split, data_dir, hidden))
+    register(monkeypatch, draw=lambda split: draw_faces(split, hidden))
     values = measure(tmp_path)
     assert absent not in values
     assert any(sentence.startswith(said) for sentence in evaluation.unmeasured(values, Protocol.of("faces")))
 
 
 def test_a_normaliser_without_its_labels_leaves_the_others(tmp_path, monkeypatch):
-    register(monkeypatch, reader=lambda split, data_dir: open_faces(split, data_dir, ("foreground",)))
+    register(monkeypatch, draw=lambda split: draw_faces(split, ("foreground",)))
     values = measure(tmp_path, normaliser="object")
     assert "landmark_error" not in values
     assert values["landmark_error_edge"] < values["landmark_error_edge_mean"]
@@ -279,6 +278,16 @@ def test_predicted_keypoints_are_those_that_the_error_is_measured_on(tmp_path, m
 
 
 # Figures
+
+
+def test_keypoints_are_drawn_where_they_are_visible():
+    truth = np.array([[[0.0, 31.0], [8.0, 8.0]]] * 3)
+    visible = np.array([[True, False]] * 3)
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    figure = landmark_figures.keypoints_figure(images, truth, truth + 1, visible, columns=2)
+    marks = [ax.collections[0].get_offsets()[0].tolist() for ax in figure.axes if ax.collections]
+    assert marks == [[1 / 32 - 1, 1 - 1 / 32]] * 3  # the centre of the bottom-left pixel, in [-1, 1]
+    assert [len(ax.collections) for ax in figure.axes] == [3, 3, 3, 0]
 
 
 def test_errors_by_origin_stand_beside_the_mean_predictors():
