@@ -153,10 +153,7 @@ def arrow(start: Axes, end: Axes, leave: Place = (1.01, 0.5), arrive: Place = (-
 
 
 def streams(above: Sequence[str], below: Sequence[str]) -> tuple[Figure, np.ndarray]:
-    """Empty panels under their titles, in two rows from left to right: the upper one conditions the lower.
-
-    Two inputs lead each row; the last panel of `below` is the result. Axes (2, columns), one of them without a use.
-    """
+    """Two rows of titled, empty panels (2, columns), an arrow from each to the next; the upper conditions the lower."""
     columns = len(below)
     figure = Figure(figsize=(WIDTH, 2 * (WIDTH / columns + 0.38)), dpi=DPI, facecolor=FACE)
     figure.subplots_adjust(0.01, 0.02, 0.99, 0.92, wspace=0.22, hspace=0.34)
