@@ -16,13 +16,11 @@ EQUATIONS = {
     15: "losses.gradient_penalty", 16: "losses.concentration_loss", 17: "losses.area_loss",
     18: "losses.discriminator_objective", 19: "losses.generator_objective",
 }  # fmt: skip
-
-
-HOMES = {"Experiment": "experiments", "run": "experiments", "Run": "runs", "find_runs": "runs"}
+_HOMES = {"Experiment": "experiments", "run": "experiments", "Run": "runs", "find_runs": "runs"}
 
 
 def __getattr__(name: str) -> Any:
     """What runs experiments, imported when it is asked for: the command line answers without torch."""
-    if name in HOMES:
-        return getattr(importlib.import_module(f"ganseg.{HOMES[name]}"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"ganseg.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

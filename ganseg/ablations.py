@@ -19,9 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from ganseg import metrics, pictures, plots
-from ganseg.experiments import Run
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
+from ganseg.runs import Run
 from ganseg.studies import FULL, HEADS, MODELS, STATISTICS, interval, place, samples, summary, table
 
 BOUNDS = lambda values: interval(values)[1:]  # as seaborn takes them
@@ -121,8 +121,7 @@ def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
 
 def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant", **where: Any) -> None:
     """Display the means and intervals of all statistics of several studies."""
-    runs = [run for frame in frames for run in frame["run"]]
-    show_table(table(frames, by), name, data=summary(frames, by), runs=runs, **where,
+    show_table(table(frames, by), name, data=summary(frames, by), runs=_runs(frames), **where,
                caption="Means over seeds, with their 95 % intervals where there are several; arrows point to the "
                "better side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
 
@@ -164,30 +163,34 @@ def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where:
          f"a panel for each of: {listed}.")  # fmt: skip
 
 
-def sweep_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str], title: str) -> Figure:
+def sweep_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str], title: str, scale: str) -> Figure:
     """Statistics against a number of several studies: runs, means (a line a study), 95 % intervals."""
     shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
+    ticks = sorted(set(shown[by]))
     figure, axes = _panels(keys, 2.35)
     for ax, key in zip(axes, keys, strict=True):
         look = {"x": by, "y": key, "hue": "study", "palette": plots.line_colours(len(frames)), "ax": ax}
         sns.scatterplot(shown, **look, s=12, alpha=0.6, legend=False)
         sns.lineplot(shown, **look, marker="D", errorbar=BOUNDS, legend=ax is axes[0])
         plots.dress(ax, title, title=STATISTICS[key].arrowed)
+        ax.set_xscale(scale)
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.minorticks_off()
     plots.legend(figure, handles=axes[0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3)
     axes[0].legend_.remove()
     return figure
 
 
-def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], logarithmic: bool = False,
+def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], scaling: str = "linear",
                **where: Any) -> None:  # fmt: skip
-    """Display `sweep_figure` of those statistics `keys` that several studies have, against `by`."""
+    """Display `sweep_figure` of those of `keys` that several studies have, against `by`; `scaling`: or "log"."""
     keys = [key for key in keys if any(key in frame for frame in frames)]
     title = {"parts": "number of parts K"}.get(by, HEADS[by].lower())
-    figure = sweep_figure(frames, by, keys, title)
-    for ax in figure.axes:
-        ax.set(xscale="log") if logarithmic else ax.set(xticks=sorted({n for frame in frames for n in frame[by]}))
-    runs = [run for frame in frames for run in frame["run"]]
-    show(figure, name, runs=runs, data=summary(frames, by, keys), **where,
-         caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
-         alt=f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set."
-         )  # fmt: skip
+    lines = f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set."
+    show(sweep_figure(frames, by, keys, title, scaling), name, runs=_runs(frames), data=summary(frames, by, keys),
+         **where, alt=lines, caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals "
+         "(shaded).")  # fmt: skip
+
+
+def _runs(frames: Sequence[pd.DataFrame]) -> list[Run]:
+    return [run for frame in frames for run in frame["run"]]

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +17,7 @@ from ganseg.files import UserError
 from ganseg.terminal import INTERRUPTED, MISTAKE, DataDir, Sheet, console, picture_path, print_table, warn
 
 if TYPE_CHECKING:
-    from ganseg.data import DatasetSpec, Split
-    from ganseg.data.report import Report
+    from ganseg.data import DataSet, Listing, Split
 
 NOTE = "K: the numbers of parts in the paper's tables. Images: of each split, by the paper's protocol."
 app = typer.Typer(
@@ -42,7 +40,8 @@ def list_sets() -> None:
 
     specs = [spec for name, spec in DATASETS.items() if name == spec.name]  # no alias
     rows = [
-        (spec.name, spec.title, spec.parts or "–", _counts(spec), spec.licence or "–", _way(spec)) for spec in specs
+        (spec.name, spec.title, ", ".join(map(str, spec.parts)) or "–", _counts(spec), spec.licence or "–", _way(spec))
+        for spec in specs
     ]
     headings = ("name", "data set", "K", "images", "licence", "to get it")
     spaced = [row for cells in rows for row in ([escape(cell) for cell in cells], [""] * len(headings))]
@@ -72,7 +71,7 @@ def download(
         raise UserError(f"there is nothing to download for the data set {spec.name}. {spec.how_to_get}")
     folder = (to or Path("data") / spec.name).expanduser()
     print_plan(spec, folder)
-    if any(state(file, folder) in ("to fetch", "begun") for file in spec.files) and not yes:
+    if any(state(file, folder) == "to fetch" for file in spec.files) and not yes:
         _ask(spec)
     try:
         install(spec.files, folder)
@@ -90,7 +89,7 @@ def can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def _ask(spec: DatasetSpec) -> None:
+def _ask(spec: DataSet) -> None:
     """Go on only if a person agrees."""
     if not can_ask():
         raise UserError(f"nobody can be asked here; --yes says that you accept the licence of {spec.name}")
@@ -123,14 +122,14 @@ def check(
 
     Example: [cyan]ganseg data check flowers ~/flowers[/cyan]
     """
-    from ganseg.data import registry
+    from ganseg.data import check as look
 
-    report = registry.check(name, data_dir)
+    listing = look(name, data_dir)
     if as_json:
-        print(report_json(report))
+        print(report_json(name, data_dir, listing))
     else:
-        print_report(report)
-    if any(problem.fatal for problem in report.problems):
+        print_listing(name, data_dir, listing)
+    if listing.faults:
         raise typer.Exit(MISTAKE)
 
 
@@ -154,9 +153,9 @@ def show(
     print(data_sheet(load(name, split, size, data_dir=data_dir, limit=count), path))
 
 
-def print_plan(spec: DatasetSpec, folder: Path) -> None:
+def print_plan(spec: DataSet, folder: Path) -> None:
     """What a download will do: files, sizes, the licence, and what a person has to get."""
-    from ganseg.data.download import missing_bytes, state
+    from ganseg.data.download import state
 
     screen = console()
     screen.print(
@@ -170,10 +169,10 @@ def print_plan(spec: DatasetSpec, folder: Path) -> None:
     for file in spec.files:
         if state(file, folder) == "to get by hand":
             screen.print(f"[yellow]{escape(str(folder / file.name))}[/yellow]: {escape(file.how)}", soft_wrap=True)
-    left = [missing_bytes(file, folder) for file in spec.files]
-    if any(n != 0 for n in left):
-        unknown = " and files of unknown size" if None in left else ""
-        screen.print(f"To fetch: {_size(sum(filter(None, left)))}{unknown}; unpacked, about as much again.")
+    total = [file.bytes for file in spec.files if state(file, folder) == "to fetch"]
+    if total:
+        unknown = " and files of unknown size" if None in total else ""
+        screen.print(f"To fetch: {_size(sum(filter(None, total)))}{unknown}; unpacked, about as much again.")
 
 
 def print_prepared(splits: Iterable[tuple[str, Split, float]]) -> None:
@@ -188,33 +187,40 @@ def print_prepared(splits: Iterable[tuple[str, Split, float]]) -> None:
     print_table(rows, headings, "images unreadable seconds")
 
 
-def print_report(report: Report) -> None:
-    """A report as a person can act on it: counts, labels, then the problems, the worst first."""
-    screen = console()
-    screen.print(f"[bold]{report.name}[/bold] in {escape(str(report.data_dir))}")
-    wanted = {split: f"{count:,}" for split, count in report.expected.items()}
-    rows = [(split, f"{count:,}", wanted.get(split, "–")) for split, count in report.counts.items()]
+def print_listing(name: str, data_dir: Path | None, listing: Listing) -> None:
+    """What was found, as a person can act on it: counts, labels, then what is wrong, the worst first."""
+    from ganseg.data import describe
+
+    screen, counts = console(), describe(name).counts
+    screen.print(f"[bold]{name}[/bold] in {escape(str(data_dir))}")
+    rows = [(s, f"{n:,}", f"{counts[s]:,}" if s in counts else "–") for s, n in listing.counts.items()]
     print_table(rows, ("split", "images", "of the paper"), "images of the paper")
-    for label, count in report.labels.items():
+    for label, count in listing.labels.items():
         screen.print(f"{count:,} {label}")
-    for problem in sorted(report.problems, key=lambda p: not p.fatal):
-        mark = "[red]must be mended:[/red]" if problem.fatal else "[yellow]note:[/yellow]"
-        screen.print(f"{mark} {escape(str(problem))}", soft_wrap=True)
-    fatal = any(problem.fatal for problem in report.problems)
-    screen.print("[red]It cannot be used as it is.[/red]" if fatal else "[green]It can be used.[/green]")
+    for mark, sentences in (
+        ("[red]must be mended:[/red]", listing.faults),
+        ("[yellow]note:[/yellow]", listing.oddities),
+    ):
+        for sentence in sentences:
+            screen.print(f"{mark} {escape(sentence)}", soft_wrap=True)
+    bad = listing.faults
+    screen.print("[red]It cannot be used as it is.[/red]" if bad else "[green]It can be used.[/green]")
 
 
-def report_json(report: Report) -> str:
-    """A report as indented JSON; `usable` is false where the reader would refuse."""
-    usable = not any(problem.fatal for problem in report.problems)
-    return json.dumps(asdict(report) | {"data_dir": str(report.data_dir), "usable": usable}, indent=2)
+def report_json(name: str, data_dir: Path | None, listing: Listing) -> str:
+    """The same as indented JSON; `usable` is false where the reader would refuse."""
+    from ganseg.data import describe
+
+    found = {"name": name, "data_dir": str(data_dir), "counts": listing.counts, "labels": listing.labels}
+    found |= {"expected": dict(describe(name).counts), "faults": listing.faults, "oddities": listing.oddities}
+    return json.dumps(found | {"usable": not listing.faults}, indent=2)
 
 
-def _counts(spec: DatasetSpec) -> str:
+def _counts(spec: DataSet) -> str:
     return ", ".join(f"{s} {spec.counts[s]:,}" if s in spec.counts else s for s in spec.splits)
 
 
-def _way(spec: DatasetSpec) -> str:
+def _way(spec: DataSet) -> str:
     """How to get a data set, in a few words."""
     if not spec.files:
         return "bring your own" if spec.needs_dir else "nothing to get: it is drawn by the package"

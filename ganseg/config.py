@@ -7,33 +7,64 @@ A *scale* sets sizes and budgets, a *variant* sets which equations are used (`ga
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ganseg.files import UserError
 
 FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
-STRIDES = {"resnet50": (8,), "resnet18-light": (2, 4), "resnet18-slim": (2, 4)}  # image pixels to one feature
+STRIDES = {"resnet50": [8], "resnet18-light": [2, 4], "resnet18-slim": [2, 4]}  # pixels of the image to one feature
 
 
 def listed(value: Any) -> Any:
-    """ "16,32", as typed on a command line, is a tuple of its pieces."""
+    """ "16,32", as it is typed, as a tuple of its pieces."""
     return tuple(v for v in value.strip("()[] ").split(",") if v.strip()) if isinstance(value, str) else value
 
 
 Count = Annotated[int, Field(ge=0)]
-Some = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Several = Annotated[int, Field(ge=2)]
+Real = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Sizes = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1), BeforeValidator(listed)]
-Widths = Annotated[tuple[Some, ...], Field(min_length=1), BeforeValidator(listed)]
+Sizes = Annotated[tuple[Several, ...], Field(min_length=1), BeforeValidator(listed)]
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(listed)]
 
 
 class Section(BaseModel):
-    """Fields that go together; immutable, without unknown names."""
+    """Fields that belong together: immutable, each of its type and within its bounds, and no others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary, ready for JSON."""
+        return self.model_dump()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_dict`. UserError names the first field that is unknown or wrong, and what would be right."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+        name = ".".join(part for part in first["loc"] if isinstance(part, str))
+        if first["type"] == "extra_forbidden":
+            raise UserError(unknown(name, cls.names()))
+        raise UserError(f"{name}={first['input']!r} is not valid; {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Every field; those of a section as `section.field`."""
+        fields = {name: value if isinstance(value, dict) else [""] for name, value in cls().to_dict().items()}
+        return [f"{name}.{key}".rstrip(".") for name, keys in fields.items() for key in keys]
+
+
+def unknown(name: str, known: list[str]) -> str:
+    """What to say of a setting that there is not: those called alike, or all."""
+    moved = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
+    return f"unknown setting {name!r}; known ones are: {', '.join(near)}"
 
 
 class DataConfig(Section):
@@ -49,18 +80,18 @@ class DataConfig(Section):
 class GeneratorConfig(Section):
     """The hierarchical generator (sections 3.1-3.3). In the second group of fields the paper and its code differ."""
 
-    parts: Some = 8  # K
-    points_per_part: Annotated[int, Field(ge=2)] = 4  # n_per
-    noise_dim: Some = 256  # D_noise
-    embedding_dim: Some = 64  # D_emb
+    parts: Positive = 8  # K
+    points_per_part: Several = 4  # n_per
+    noise_dim: Positive = 256  # D_noise
+    embedding_dim: Positive = 64  # D_emb
     block_sizes: Sizes = (32, 32, 64, 128)  # resolution of each block; the last is the image's
     block_widths: Widths = (512, 256, 128, 64)  # channels entering each block; the last block gives D_emb
-    spade_hidden: Some = 128  # channels between the embedding map and gamma, beta
+    spade_hidden: Positive = 128  # channels between the embedding map and gamma, beta
     margin: Count = 10  # pixels kept around the image at every resolution (Eq. 12)
 
-    point_layers: Some = 3  # linear layers of MLP_point (Eq. 1)
-    appearance_layers: Some = 3  # of MLP_app and MLP_bg_app (Eq. 2, 9)
-    point_spread: Positive = 1 / 3  # standard deviation of the MLP's points before training; the paper does not say
+    point_layers: Positive = 3  # linear layers of MLP_point (Eq. 1)
+    appearance_layers: Positive = 3  # of MLP_app and MLP_bg_app (Eq. 2, 9)
+    point_spread: Real = 1 / 3  # standard deviation of the MLP's points before training; the paper does not say
     point_squash: Literal["none", "tanh"] = "none"  # x = MLP(z), or x = tanh(MLP(z) / point_divisor)
     point_divisor: Annotated[float, Field(ge=1e-6)] = 1.0
     part_scale: Literal["std", "mean_abs", "distance_variance"] = "std"  # sigma_k of Eq. 1, or the released code's two
@@ -70,7 +101,7 @@ class GeneratorConfig(Section):
     adain_norm: Literal["instance", "batch"] = "instance"
     use_points: bool = True  # False: masks from AdaIN blocks and a learned constant (section 4.6)
     separate_background: bool = True  # False: the background is one more part of the foreground generator (section 4.6)
-    rgb_layers: Some = 2  # convolutions of Eq. 11; 1 means a single 1x1
+    rgb_layers: Positive = 2  # convolutions of Eq. 11; 1 means a single 1x1
     rgb_kernel: Count = 3
     rgb_crop: Literal["after", "before"] = "after"  # drop the margin after or before those convolutions
     rgb_activation: bool = False  # LeakyReLU before the first and tanh after the last
@@ -90,30 +121,30 @@ class DiscriminatorConfig(Section):
     """The discriminator (section 3.4): one stride-2 residual block for each width."""
 
     widths: Widths = (64, 128, 256, 512, 512, 512)
-    hidden: Some = 512
+    hidden: Positive = 512
 
 
 class LossConfig(Section):
     """The objective (section 3.4)."""
 
-    lambda_gp: Positive = 5.0  # Eq. 18; gamma / 2 with the gamma = 10 of the work that Eq. 15 cites
-    lambda_con: Positive = 10.0  # Eq. 19
-    lambda_area: Positive = 1.0  # Eq. 19
+    lambda_gp: Real = 5.0  # Eq. 18; gamma / 2 with the gamma = 10 of the work that Eq. 15 cites
+    lambda_con: Real = 10.0  # Eq. 19
+    lambda_area: Real = 1.0  # Eq. 19
     gradient_penalty: Literal["r1", "unit_norm"] = "r1"  # E ||grad D||^2 (cited by Eq. 15), or E (||grad D|| - 1)^2
-    penalty_every: Some = 16  # steps between two gradient penalties
+    penalty_every: Positive = 16  # steps between two gradient penalties
     penalty_rescale: bool = True  # multiply by penalty_every, so that the average is lambda_gp L_gp
     over_parts: Literal["sum", "mean"] = "sum"  # how Eq. 16 and 17 combine the K parts
     area: Literal["heatmap", "disc"] = "heatmap"  # sum_p H_k(p) (Eq. 17), or pi tau_k^2 in pixels
-    geometry_every: Some = 1  # steps between two geometric penalties (2 in the released code)
+    geometry_every: Positive = 1  # steps between two geometric penalties (2 in the released code)
 
 
 class OptimConfig(Section):
     """Stage 1: optimiser, schedule and precision."""
 
     steps: Count = 8600
-    batch_size: Some = 64
-    lr_generator: Positive = 1e-4
-    lr_discriminator: Positive = 4e-4
+    batch_size: Positive = 64
+    lr_generator: Real = 1e-4
+    lr_discriminator: Real = 4e-4
     betas: Annotated[tuple[Fraction, Fraction], BeforeValidator(listed)] = (0.5, 0.9)
     ema: Fraction = 0.0  # decay of the averaged generator; 0 = off
     share_fakes: bool = True  # one fake batch serves both steps
@@ -126,8 +157,8 @@ class SegmenterConfig(Section):
     backbone: Literal["resnet50", "resnet18-light", "resnet18-slim"] = "resnet50"
     pretrained: bool = False  # ImageNet weights: supervised, so off by default
     steps: Count = 10000
-    batch_size: Some = 64
-    lr: Positive = 3e-4
+    batch_size: Positive = 64
+    lr: Real = 3e-4
     output_stride: Count = 8
 
 
@@ -143,74 +174,30 @@ class Config(Section):
     seed: Count = 0
 
     @model_validator(mode="after")
-    def can_be_built(self) -> Config:
+    def can_be_built(self) -> Self:
         """Refuse fields that do not go together."""
         g, s = self.generator, self.segmenter
-        if len(g.block_sizes) != len(g.block_widths):
-            raise UserError(
-                f"generator.block_sizes has {len(g.block_sizes)} entries and generator.block_widths "
-                f"{len(g.block_widths)}; there must be one width for each block"
-            )
-        for a, b in zip(g.block_sizes, g.block_sizes[1:], strict=False):
-            if b not in (a, 2 * a):
-                wrong = f"{a} -> {b} does not"
-                raise UserError(
-                    f"generator.block_sizes={g.block_sizes}: each block keeps the size or doubles it; {wrong}"
-                )
-        if g.size != self.data.size:
-            last = f"the last of generator.block_sizes is {g.size}"
-            raise UserError(f"data.size={self.data.size} but {last}; they must be equal")
-        if g.block_widths[0] % 2:
-            halves = "the first must be even (sine and cosine halves of Eq. 5)"
-            raise UserError(f"generator.block_widths={g.block_widths}: {halves}")
-        if g.rgb_kernel % 2 == 0:
-            raise UserError(f"generator.rgb_kernel={g.rgb_kernel} must be odd, so that the image keeps its size")
-        if s.output_stride not in STRIDES[s.backbone]:
-            known = " or ".join(map(str, STRIDES[s.backbone]))
-            raise UserError(f"segmenter.output_stride={s.output_stride}: {s.backbone} has {known}")
+        sizes, widths, strides = g.block_sizes, g.block_widths, STRIDES[s.backbone]
+        blocks, channels = f"generator.block_sizes={sizes}", f"generator.block_widths={widths}"
+        jumps = ", ".join(f"{a} -> {b}" for a, b in pairwise(sizes) if b not in (a, 2 * a))
+        for wrong, fault in (
+            (len(sizes) != len(widths), f"{blocks} and {channels}: there must be one width for each block"),
+            (jumps, f"{blocks}: each block keeps the size or doubles it, and {jumps} does not"),
+            (g.size != self.data.size, f"data.size={self.data.size} must equal the last of {blocks}"),
+            (widths[0] % 2, f"{channels}: the first must be even (sine and cosine halves of Eq. 5)"),
+            (g.rgb_kernel % 2 == 0, f"generator.rgb_kernel={g.rgb_kernel} must be odd: the image keeps its size"),
+            (s.output_stride not in strides, f"segmenter.output_stride={s.output_stride}: {s.backbone} has {strides}"),
+        ):
+            if wrong:
+                raise UserError(fault)
         return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
-        return self.model_dump()
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Inverse of `to_dict`; unknown keys and wrong types are refused."""
-        return _validated(values)
 
     def replace(self, overrides: dict[str, Any]) -> Config:
         """A copy with `section.field` entries replaced; values may be strings, as typed on a command line."""
-        values = self.to_dict()
+        values, known = self.to_dict(), self.names()
         for name, value in overrides.items():
-            if name not in known_settings():
-                raise UserError(unknown(name))
+            if name not in known:
+                raise UserError(unknown(name, known))
             section, _, key = name.rpartition(".")
             (values[section] if section else values)[key] = value
-        return _validated(values)
-
-
-def _validated(values: dict[str, Any]) -> Config:
-    """UserError that names the first wrong field, its value, and what would be right."""
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][:2])
-    if first["type"] == "extra_forbidden":
-        raise UserError(unknown(name))
-    raise UserError(f"{name}={first['input']!r} is not valid; {first['msg'][0].lower()}{first['msg'][1:]}")
-
-
-def known_settings() -> list[str]:
-    """Every `section.field`, and seed."""
-    sections = {name: field.annotation for name, field in Config.model_fields.items() if name != "seed"}
-    return [*(f"{section}.{key}" for section, model in sections.items() for key in model.model_fields), "seed"]
-
-
-def unknown(name: str) -> str:
-    """What to say of a setting that there is not: those called alike, or all."""
-    known = known_settings()
-    moved = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
-    return f"unknown setting {name!r}; known ones are: {', '.join(dict.fromkeys([*near, 'seed']))}"
+        return self.from_dict(values)

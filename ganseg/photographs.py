@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ganseg.data.decode import open_rgb
-from ganseg.data.folder import SUFFIXES, list_images
+from ganseg.data.files import SUFFIXES, list_images, open_rgb
 from ganseg.files import UserError
 
 HELD = 48_000_000  # pixels of decoded images in a batch, about; limits memory

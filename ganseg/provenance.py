@@ -7,38 +7,27 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from ganseg.files import PACKAGE
-
-if TYPE_CHECKING:
-    import torch
 
 
 def git_state(folder: Path = PACKAGE) -> dict[str, Any]:
     """Commit of the checkout of `folder`, and whether tracked files in it differ; unknown outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
+    git = lambda *words: subprocess.check_output(["git", "-C", folder, *words], text=True, stderr=subprocess.DEVNULL)
     try:
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--untracked-files=no", "--", ".")),
-        }
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": os.environ.get("GANSEG_COMMIT", "unknown"), "dirty": False}
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """Device, its threads or memory, and the versions of what computes."""
-    import torch
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
-        "device": name,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "accelerator": device.type,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

@@ -6,25 +6,24 @@ mask last; the mapping permutes weights so that ours, in (x, y) and background f
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ganseg.config import GeneratorConfig, SegmenterConfig
+from ganseg.config import GeneratorConfig
 from ganseg.files import UserError
 from ganseg.generator import Generator
+from ganseg.recipes import variant_settings
 from ganseg.segmenter import Segmenter
 
+Tensors = dict[str, Tensor]
 COMPUTED = "init_extend_coord"  # the released code stores its grid; ours is computed
 MARGIN = 10  # pixels that the released code keeps around the image
 SHIPPED = {4: (32, 32, 64, 128), 6: (32, 32, 64, 64, 128, 128)}  # number of blocks -> their sizes
-ANCHORS = {  # dimensions of the tensors that tell the architecture
-    "keypoints_embedding.weight": 2, "gen_keypoints_layer.0.model.0.weight": 2, COMPUTED: 3,
-    "adain_blocks.0.spade1.conv.weight": 2, "adain_blocks.0.conv1.weight": 4, "conv.0.weight": 4,
-}  # fmt: skip
 ENCODINGS = ("mask_generator.start", "foreground_generator.start", "background_generator.start")
 RENAMED = [  # our part of a name -> the released one, applied in this order
     (r"^point_generator\.constant$", "keypoints_embedding.weight"),
@@ -56,152 +55,123 @@ def released_name(name: str, config: GeneratorConfig) -> str:
     return name
 
 
-def infer_generator(
-    released: dict[str, Tensor], sizes: Sequence[int] | None = None, cone: bool = True
-) -> GeneratorConfig:
+def infer_generator(released: Tensors, sizes: Sequence[int] | None = None, cone: bool = True) -> GeneratorConfig:
     """Configuration of a released generator: what shapes tell, the rest as the released code fixes it.
 
-    Shapes do not tell where the blocks double their size, nor which heatmap is used. `sizes`: of the blocks;
-    by default one of the two that were released, or doubling at every block. `cone`: use_linear=1, as in all
-    that was released; otherwise the Gaussian. UserError names tensors that are missing or of another shape.
+    Shapes do not tell where the blocks double their size, nor which heatmap is used. `sizes`: of the blocks; by
+    default one of the two that were released, or doubling at every block. `cone`: use_linear=1, as in all that was
+    released; otherwise the Gaussian. UserError names a tensor that is missing or of another shape.
     """
-    _check_anchors(released)
-    parts, embedding = released["keypoints_embedding.weight"].shape
+    shape = functools.partial(_shape, released)
+    parts, embedding = shape("keypoints_embedding.weight", 2)
+    noise, hidden = (
+        shape("gen_keypoints_layer.0.model.0.weight", 2)[1],
+        shape("adain_blocks.0.spade1.conv.weight", 2)[0],
+    )
     layers, blocks = _indices(released, "gen_keypoints_layer"), _indices(released, "adain_blocks")
     last = f"gen_keypoints_layer.{layers[-1]}.weight"
-    coordinates = released[last].shape[0]
+    coordinates = shape(last, 2)[0]
     if coordinates % (2 * parts):
-        raise UserError(f"{last} gives {coordinates} coordinates, which are not (x, y) of points of {parts} "
-                        "parts (keypoints_embedding.weight)")  # fmt: skip
-    return GeneratorConfig(
-        parts=parts, points_per_part=coordinates // (2 * parts), embedding_dim=embedding, margin=MARGIN,
-        noise_dim=released["gen_keypoints_layer.0.model.0.weight"].shape[1],
-        block_sizes=block_sizes(len(blocks), start_size(released), sizes),
-        block_widths=tuple(released[f"adain_blocks.{i}.conv1.weight"].shape[1] for i in blocks),
-        spade_hidden=released["adain_blocks.0.spade1.conv.weight"].shape[0],
-        point_layers=len(layers), appearance_layers=len(_indices(released, "gen_keypoints_embedding_noise")),
-        point_squash="tanh", point_divisor=20.0, point_spread=1.0,
-        part_scale="mean_abs" if cone else "distance_variance",
-        heatmap="cone" if cone else "gaussian_unsquared",
-        grid="endpoints", background_shift="horizontal", adain_norm="batch",
-        rgb_crop="before", rgb_activation=True, rgb_layers=len(_indices(released, "conv")),
-        rgb_kernel=released["conv.0.weight"].shape[-1],
-    )  # fmt: skip
+        raise UserError(f"{last} gives {coordinates} coordinates, which are not (x, y) of points of {parts} parts")
+    fixed = {k.removeprefix("generator."): v for k, v in variant_settings("released").items() if "generator." in k}
+    heatmap = {} if cone else {"part_scale": "distance_variance", "heatmap": "gaussian_unsquared"}
+    told = {
+        "parts": parts, "points_per_part": coordinates // (2 * parts), "noise_dim": noise, "embedding_dim": embedding,
+        "block_sizes": block_sizes(len(blocks), shape(COMPUTED, 3)[1], sizes), "margin": MARGIN,
+        "block_widths": [shape(f"adain_blocks.{i}.conv1.weight", 4)[1] for i in blocks], "spade_hidden": hidden,
+        "point_layers": len(layers), "appearance_layers": len(_indices(released, "gen_keypoints_embedding_noise")),
+        "rgb_layers": len(_indices(released, "conv")), "rgb_kernel": shape("conv.0.weight", 4)[-1],
+    }  # fmt: skip
+    return GeneratorConfig.from_dict(fixed | heatmap | told)
 
 
-def _check_anchors(released: dict[str, Tensor]) -> None:
-    """Refuse to guess an architecture from tensors that are not there."""
-    wanted = ANCHORS | {f"adain_blocks.{i}.conv1.weight": 4 for i in _indices(released, "adain_blocks")}
-    wanted |= {f"gen_keypoints_layer.{i}.weight": 2 for i in _indices(released, "gen_keypoints_layer")[-1:]}
-    faults = [f"missing: {name}" for name in wanted if name not in released]
-    shapes = {name: tuple(released[name].shape) for name in wanted if name in released}
-    faults += [f"{name} has the shape {shape}, not {wanted[name]} dimensions"
-               for name, shape in shapes.items() if len(shape) != wanted[name]]  # fmt: skip
-    if faults:
-        raise UserError("this is not a released generator:\n  " + "\n  ".join(faults))
+def _shape(released: Tensors, name: str, dimensions: int) -> tuple[int, ...]:
+    """Shape of a tensor that tells the architecture."""
+    shape = tuple(released[name].shape) if name in released else None
+    if shape is None or len(shape) != dimensions or 0 in shape:
+        fault = f"missing: {name}" if shape is None else f"{name} has the shape {shape}, not {dimensions} dimensions"
+        raise UserError(f"this is not a released generator:\n  {fault}")
+    return shape
 
 
-def start_size(released: dict[str, Tensor]) -> int:
-    """H_0, from the grid with its margin that the released code stores, (1, (H_0 + 20)^2, 2)."""
-    pixels = released[COMPUTED].shape[1]
-    side = math.isqrt(pixels)
-    if side * side != pixels or side <= 2 * MARGIN:
-        raise UserError(f"{COMPUTED} holds {pixels} positions, which are no square with a margin of {MARGIN}")
-    return side - 2 * MARGIN
+def block_sizes(blocks: int, grid: int, given: Sequence[int] | None = None) -> tuple[int, ...]:
+    """Sizes of the blocks: `given` where number and first size fit, by default those that were released.
+
+    The first is told by the number of positions in the `grid` with its margin that the released code stores.
+    """
+    start = math.isqrt(grid) - 2 * MARGIN
+    if math.isqrt(grid) ** 2 != grid or start <= 0:
+        raise UserError(f"{COMPUTED} holds {grid} positions, which are no square with a margin of {MARGIN}")
+    known = SHIPPED.get(blocks, ())
+    sizes = given or (known if known[:1] == (start,) else [start * 2**i for i in range(blocks)])
+    if len(sizes) != blocks or sizes[0] != start:
+        said = f"feature_map_sizes is {','.join(map(str, sizes))}, but the checkpoint has {blocks} blocks that begin at"
+        raise UserError(f"{said} {start} pixels (adain_blocks, {COMPUTED})")
+    return tuple(sizes)
 
 
-def block_sizes(blocks: int, start: int, given: Sequence[int] | None = None) -> tuple[int, ...]:
-    """Sizes of the blocks: `given` where number and first size fit, by default those that were released."""
-    if given is None:
-        known = SHIPPED.get(blocks, ())
-        return known if known[:1] == (start,) else tuple(start * 2**i for i in range(blocks))
-    if len(given) != blocks or given[0] != start:
-        said = ",".join(map(str, given))
-        raise UserError(f"feature_map_sizes is {said}, but the checkpoint has {blocks} blocks that begin at "
-                        f"{start} pixels (adain_blocks, {COMPUTED})")  # fmt: skip
-    return tuple(given)
-
-
-def _indices(released: dict[str, Tensor], module: str) -> list[int]:
+def _indices(released: Tensors, module: str) -> list[int]:
     """The numbers that follow `module` in the names, in order."""
     return sorted({int(m[1]) for name in released if (m := re.match(rf"{module}\.(\d+)\.", name))})
 
 
-def convert_segmenter(
-    released: dict[str, Tensor], config: SegmenterConfig, parts: int
-) -> tuple[dict[str, Tensor], list[str]]:
-    """State dict of our `Segmenter(config, parts)`, and names of the auxiliary head, for training only.
+def convert_segmenter(released: Tensors, network: Segmenter) -> tuple[Tensors, int]:
+    """State dict of `network`, and how many tensors were left out, those of the auxiliary head, for training only.
 
-    Both codes have the background first. Raises UserError that lists every missing, unknown and wrongly
-    shaped tensor by its released name.
+    Both codes have the background first. Raises UserError as `convert_generator`.
     """
-    with torch.device("meta"):
-        wanted = Segmenter(config, parts).state_dict()
-    dropped = [name for name in released if name.startswith("model.aux_classifier.")]
-    kept = {name: tensor for name, tensor in released.items() if name not in dropped}
-    sources = {ours: ours.replace("network.", "model.", 1) for ours in wanted}
-    shapes = {theirs: tuple(wanted[ours].shape) for ours, theirs in sources.items()}
-    _check(kept, shapes, f"segmentation network of K = {parts}")
-    return {ours: released[theirs] for ours, theirs in sources.items()}, dropped
+    kept = {name: tensor for name, tensor in released.items() if not name.startswith("model.aux_classifier.")}
+    sources = {ours: ours.replace("network.", "model.", 1) for ours in network.state_dict()}
+    return _taken(kept, network, sources, "segmentation network"), len(released) - len(kept)
 
 
-def convert_generator(released: dict[str, Tensor], config: GeneratorConfig) -> dict[str, Tensor]:
+def convert_generator(released: Tensors, config: GeneratorConfig) -> Tensors:
     """State dict of our `Generator(config)` from the released generator's tensors, any dtype kept.
 
     Raises UserError that lists every missing, unknown and wrongly shaped tensor by its released name.
     """
     with torch.device("meta"):
-        wanted = Generator(config).state_dict()
-    sources = {ours: released_name(ours, config) for ours in wanted}
-    _check(released, {theirs: _released_shape(wanted[ours], theirs) for ours, theirs in sources.items()})
-    state = {ours: released[theirs] for ours, theirs in sources.items()}
+        network = Generator(config)
+    sources = {ours: released_name(ours, config) for ours in network.state_dict()}
+    state = _taken(released, network, sources, "generator")
     _swap_coordinates(state)
     _background_first(state, config)
     return state
 
 
-def _check(
-    released: dict[str, Tensor],
-    shapes: dict[str, tuple[int, ...]],
-    what: str = "generator of this configuration",
-) -> None:
-    """Compare names and shapes with those that are needed."""
-    faults = [f"missing: {name}" for name in shapes if name not in released]
-    faults += [f"unknown: {name}" for name in released if name not in shapes and name != COMPUTED]
-    faults += [
-        f"{name} has the shape {tuple(released[name].shape)}, this configuration needs {shape}"
-        for name, shape in shapes.items()
-        if name in released and tuple(released[name].shape) != shape
-    ]
+def _taken(released: Tensors, network: nn.Module, sources: Mapping[str, str], what: str) -> Tensors:
+    """Our names with the released tensors, once names and shapes were compared with those that are needed."""
+    needed = {sources[ours]: tuple(like.shape) for ours, like in network.state_dict().items()}
+    # the encodings are 1x1 convolutions in the released code
+    needed = {name: (*shape, 1, 1) if name.endswith(".pe.weight") else shape for name, shape in needed.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in released.items() if name != COMPUTED}
+    faults = [f"missing: {name}" for name in needed if name not in shapes]
+    faults += [f"unknown: {name}" for name in shapes if name not in needed]
+    faults += [f"{name} has the shape {shapes[name]}, this configuration needs {shape}"
+               for name, shape in needed.items() if shapes.get(name, shape) != shape]  # fmt: skip
     if faults:
         raise UserError(f"these are not the tensors of a released {what}:\n  " + "\n  ".join(faults))
+    return {ours: released[theirs] for ours, theirs in sources.items()}
 
 
-def _released_shape(ours: Tensor, name: str) -> tuple[int, ...]:
-    """Shape of the released tensor `name`: the encodings are 1x1 convolutions there."""
-    return (*ours.shape, 1, 1) if name.endswith(".pe.weight") else tuple(ours.shape)
-
-
-def _swap_coordinates(state: dict[str, Tensor]) -> None:
+def _swap_coordinates(state: Tensors) -> None:
     """(row, column) -> (x, y) at the points' output and the encodings' input; x - p -> p - x."""
-    last = max((n for n in state if n.startswith("point_generator.points")), key=lambda n: int(n.split(".")[2])).rsplit(
-        ".", 1
-    )[0]
+    last = max(_indices(state, r"point_generator\.points"))
     for kind in ("weight", "bias"):
-        name = f"{last}.{kind}"
+        name = f"point_generator.points.{last}.{kind}"
         state[name] = state[name].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # (2P, ...), rows of x and y exchanged
-    for prefix in ENCODINGS:
-        weight = state[f"{prefix}.linear.weight"].flatten(1)  # (C / 2, 2P)
-        state[f"{prefix}.linear.weight"] = -weight.unflatten(1, (-1, 2)).flip(2).flatten(1)
+    for name in (f"{prefix}.linear.weight" for prefix in ENCODINGS):
+        weight = state[name].flatten(1)  # (C / 2, 2P)
+        state[name] = -weight.unflatten(1, (-1, 2)).flip(2).flatten(1)
 
 
-def _background_first(state: dict[str, Tensor], config: GeneratorConfig) -> None:
+def _background_first(state: Tensors, config: GeneratorConfig) -> None:
     """Roll the output channels of the last mask block, whose shortcut must be a convolution to be rolled too."""
     block = f"mask_generator.blocks.{len(config.block_sizes) - 1}"
     if f"{block}.conv_shortcut.weight" not in state:
         raise UserError(
-            f"K + 1 = {config.parts + 1} equals the width of the last mask block, whose identity shortcut "
-            "cannot be re-ordered to background first; such a checkpoint cannot be read"
+            f"K + 1 = {config.parts + 1} equals the width of the last mask block, whose identity shortcut cannot be "
+            "re-ordered to background first; such a checkpoint cannot be read"
         )
     for layer in ("conv2", "conv_shortcut"):
         for kind in ("weight", "bias"):

@@ -17,9 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from ganseg import metrics
-from ganseg.experiments import Run, find_runs
 from ganseg.files import UserError
 from ganseg.recipes import PARTS, SCALES
+from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK
 
 FULL = "paper"
@@ -174,7 +174,7 @@ def place(frame: pd.DataFrame) -> str:
 
 def in_range(frames: Sequence[pd.DataFrame]) -> bool:
     """Whether the studies' shares lie in [0, 1], and no other statistic but ARI is negative."""
-    known = pd.concat(frames).filter(list(STATISTICS)).drop(columns="ari_foreground", errors="ignore")
+    known = pd.concat(frames).filter(list(STATISTICS)).drop(columns="ari_foreground", errors="ignore").astype(float)
     return bool(known.min(axis=None) >= 0 and known.filter(SHARES).max(axis=None) <= 1)
 
 

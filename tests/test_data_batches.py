@@ -8,7 +8,7 @@ import torch
 
 from ganseg.data import Batches, Split
 from ganseg.data.batches import crop, crop_boxes
-from ganseg.data.draws import Draws
+from ganseg.data.synthetic import Draws
 from ganseg.files import UserError
 
 

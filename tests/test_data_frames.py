@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ganseg.data.frames import Builder, FrameUnpickler, Recorded, read_frame
+from ganseg.data.frames import FrameUnpickler, Record, read_frame
 from ganseg.files import UserError
 
 # file_name "a.png", "b.png"; value [[1, 2], [-1, -1]], [[3, 4], [250, 6]]
@@ -85,11 +85,6 @@ def test_frames_of_older_pandas_are_read(writer, tmp_path):
 def test_frames_of_the_installed_pandas_are_read(protocol, tmp_path):
     frame().to_pickle(tmp_path / "f.pkl", protocol=protocol)
     assert equal(read_frame(tmp_path / "f.pkl"), frame())
-
-
-def test_a_value_is_not_taken_for_another_that_had_its_place_in_memory():
-    builder = Builder()
-    assert [builder.value([i]) for i in range(50)] == [[i] for i in range(50)]
 
 
 def test_rows_and_columns_that_were_chosen_and_reordered_are_read(tmp_path):
@@ -185,7 +180,7 @@ def test_stand_ins_cannot_be_changed_for_the_next_file(tmp_path):
     (tmp_path / "f.pkl").write_bytes(stream)
     with pytest.raises(UserError, match="cannot be read"):
         read_frame(tmp_path / "f.pkl")
-    assert Recorded.role == "" and Recorded(1).args == (1,)
+    assert Record.role == "" and Record(1).args == (1,)
     frame().to_pickle(tmp_path / "g.pkl")
     assert equal(read_frame(tmp_path / "g.pkl"), frame())
 
@@ -198,7 +193,7 @@ def test_nothing_of_pandas_is_made_while_reading(tmp_path):
     while left:
         item = left.pop()
         seen.append(type(item).__module__)
-        if isinstance(item, Recorded):
+        if isinstance(item, Record):
             left += [*item.args, item.state]
         elif isinstance(item, list | tuple):
             left += item

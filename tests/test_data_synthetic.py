@@ -5,23 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ganseg.data import synthetic
-from ganseg.data.colour import hsv
-from ganseg.data.draws import GOLDEN, Draws, mix
-from ganseg.data.render import spline_basis
-from ganseg.data.shapes import bounding_box, capsule, distance, place, turn, vector
+from ganseg.data.creatures import CREATURES, SPLITS
+from ganseg.data.synthetic import (
+    GOLDEN,
+    Draws,
+    bounding_box,
+    capsule,
+    distance,
+    hsv,
+    mix,
+    place,
+    spline_basis,
+    turn,
+    vector,
+)
 
-FAMILIES = ["synthetic-bird", "synthetic-face"]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request):
-    return request.param
+@pytest.fixture(scope="module", params=CREATURES)
+def creature(request):
+    return CREATURES[request.param]
 
 
 @pytest.fixture(scope="module")
-def drawn(family):
-    return synthetic.scenes(family, 0, np.arange(300), 64)
+def drawn(creature):
+    return creature.scenes(0, np.arange(300), 64)
 
 
 def test_the_random_numbers_are_splitmix64():
@@ -59,28 +67,28 @@ def test_splines_sum_to_one():
     np.testing.assert_allclose(spline_basis(32, 9).sum(1), 1.0, atol=1e-6)
 
 
-def test_a_scene_does_not_depend_on_its_batch(family):
-    together = synthetic.scenes(family, 0, np.arange(40), 32)
-    alone = synthetic.scenes(family, 0, np.array([37]), 32)
+def test_a_scene_does_not_depend_on_its_batch(creature):
+    together = creature.scenes(0, np.arange(40), 32)
+    alone = creature.scenes(0, np.array([37]), 32)
     for name, value in alone.items():
         np.testing.assert_allclose(value[0].astype(float), together[name][37].astype(float), atol=1, err_msg=name)
     np.testing.assert_array_equal(alone["parts"][0], together["parts"][37])
 
 
-def test_seed_and_index_change_the_scene(family):
-    a = synthetic.scenes(family, 0, np.array([5, 6]), 32)["images"].astype(int)
-    b = synthetic.scenes(family, 1, np.array([5]), 32)["images"].astype(int)
+def test_seed_and_index_change_the_scene(creature):
+    a = creature.scenes(0, np.array([5, 6]), 32)["images"].astype(int)
+    b = creature.scenes(1, np.array([5]), 32)["images"].astype(int)
     assert abs(a[0] - a[1]).mean() > 5 and abs(a[0] - b[0]).mean() > 5
 
 
 def test_splits_are_disjoint_and_of_the_stated_sizes():
-    ranges = {name: set(indices) for name, indices in synthetic.SPLITS.items()}
+    ranges = {name: set(indices) for name, indices in SPLITS.items()}
     assert {name: len(r) for name, r in ranges.items()} == {"train": 10_000, "test": 1_000, "val": 1_000}
     assert len(set.union(*ranges.values())) == 12_000
 
 
-def test_two_sizes_show_the_same_scene(family, drawn):
-    small = synthetic.scenes(family, 0, np.arange(300), 32)
+def test_two_sizes_show_the_same_scene(creature, drawn):
+    small = creature.scenes(0, np.arange(300), 32)
     reduced = drawn["images"].reshape(300, 32, 2, 32, 2, 3).mean((2, 4))  # (N, 64, 64, 3) -> (N, 32, 32, 3)
     assert abs(reduced - small["images"]).mean() < 4
     # the four pixels of 64 within one of 32 agree with it wherever they agree with each other
@@ -91,41 +99,41 @@ def test_two_sizes_show_the_same_scene(family, drawn):
     np.testing.assert_array_equal(drawn["visible"], small["visible"])
 
 
-def test_labels_are_the_named_parts_and_make_up_the_foreground(family, drawn):
-    parts = len(synthetic.FAMILIES[family].PARTS)
+def test_labels_are_the_named_parts_and_make_up_the_foreground(creature, drawn):
+    parts = len(creature.parts)
     assert set(np.unique(drawn["parts"])) == set(range(parts + 1))
     np.testing.assert_array_equal(drawn["foreground"], drawn["parts"] > 0)
     present = [(drawn["parts"] == k).any((1, 2)).mean() for k in range(1, parts + 1)]
     assert min(present) > 0.97
 
 
-def test_visible_keypoints_lie_on_the_part_they_name(family, drawn):
+def test_visible_keypoints_lie_on_the_part_they_name(creature, drawn):
     where = {
         "synthetic-bird": dict(enumerate([1, 1, 2, 2, 2, 3, 4, 5, 5])),
         "synthetic-face": dict(enumerate([3, 4, 2, 5, 5, 2, 1, 6, 6])),
-    }[family]
-    big = synthetic.scenes(family, 0, np.arange(100), 256)
+    }[creature.name]
+    big = creature.scenes(0, np.arange(100), 256)
     for j, part in where.items():
         seen = np.flatnonzero(big["visible"][:, j])
         x, y = np.rint(big["keypoints"][seen, j]).astype(int).clip(0, 255).T
         assert len(seen) > 60 and (big["parts"][seen, y, x] == part).mean() > 0.97, j
 
 
-def test_keypoints_outside_the_image_are_not_visible(family, drawn):
+def test_keypoints_outside_the_image_are_not_visible(creature, drawn):
     xy = drawn["keypoints"] + 0.5
     outside = ((xy < 0) | (xy >= 64)).any(-1)
     assert outside.any() and not drawn["visible"][outside].any()
 
 
 def test_some_keypoints_inside_are_occluded():
-    bird = synthetic.scenes("synthetic-bird", 0, np.arange(300), 32)
-    rump = synthetic.bird.KEYPOINTS.index("rump")
+    bird = CREATURES["synthetic-bird"].scenes(0, np.arange(300), 32)
+    rump = CREATURES["synthetic-bird"].keypoints.index("rump")
     inside = ((bird["keypoints"][:, rump] > 0) & (bird["keypoints"][:, rump] < 31)).all(-1)
     assert 0 < (~bird["visible"][inside, rump]).mean() < 0.5
 
 
-def test_objects_fill_a_moderate_part_of_the_image_and_are_not_centred(family, drawn):
-    low, high = {"synthetic-bird": (0.16, 0.20), "synthetic-face": (0.25, 0.33)}[family]
+def test_objects_fill_a_moderate_part_of_the_image_and_are_not_centred(creature, drawn):
+    low, high = {"synthetic-bird": (0.16, 0.20), "synthetic-face": (0.25, 0.33)}[creature.name]
     assert low < drawn["foreground"].mean() < high
     ys, xs = np.mgrid[:64, :64]
     mass = drawn["foreground"] / drawn["foreground"].sum((1, 2), keepdims=True)
@@ -133,9 +141,9 @@ def test_objects_fill_a_moderate_part_of_the_image_and_are_not_centred(family, d
     assert (centres.std(0) > 0.08).all() and (abs(centres.mean(0) - 0.5) < 0.1).all()
 
 
-def test_at_most_the_stated_overhang_leaves_the_image(family):
-    kind, draws = synthetic.FAMILIES[family], Draws("place", 0, np.arange(200))
-    figure, _ = kind.figure(draws)
+def test_at_most_the_stated_overhang_leaves_the_image(creature):
+    draws = Draws("place", 0, np.arange(200))
+    figure, _ = creature.figure(draws)
     low, high = bounding_box(place(figure, draws, overhang=0.1))
     extent = high - low
     assert (low >= -0.1001 * extent).all() and (high <= 1 + 0.1001 * extent).all()
@@ -155,6 +163,6 @@ def test_colours_vary_more_between_images_than_a_class_constant_would(drawn):
 
 
 @pytest.mark.parametrize("size", [32, 48, 256])
-def test_any_size_can_be_drawn(family, size):
-    scene = synthetic.scenes(family, 0, np.arange(2), size)
+def test_any_size_can_be_drawn(creature, size):
+    scene = creature.scenes(0, np.arange(2), size)
     assert scene["images"].shape == (2, size, size, 3) and scene["images"].dtype == np.uint8

@@ -13,7 +13,7 @@ from released_fixture import detector, imported, refused, released_tensors, save
 
 from ganseg.files import UserError
 from ganseg.released import COMPUTED
-from ganseg.released_files import read_tensors
+from ganseg.released_runs import read_tensors
 
 
 class Evil:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,16 +45,7 @@ WITHHELD = ("cub",)  # photographs that a stored figure must not show
 
 def coded_counts() -> dict[str, dict[str, int]]:
     """Images of each split as the readers expect them; counted where the list is in the package."""
-    from ganseg.data import celeba, cub_lists, flowers, synthetic, taichi
-
-    drawn = {family: {s: len(r) for s, r in synthetic.SPLITS.items()} for family in synthetic.FAMILIES}
-    return drawn | {
-        "celeba-wild": celeba.COUNTS,
-        "celeba-aligned": celeba.COUNTS_ALIGNED,
-        "cub": dict(Counter(cub_lists.paper_split().values())),
-        "flowers": flowers.EXPECTED,
-        "taichi": taichi.EXPECTED,
-    }
+    return {data.name: data.counts for data in DATASETS.values() if data.counts}
 
 
 def split_table() -> pd.DataFrame:

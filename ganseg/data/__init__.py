@@ -1,11 +1,224 @@
-"""Data sets: `load(name, split, size)` gives a `Split`, `Batches` makes training batches of it."""
+"""Data sets: `load(name, split, size)` gives a `Split`, decoded once and then memory-mapped from the cache.
+
+A new data set is a file with a `DataSet`, and an entry here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_dir
+from tqdm.auto import tqdm
 
 from ganseg.data.batches import AUGMENTATIONS, Batches
-from ganseg.data.cache import default_cache_dir
-from ganseg.data.registry import DATASETS, DatasetSpec, describe, fingerprint, load
-from ganseg.data.split import Split
+from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
+from ganseg.data.creatures import SYNTHETIC_BIRD, SYNTHETIC_FACE
+from ganseg.data.cub import CUB
+from ganseg.data.files import digest, told
+from ganseg.data.flowers import FLOWERS
+from ganseg.data.folder import FOLDER
+from ganseg.data.sets import DataSet, Listing, Sample, Source, Split
+from ganseg.data.taichi import TAICHI
+from ganseg.files import UserError, atomic_path, read_json, write_json
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "Batches", "DatasetSpec", "Split", "default_cache_dir", "describe",
-    "fingerprint", "load",
+    "AUGMENTATIONS", "DATASETS", "Batches", "DataSet", "Listing", "Sample", "Source", "Split",
+    "cached", "check", "content_key", "default_cache_dir", "describe", "fingerprint", "load",
 ]  # fmt: skip
+log = logging.getLogger(__name__)
+
+SETS = (SYNTHETIC_BIRD, SYNTHETIC_FACE, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
+DATASETS: dict[str, DataSet] = {"synthetic": SYNTHETIC_BIRD} | {data.name: data for data in SETS}
+warn_once = cache(log.warning)
+SMALLEST = 16
+FORMAT, META = 2, "meta.json"  # of the cache
+CHUNK = 256  # images decoded at a time
+
+
+def load(
+    name: str,
+    split: str,
+    size: int,
+    *,
+    data_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    limit: int | None = None,
+) -> Split:
+    """One split of a data set at `size` x `size` pixels: decoded on the first call, memory-mapped afterwards.
+
+    `limit`: at most so many images, evenly spaced over the split. UserError for an unknown name or split,
+    a size below 16, a missing, wrong or faulty `data_dir`.
+    """
+    data = describe(name)
+    if split not in data.splits:
+        raise UserError(f"the data set {data.name} has no split {split!r}; it has {', '.join(data.splits)}.")
+    if size < SMALLEST:
+        raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
+    if limit is not None and limit < 1:
+        raise UserError(f"a limit of {limit} images leaves nothing; it must be 1 or more.")
+    source = data.draw(split) if data.draw else _source(data, split, data_dir)
+    return cached(source.limited(limit), f"{data.name}-{split}", size, cache_dir)
+
+
+def _source(data: DataSet, split: str, data_dir: str | Path | None) -> Source:
+    """A split that lies in a folder; its oddities are told, once a process."""
+    listing = data.list(_existing(data, data_dir))
+    if faults := listing.faults + listing.missing(split):
+        raise UserError("\n  ".join([f"{data.name} cannot be read from {data_dir}:", *faults]))
+    if not listing.splits[split]:
+        raise UserError(f"{data.name}: the split {split} is empty in {data_dir}. {data.how_to_get}")
+    for oddity in (*listing.oddities, *_unlike(data, listing, split)):
+        warn_once(f"{data.name}: {oddity}")
+    return listing.source(split)
+
+
+def describe(name: str) -> DataSet:
+    """The entry of a data set; UserError with the known names for an unknown one."""
+    if name not in DATASETS:
+        raise UserError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}.")
+    return DATASETS[name]
+
+
+def check(name: str, data_dir: str | Path | None) -> Listing:
+    """What a folder holds of the data set and what is wrong with it; opens every image's header, but decodes none.
+
+    UserError for an unknown name, a missing `data_dir`, or a data set that has no folder to look at.
+    """
+    data = describe(name)
+    if data.draw:
+        raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
+    folder = _existing(data, data_dir)
+    try:
+        listing = data.list(folder)
+    except UserError as error:
+        return Listing(faults=[str(error)])
+    if any(listing.counts.values()):
+        listing.look()
+    else:
+        listing.faults.append(f"no split has an image. {data.how_to_get}")
+    listing.oddities += _unlike(data, listing, *listing.splits)
+    return listing
+
+
+def content_key(name: str, data_dir: str | Path | None) -> str:
+    """Names and sizes in bytes of a data set's images, without their labels, as 16 hex digits."""
+    data = describe(name)
+    if data.draw:
+        return digest(data.draw("train").identity)
+    samples = data.list(_existing(data, data_dir)).samples
+    return digest([(sample.name, sample.image.stat().st_size) for sample in samples])
+
+
+def fingerprint(name: str, data_dir: str | Path | None) -> str:
+    """Of the training images, as `Split.fingerprint` of all of them; empty where they are not at hand."""
+    data = describe(name)
+    if data.draw:
+        source = data.draw("train")
+    elif data_dir and Path(data_dir).expanduser().is_dir():
+        source = data.list(Path(data_dir).expanduser()).source("train")
+    else:
+        return ""
+    return digest(source.names, source.identity)
+
+
+def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
+    """The folder of a data set; UserError where there is none."""
+    if not data_dir:
+        raise UserError(f"the data set {data.name} needs its folder (data_dir). {data.how_to_get}")
+    path = Path(data_dir).expanduser()
+    if not path.is_dir():
+        raise UserError(f"{path} is {'not a folder' if path.exists() else 'missing'}. {data.how_to_get}")
+    return path
+
+
+def _unlike(data: DataSet, listing: Listing, *splits: str) -> list[str]:
+    """Which of the splits have another number of images than in the paper."""
+    pairs = [(split, listing.counts[split], data.counts.get(split)) for split in splits]
+    return [
+        f"{count:,} images in split {split}, where the paper's protocol has {wanted:,}: results are not comparable."
+        for split, count, wanted in pairs
+        if wanted not in (None, count)
+    ]
+
+
+def default_cache_dir() -> Path:
+    """$GANSEG_CACHE, or `ganseg` in the platform's folder for caches."""
+    return Path(os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False)).expanduser()
+
+
+def cached(source: Source, label: str, size: int, cache_dir: str | Path | None = None) -> Split:
+    """Open the decoded form of `source` at `size` pixels, decoding it first where it is missing or damaged.
+
+    `label` begins the name of its folder. Several processes may do this at once: one decodes, the others wait.
+    """
+    root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+    key = digest(FORMAT, source.names, source.identity, source.stamp, source.part_names, source.keypoint_names)
+    folder = root / f"{label}-{size}-{key}"
+    try:
+        split = _open(folder, source, size)
+        if split is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock"):
+                if _open(folder, source, size) is None:
+                    _decode(folder, source, label, size)
+            split = _open(folder, source, size)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the image cache {folder}: {error.strerror or error}. "
+            "Free some space there, or name another folder in the environment variable GANSEG_CACHE."
+        ) from error
+    skipped = [f"{name}: {reason}" for name, reason in split.skipped]
+    for sentence in told("unreadable images are left out", skipped, "Mend or remove them."):
+        log.warning("%s: %s", label, sentence)
+    return split
+
+
+def _open(folder: Path, source: Source, size: int) -> Split | None:
+    """A finished folder; None where it is missing, or not as it was written."""
+    if not (folder / META).exists():
+        return None
+    try:
+        meta = read_json(folder / META)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta["arrays"]}
+        if arrays["images"].shape != (len(meta["names"]), size, size, 3):
+            raise ValueError("shape of images.npy")
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
+        return None
+    return Split(
+        **arrays,
+        names=tuple(meta["names"]),
+        part_names=source.part_names,
+        keypoint_names=source.keypoint_names,
+        fingerprint=digest(source.names, source.identity),
+        skipped=tuple((name, reason) for name, reason in meta["skipped"]),
+    )
+
+
+def _decode(folder: Path, source: Source, label: str, size: int) -> None:
+    """Write one .npy file an array and, last, what says that all are there."""
+    (folder / META).unlink(missing_ok=True)
+    count, names, skipped, arrays = len(source.names), [], [], {}
+    with tqdm(total=count, desc=f"decoding {label}", unit="img", delay=5.0, mininterval=0.5, leave=False) as bar:
+        for positions in np.array_split(np.arange(count), -(-count // CHUNK)):
+            rows, broken = source.read(positions, size)
+            for name, values in rows.items():
+                if name not in arrays:
+                    arrays[name] = np.empty((count, *values.shape[1:]), values.dtype)
+                arrays[name][len(names) : len(names) + len(values)] = values
+            names += [source.names[p] for i, p in enumerate(positions) if i not in broken]
+            skipped += [(source.names[positions[i]], reason) for i, reason in broken.items()]
+            if len(skipped) > source.spare:
+                first = [f"{name}: {reason}" for name, reason in skipped]
+                remedy = f"Get them again; {source.spare} of {count} can be left out."
+                raise UserError(" ".join([f"{label}:", *told("images or their masks cannot be read", first, remedy)]))
+            bar.update(len(positions))
+    for name, array in arrays.items():
+        with atomic_path(folder / f"{name}.npy") as path:
+            np.save(path, array[: len(names)])
+    write_json(folder / META, {"names": names, "skipped": skipped, "arrays": list(arrays)})

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganseg.data.draws import Draws
-from ganseg.data.split import Split
+from ganseg.data.sets import Split
+from ganseg.data.synthetic import Draws
 from ganseg.files import UserError
 
 AUGMENTATIONS = ("none", "flip", "crop_flip")

@@ -15,7 +15,7 @@ Splits: "train", for the GAN, is CelebA's training partition without MAFL's test
 list that the released code reads (so MAFL's training images are in it, unlabelled) and the paper's "160k".
 Without list_eval_partition.txt that partition is images 1 to 162,770, which is what the file says.
 "regression" and "test", with landmarks, are MAFL's. Of the wild images those whose face box covers less than
-30 % are left out (section 4.1).
+30 % are left out (section 4.1): its width * height as printed, not clipped.
 
 Landmarks: the publisher does not say where its pixels start; 0-based with centres at integers is assumed. If
 they were 1-based, all would lie S / W of a pixel to the right of the truth, and S / H below. They refer to
@@ -25,84 +25,117 @@ their image: in the paper's protocol all count.
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from ganseg.data.celeba_survey import SPLITS, UNPACK, Kind, Survey, survey
-from ganseg.data.decode import open_checked, read_rgb
-from ganseg.data.labels import GREY, decode_or_refuse, headers, squash_points
-from ganseg.data.report import Report, differing_counts
-from ganseg.data.source import Chunk, Source, file_stamps
+from ganseg.data.download import RemoteFile
+from ganseg.data.files import headers, read_list, told
+from ganseg.data.sets import DataSet, Listing, Sample
+from ganseg.files import UserError
 
-__all__ = ["SPLITS", "inspect_aligned", "inspect_wild", "open_aligned", "open_wild"]
-log = logging.getLogger(__name__)
 KEYPOINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
-COUNTS = {"train": 45_609, "regression": 5_379, "test": 283}
-COUNTS_ALIGNED = {"train": 161_962, "regression": 19_000, "test": 1_000}
-WILD = Kind("celeba-wild", "img_celeba", "list_landmarks_celeba.txt", COUNTS)
-ALIGNED = Kind("celeba-aligned", "img_align_celeba", "list_landmarks_align_celeba.txt", COUNTS_ALIGNED, (178, 218))
+BOXES, SIZES, PARTITION = "list_bbox_celeba.txt", "list_imsize_celeba.txt", "list_eval_partition.txt"
+ALIGNED = (178, 218)  # (W, H)
+LAST_TRAINING_IMAGE = 162_770
+HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+AGAIN = "Get it from its publisher again."
 
 
-def open_celeba(kind: Kind, split: str, data_dir: Path) -> Source:
-    """One split; UserError for what makes its counts or labels wrong, a warning for what does not."""
-    found = survey(kind, data_dir)
-    found.report().refuse()
-    names, folder = found.names[split], found.folder
-    differing = differing_counts({split: len(names)}, {split: kind.expected[split]})
-    for problem in (*found.problems, *differing):
-        log.warning("%s: %s", kind.name, problem)
-    paths = [folder / name for name in names]
-    points = np.array([found.landmarks[name] for name in names], np.float64).reshape(-1, 5, 2)
-    sizes = [found.sizes[name] for name in names]
-    labelled = split != "train"
-
-    def read_one(position: int, side: int) -> dict[str, np.ndarray]:
-        _refuse_other_size(paths[position], sizes[position])
-        arrays = {"images": read_rgb(paths[position], side, upright=False)}
-        if not labelled:
-            return arrays
-        keypoints = squash_points(points[position], sizes[position], side)
-        return arrays | {"keypoints": keypoints, "visible": np.ones(len(KEYPOINTS), bool)}
-
-    def read(positions: np.ndarray, side: int) -> Chunk:
-        return decode_or_refuse(positions, paths, lambda position: read_one(position, side))
-
-    file_sizes, times = file_stamps(paths)
-    identity = (kind.name, file_sizes, points.ravel().tolist() if labelled else None)
-    return Source(tuple(names), identity, read, times, keypoint_names=KEYPOINTS if labelled else ())
+def locate(data_dir: Path, name: str) -> Path:
+    """Where `name` (a list or a folder) lies below `data_dir`; directly in it where it lies nowhere."""
+    places = [data_dir / folder / name for folder in ("", "Anno", "Eval", "Img")]
+    return next((path for path in places if path.exists()), places[0])
 
 
-def inspect(kind: Kind, data_dir: Path) -> Report:
-    """What a folder holds and what is wrong with it; opens the header of every image that is used."""
-    found = survey(kind, data_dir)
-    if any(problem.fatal for problem in found.problems):
-        return found.report()
-    _check_headers(found)
-    return found.report()
+def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> Listing:
+    """The three splits of the images in the folder `images`, with `landmarks` but for training."""
+    needed = (images, landmarks, "MAFL/training.txt", "MAFL/testing.txt", *([BOXES] if wild else []))
+    missing = [name for name in needed if not locate(data_dir, name).exists()]
+    if missing:
+        remedy = "Put them into this folder, or keep the publisher's Anno, Eval and Img in it."
+        raise UserError(" ".join(told(f"needed files or folders are missing in {data_dir}", missing, remedy)))
+    listing, folder = Listing(keypoint_names=KEYPOINTS, exact=True), locate(data_dir, images)
+    points = read_list(locate(data_dir, landmarks), "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5", "name")
+    splits = _splits(data_dir, points.index, listing)
+    used = list(dict.fromkeys(name for names in splits.values() for name in names))
+    extents = _large_faces(data_dir, folder, used, listing) if wild else dict.fromkeys(used, ALIGNED)
+    rows = np.insert(points.to_numpy(float).reshape(-1, 5, 2), 2, 1, axis=2)  # (N, 10) -> (N, 5, 2) -> (N, 5, 3)
+    labels = dict(zip(points.index, rows, strict=True))
+    for split, names in splits.items():
+        listing.splits[split] = [
+            Sample(name, folder / name, None, labels[name] if split != "train" else None, extents[name])
+            for name in names
+            if name in extents
+        ]
+    return listing
 
 
-def _check_headers(found: Survey) -> None:
-    """Grey, unreadable and wrongly sized images among those in use."""
-    folder, used = found.folder, found.used
-    read = dict(zip(used, headers(folder / name for name in used), strict=True))
-    found.note("images cannot be opened", [n for n, header in read.items() if not header], UNPACK, True)
-    known = {name: header for name, header in read.items() if header}
-    grey = [name for name, (mode, _) in known.items() if mode in GREY]
-    found.note("images are grey", grey, "They are used, with three equal channels.")
-    other = [name for name, (_, size) in known.items() if size != found.sizes[name]]
-    found.note("images have another size than their lists say", other, UNPACK, True)
+def _splits(data_dir: Path, known: pd.Index, listing: Listing) -> dict[str, list[str]]:
+    """Names by split, of those whose landmarks are `known`: what is in MAFL's test list is in no other."""
+    lists = (locate(data_dir, f"MAFL/{name}.txt") for name in ("training", "testing"))
+    regression, test = (read_list(path, "name", "name").index for path in lists)
+    if locate(data_dir, PARTITION).exists():
+        part = read_list(locate(data_dir, PARTITION), "name part", "name")["part"].reindex(known)
+        listing.faults += told(f"images have no row in {PARTITION}", known[part.isna()], AGAIN)
+        training = known[part == 0]
+    else:
+        training = known[pd.to_numeric(known.str.removesuffix(".jpg"), errors="coerce") <= LAST_TRAINING_IMAGE]
+    names = {"train": training.difference(test, sort=False), "regression": regression.difference(test, sort=False)}
+    return {split: list(index[index.isin(known)]) for split, index in (names | {"test": test}).items()}
 
 
-def _refuse_other_size(path: Path, size: tuple[int, int]) -> None:
-    with open_checked(path) as image:
-        if image.size != size:
-            (width, height), (listed_width, listed_height) = image.size, size
-            listed = f"its landmarks are for {listed_width} x {listed_height}"
-            raise ValueError(f"it is {width} x {height} pixels, {listed}")
+def _large_faces(data_dir: Path, folder: Path, names: list[str], listing: Listing) -> dict[str, tuple[int, int]]:
+    """(W, H) of the images whose box covers 30 % or more, from a list or, where it has no row, from their headers."""
+    sizes = {}
+    if locate(data_dir, SIZES).exists():
+        rows = read_list(locate(data_dir, SIZES), "name height width", "name").astype(int)
+        sizes = dict(zip(rows.index, zip(rows["width"], rows["height"], strict=True), strict=True))
+    unlisted = [name for name in names if name not in sizes]
+    slow = "Their sizes are read from the images at every opening, which is slow."
+    listing.oddities += told(f"images have no row in {SIZES}", unlisted, slow)
+    read = dict(zip(unlisted, headers([folder / name for name in unlisted]), strict=True))
+    listing.faults += told("images cannot be read", [name for name, header in read.items() if not header], AGAIN)
+    sizes |= {name: header[1] for name, header in read.items() if header}
+    boxes = read_list(locate(data_dir, BOXES), "name x y width height", "name")
+    area = (boxes["width"] * boxes["height"]).to_dict()
+    listing.faults += told(f"images have no row in {BOXES}", [name for name in names if name not in area], AGAIN)
+    known = {name: sizes[name] for name in names if name in sizes and name in area}
+    return {name: (w, h) for name, (w, h) in known.items() if 10 * area[name] >= 3 * w * h}
 
 
-open_wild, open_aligned = partial(open_celeba, WILD), partial(open_celeba, ALIGNED)
-inspect_wild, inspect_aligned = partial(inspect, WILD), partial(inspect, ALIGNED)
+ANNO, MAFL = f"From Anno of the folder that {HOME} links to.", "https://github.com/zhzhanp/TCDCN-face-alignment"
+LISTS = (
+    RemoteFile("MAFL/training.txt", how=f"From the folder MAFL of {MAFL}."),
+    RemoteFile("MAFL/testing.txt", how=f"From the folder MAFL of {MAFL}."),
+    RemoteFile(PARTITION, how=f"From Eval of the folder that {HOME} links to.", optional=True),
+)
+CELEBA_WILD = DataSet(
+    "celeba-wild", "CelebA in the wild", ("train", "regression", "test"), "flip", parts=(4, 8),
+    list=partial(list_celeba, "img_celeba", "list_landmarks_celeba.txt", True),
+    counts={"train": 45_609, "regression": 5_379, "test": 283}, regression="regression", normaliser="inter-ocular",
+    licence="For non-commercial research only, as its authors' agreement says.", homepage=HOME, redistributable=False,
+    files=(
+        RemoteFile("img_celeba", how="The In-The-Wild Images: all parts of img_celeba.7z in Img of the folder that "
+                   f"{HOME} links to, unpacked together with 7-Zip: 202,599 images."),
+        RemoteFile("list_landmarks_celeba.txt", how=ANNO),
+        RemoteFile(BOXES, how=ANNO),
+        *LISTS,
+        RemoteFile(SIZES, how="From data/celeba_wild_raw of https://github.com/xingzhehe/GANSeg; without it every "
+                   "opening reads the sizes from the images, which is slow.", optional=True),
+    ),
+)  # fmt: skip
+CELEBA_ALIGNED = replace(
+    CELEBA_WILD, name="celeba-aligned", title="CelebA, aligned", parts=(10,),
+    list=partial(list_celeba, "img_align_celeba", "list_landmarks_align_celeba.txt", False),
+    counts={"train": 161_962, "regression": 19_000, "test": 1_000},
+    files=(
+        RemoteFile("img_align_celeba.zip", "", None, "00d2c5bc6d35e252742224ab0c1e8fcb", ".", "img_align_celeba",
+                   f"The Align&Cropped Images: from Img of the folder that {HOME} links to."),
+        RemoteFile("list_landmarks_align_celeba.txt", how=ANNO),
+        *LISTS,
+    ),
+)  # fmt: skip

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from ganseg.data.archives import unpack
-from ganseg.data.resume import Partial, Patience, receive
-from ganseg.files import UserError, read_json, write_json
+from ganseg.files import UserError
 
-RECORD = ".ganseg-download.json"  # archive -> MD5, of those that were unpacked to the end
-State = Literal["unpacked", "there", "begun", "to fetch", "to get by hand"]
+BLOCK = 1 << 16
+TIMEOUT = 30.0  # seconds that a server may be silent
 
 
 @dataclass(frozen=True)
 class RemoteFile:
     """A file of a data set, and where it comes from.
 
-    `name`: its path in the folder of the data set. `url`: empty where only a person can get it, as `how`
-    says. `unpacks`: for an archive, which of its folders holds what belongs into the data set's folder ("."
-    is all of it); `makes`: a file or folder that is then there. `optional`: the reader does without it.
+    `name`: its path in the folder of the data set. `url`: empty where only a person can get it, as `how` says.
+    `unpacks`: for an archive, which of its folders holds what belongs into the data set's folder ("." is all of
+    it); `makes`: a file or folder that is then there. `optional`: the reader does without it.
     """
 
-    url: str
     name: str
+    url: str = ""
     bytes: int | None = None
     md5: str | None = None
     unpacks: str | None = None
@@ -39,101 +42,108 @@ class RemoteFile:
     optional: bool = False
 
 
-def md5_of(path: Path) -> str:
-    """The MD5 of a file, as 32 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def state(file: RemoteFile, folder: Path) -> State:
-    """How far `file` has come in `folder`."""
-    recorded = _record(folder).get(file.name)
-    if recorded and recorded == (file.md5 or recorded) and (folder / file.makes).exists():
-        return "unpacked"
-    if (folder / file.name).is_file():
+def state(file: RemoteFile, folder: Path) -> Literal["there", "to unpack", "to fetch", "to get by hand"]:
+    """How far `file` has come in `folder`, where it may also lie one folder deeper."""
+    wanted = file.makes or file.name
+    if (folder / wanted).exists() or any(folder.glob(f"*/{wanted}")):
         return "there"
-    if not file.url:
-        return "there" if _put_there(file, folder) else "to get by hand"
-    return "begun" if _partial(file, folder).size else "to fetch"
+    if (folder / file.name).is_file():
+        return "to unpack"
+    return "to fetch" if file.url else "to get by hand"
 
 
-def missing_bytes(file: RemoteFile, folder: Path) -> int | None:
-    """How many bytes are still to be fetched; None where the size is not known."""
-    if state(file, folder) not in ("begun", "to fetch"):
-        return 0
-    return None if file.bytes is None else max(0, file.bytes - _partial(file, folder).size)
-
-
-def install(files: Sequence[RemoteFile], folder: Path, progress: bool = True, patience: Patience = Patience()) -> None:
+def install(files: Sequence[RemoteFile], folder: Path) -> None:
     """Bring every file that has an address, or is there, into `folder`, verified and unpacked.
 
-    What an earlier call finished is not done again. UserError as by `fetch` and `unpack`, and where another
-    process is at it.
+    What an earlier call finished is not done again. UserError where another process is at it, a download is cut or
+    wrong, or an archive is damaged or unsafe.
     """
-    files = [file for file in files if file.url or (folder / file.name).is_file()]
-    if not files:
-        return
+    wanted = [file for file in files if state(file, folder) in ("to unpack", "to fetch")]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".ganseg-download.lock", timeout=0):
-            for file in files:
-                if state(file, folder) != "unpacked":
-                    _install(file, folder, progress, patience)
+            for file in wanted:
+                path = fetch(file, folder)
+                if file.unpacks:
+                    unpack(path, folder, file.unpacks, file.makes)
     except Timeout as error:
         raise UserError(f"{folder}: another process is downloading into this folder.") from error
 
 
-def fetch(file: RemoteFile, folder: Path, progress: bool = True, patience: Patience = Patience()) -> Path:
+def fetch(file: RemoteFile, folder: Path) -> Path:
     """Get `file` into `folder`, whole and verified, and return its path; what is there already is kept.
 
-    A cut download goes on where it stopped, also in a later call, unless the server's file has changed.
-    UserError where the server has no such file, gives up, or sends something else than was expected.
+    A cut download goes on where it stopped in a later call; the checksum decides. A wrong file is moved aside.
     """
     path = folder / file.name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = _partial(file, folder)
-        quiet = None if progress else True  # None: quiet where nobody watches
-        with tqdm(desc=path.name, total=file.bytes, unit="B", unit_scale=True, disable=quiet) as bar:
-            receive(part, bar, patience)
-        part.finish(path)
-    verify(path, file)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            _receive(file, part)
+        except (OSError, http.client.HTTPException) as error:
+            kept = part.stat().st_size if part.exists() else 0
+            goes_on = f" {kept:,} bytes are kept: the same command goes on from there." if kept else ""
+            raise UserError(f"{file.url} cannot be fetched now: {error}.{goes_on}") from error
+        os.replace(part, path)
+    with path.open("rb") as whole:
+        found = hashlib.file_digest(whole, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if file.md5 and found != file.md5:
+        aside = path.with_name(f"{path.name}.wrong")
+        os.replace(path, aside)
+        raise UserError(
+            f"{path} is damaged, or not the publisher's: its MD5 is {found}, expected is {file.md5}. "
+            f"It was renamed to {aside.name}; get it anew{' with the same command' if file.url else ''}."
+        )
     return path
 
 
-def verify(path: Path, file: RemoteFile) -> None:
-    """UserError, with the file moved aside, where its checksum is not the expected one."""
-    if not file.md5 or (found := md5_of(path)) == file.md5:
-        return
-    aside = path.with_name(f"{path.name}.wrong")
-    os.replace(path, aside)
-    raise UserError(
-        f"{path} is damaged, or not the publisher's: its MD5 is {found}, expected is {file.md5}. "
-        f"It was renamed to {aside.name}; get it anew{' with the same command' if file.url else ''}."
-    )
-
-
-def _install(file: RemoteFile, folder: Path, progress: bool, patience: Patience) -> None:
-    path = fetch(file, folder, progress, patience)
-    if file.unpacks is not None:
-        unpack(path, folder, file.unpacks)
-        write_json(folder / RECORD, _record(folder) | {file.name: file.md5 or md5_of(path)})
-
-
-def _put_there(file: RemoteFile, folder: Path) -> bool:
-    """Whether a person put the file, or what it unpacks to, into `folder` or a folder of it."""
-    names = [name for name in (file.name, file.makes) if name]
-    return any((folder / name).exists() or next(folder.glob(f"*/{name}"), None) for name in names)
-
-
-def _record(folder: Path) -> dict[str, Any]:
+def _receive(file: RemoteFile, part: Path) -> None:
+    """Get the rest of a file into `part`, or all of it where the server sends no parts; ConnectionError if cut."""
+    start = part.stat().st_size if part.exists() else 0
+    asked = {"User-Agent": "ganseg"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
-        found = read_json(folder / RECORD)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        response = urllib.request.urlopen(urllib.request.Request(file.url, headers=asked), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and start:  # nothing is left to send
+            return
+        raise
+    start = start if response.status == 206 else 0
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None)
+    with response, bar, part.open("ab" if start else "wb") as out:
+        while block := response.read(BLOCK):
+            bar.update(out.write(block))
+    if total and part.stat().st_size < total:
+        raise ConnectionError(f"the connection was cut before byte {total:,}")
 
 
-def _partial(file: RemoteFile, folder: Path) -> Partial:
-    path = folder / file.name
-    return Partial(path.with_name(f"{path.name}.part"), file.url)
+def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:
+    """Move what the archive's folder `inner` holds into `folder`, `makes` last; what is there already is kept.
+
+    UserError, with nothing put there, where the archive is damaged, or a member would leave its folder.
+    """
+    aside = folder / f".{archive.name}.unpacking"
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    try:
+        if zipfile.is_zipfile(archive):
+            _refuse_leaving(archive)
+            shutil.unpack_archive(archive, aside, "zip")
+        else:
+            shutil.unpack_archive(archive, aside, "tar", filter="data")
+        for entry in sorted((aside / inner).iterdir(), key=lambda entry: entry.name == makes):
+            if not (folder / entry.name).exists():
+                os.replace(entry, folder / entry.name)
+    except Exception as error:  # archives are damaged in many ways
+        raise UserError(f"{archive} is refused: damaged, unsafe, or not the one expected ({error}).") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _refuse_leaving(archive: Path) -> None:
+    """ValueError where a member of a zip archive would leave its folder; tar's own filter sees to its members."""
+    with zipfile.ZipFile(archive) as opened:
+        for name in opened.namelist():
+            if name.startswith(("/", "\\")) or name[1:2] == ":" or ".." in name.replace("\\", "/").split("/"):
+                raise ValueError(f"{name!r} leads out of the folder")

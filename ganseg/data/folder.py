@@ -1,78 +1,41 @@
 """`folder`: anyone's images, in nested folders, with labels to evaluate on where there are some.
 
     data_dir/**/*.jpg, .jpeg, .png, .webp, .bmp    images of any size, mode and depth; suffixes in any case
-    data_dir/masks/, data_dir/keypoints.csv        optional, see `ganseg.data.folder_labels`
+    data_dir/masks/NAME.png       the mask of image NAME.jpg (NAME.jpg.png, where NAME.png is an image, too)
+    data_dir/keypoints.csv        name,x,y or name,point,x,y or name,point,x,y,visible
+
+NAME is relative to data_dir, with its folders. A mask has the shape of its image: 0 background, above 127
+foreground (or 0 and 1). `name` is the image's with its suffix; x (right) and y (down) are pixels of that
+image, the first pixel's centre being (0, 0); a point that has no row, or `visible` 0, is not there. Both
+refer to the upright image: as viewers show a photograph, turned as its EXIF data say. Images without labels
+are left out of what those labels would measure.
 
 A tenth is held out for testing, decided by each image's relative name alone: adding one moves no other.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from ganseg.data.decode import decode_all, read_rgb
-from ganseg.data.folder_labels import KEYPOINTS, MASKS, FolderLabels, find_labels, upright_extent
-from ganseg.data.report import Problem, Report, problem
-from ganseg.data.source import Chunk, Source, digest, file_stamps
+from ganseg.data.files import SUFFIXES, headers, list_files, list_images, told
+from ganseg.data.sets import DataSet, Listing, Sample, outside
 from ganseg.files import UserError
 
-log = logging.getLogger(__name__)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-UNREAD = (
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".heic",
-    ".heif",
-    ".avif",
-    ".svg",
-    ".psd",
-    ".cr2",
-    ".nef",
-    ".arw",
-    ".dng",
-    ".jp2",
-    ".jxl",
-)
+MASKS, KEYPOINTS = "masks", "keypoints.csv"
+UNREAD = tuple(".gif .tif .tiff .heic .heif .avif .svg .psd .cr2 .nef .arw .dng .jp2 .jxl".split())
 MINIMUM, ADVISED = 64, 5000  # images; the latter is what the paper asks for (section 5)
-SMALL, LONG = 32, 3  # pixels of a side; sides to one another
 HELD_OUT = 0.1
-SPLITS = ("train", "test")
+TRUE, FALSE = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0")
 FEW = (
-    f"The paper asks for more than {ADVISED:,} (section 5): with fewer, the discriminator can learn them by "
-    "heart and parts come out coarser or not at all. Add images where you can, and judge a run by the "
-    "held-out ones."
+    f"The paper asks for more than {ADVISED:,} (section 5): with fewer, the discriminator can learn them by heart and "
+    "parts come out coarser or not at all. Add images where you can, and judge a run by the held-out ones."
 )
-
-
-def list_images(root: str | Path) -> list[str]:
-    """Sorted names, relative to `root` and with forward slashes, of all images under it but hidden ones."""
-    return _list(root, SUFFIXES)
-
-
-def list_photographs(data_dir: str | Path) -> list[str]:
-    """As `list_images`, without the masks: what is learned from."""
-    return [name for name in list_images(data_dir) if not name.startswith(f"{MASKS}/")]
-
-
-def _list(root: str | Path, suffixes: tuple[str, ...]) -> list[str]:
-    names, seen = [], set()
-    for place, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link back to where we were
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        images = [f for f in files if f.lower().endswith(suffixes) and not f.startswith(".")]
-        names += [(Path(place) / name).relative_to(root).as_posix() for name in images]
-    return sorted(name for name in names if (Path(root) / name).is_file())
 
 
 def is_held_out(name: str) -> bool:
@@ -81,103 +44,106 @@ def is_held_out(name: str) -> bool:
     return int.from_bytes(start, "big") < HELD_OUT * 2**64
 
 
-def open_folder(split: str, data_dir: Path) -> Source:
-    """The images of `data_dir` in `split` ("train" or "test"); UserError for too few, or wrong labels."""
-    everything = list_photographs(data_dir)
-    _refuse_few(data_dir, len(everything), 0)
-    if split == "train":
-        _advise(data_dir, len(everything))
-    names = [name for name in everything if is_held_out(name) == (split == "test")]
-    if not names:
-        raise UserError(f"{data_dir}: none of its {len(everything)} images falls into the {split} split; add images.")
-    labels = labels_of(data_dir, everything)
-    _report(data_dir, everything, labels, ()).refuse()
-    paths, masks = (
-        [data_dir / name for name in names],
-        [labels.masks[name] for name in names if name in labels.masks],
-    )
-    sizes, times = file_stamps(paths + masks)
-
-    def read_one(position: int, size: int) -> dict[str, np.ndarray]:
-        return {"images": read_rgb(paths[position], size)} | labels.read(names[position], size)
-
-    def read(positions: np.ndarray, size: int) -> Chunk:
-        return decode_all(positions, lambda position: read_one(position, size))
-
-    def check(readable: int, broken: int) -> None:
-        _refuse_few(data_dir, len(everything), broken)
-
-    identity = ("folder", sizes) + _label_identity(names, labels)
-    return Source(tuple(names), identity, read, stamp=times, keypoint_names=labels.point_names, check=check)
-
-
-def inspect(data_dir: Path) -> Report:
-    """What `data_dir` holds and what is wrong with it; opens every image's header, but decodes none."""
-    names = list_photographs(data_dir)
-    known = {name: extent for name in names if (extent := upright_extent(data_dir / name))}
-    broken = [name for name in names if name not in known]
-    small = [name for name, extent in known.items() if min(extent) < SMALL]
-    long = [name for name, extent in known.items() if max(extent) > LONG * min(extent)]
-    others, convert = _list(data_dir, UNREAD), "They are not used; convert them to jpg or png."
-    squashed = "Images are squashed to a square, which distorts these much; crop them."
-    problems = (
-        *problem("images cannot be opened", broken, "They are skipped."),
-        *problem("images are in formats that are not read", others, convert),
-        *problem(f"images have a side below {SMALL} pixels", small, "They are enlarged."),
-        *problem(f"images are more than {LONG} times as long as wide", long, squashed),
-    )
-    if 0 < len(names) < ADVISED:
-        problems += (Problem("images are few", len(names), (), FEW, False),)
-    if len(known) < MINIMUM:
-        problems += (
-            Problem(
-                "images can be read",
-                len(known),
-                (),
-                f"At least {MINIMUM} are needed ({', '.join(SUFFIXES)}).",
-                True,
-            ),
+def list_folder(data_dir: Path) -> Listing:
+    """The images and their labels; opens the headers of labelled images."""
+    names = [name for name in list_images(data_dir) if not name.startswith(f"{MASKS}/")]
+    spare = len(names) - MINIMUM
+    listing = Listing(upright=True, spare={"train": spare, "test": spare})
+    if spare < 0:
+        listing.faults.append(
+            f"found {len(names)} images; at least {MINIMUM} are needed ({', '.join(SUFFIXES)}, also in folders below)."
         )
-    return _report(data_dir, names, labels_of(data_dir, names), problems)
+    elif len(names) < ADVISED:
+        listing.oddities.append(f"{len(names):,} images are few. {FEW}")
+    others = [name for name in list_files(data_dir) if name.lower().endswith(UNREAD)]
+    convert = "They are not used; convert them to jpg or png."
+    listing.oddities += told("images are in formats that are not read", others, convert)
+    masks = _masks(data_dir, names, listing)
+    points = _points(data_dir / KEYPOINTS, set(names), listing)
+    labelled = [name for name in names if name in masks or name in points]
+    found = zip(labelled, headers([data_dir / name for name in labelled], upright=True), strict=True)
+    extents = {name: header[1] for name, header in found if header}
+    _check_labels(masks, points, extents, listing)
+    samples = [Sample(n, data_dir / n, masks.get(n), points.get(n), extents.get(n)) for n in names]
+    listing.splits = {
+        split: [sample for sample in samples if is_held_out(sample.name) == (split == "test")]
+        for split in ("train", "test")
+    }
+    return listing
 
 
-def labels_of(data_dir: Path, names: list[str]) -> FolderLabels:
-    """Masks and keypoints of the images `names` of `data_dir`."""
-    return find_labels(data_dir, names, list_images(data_dir / MASKS))
+def _masks(data_dir: Path, names: list[str], listing: Listing) -> dict[str, Path]:
+    """Image name -> its mask."""
+    files = list_images(data_dir / MASKS)
+    stems = {str(Path(file).with_suffix("").as_posix()): data_dir / MASKS / file for file in files}
+    found = {name: stems.get(name) or stems.get(Path(name).with_suffix("").as_posix()) for name in names}
+    masks = {name: path for name, path in found.items() if path}
+    users = Counter(masks.values())
+    shared = [name for name, path in masks.items() if users[path] > 1]
+    remedy = "Call the masks by the images' full names: a.jpg.png and a.png.png."
+    listing.faults += told("images share a mask with another", shared, remedy)
+    unused = [file for file in files if data_dir / MASKS / file not in users]
+    remedy = "They are not used; a mask is called as its image, ending in .png."
+    listing.oddities += told(f"files in {MASKS}/ belong to no image", unused, remedy)
+    return masks
 
 
-def content_key(data_dir: str | Path) -> str:
-    """Names and sizes in bytes of the images in `data_dir`, without their labels, as 16 hex digits."""
-    root = Path(data_dir).expanduser()
-    names = list_photographs(root)
-    return digest(names, file_stamps([root / name for name in names])[0])
+def _points(path: Path, names: set[str], listing: Listing) -> dict[str, np.ndarray]:
+    """Image name -> (J, 3) of x, y, visible; sets the names of the points."""
+    if not path.is_file():
+        return {}
+    form = "It begins with the line name,x,y or name,point,x,y,visible."
+    try:
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
+        table = table.assign(point=table.get("point", "point"), visible=table.get("visible", "1"))
+        table["name"] = table["name"].str.replace("\\", "/")
+        xy = table[["x", "y"]].apply(pd.to_numeric, errors="coerce")
+    except (ValueError, KeyError, OSError) as error:  # pandas' errors of parsing and decoding are ValueErrors
+        raise UserError(f"{path} cannot be read, or a column is missing ({error}). {form}") from error
+    flags = table["visible"].str.strip().str.lower()
+    seen = flags.isin(TRUE)
+    wrong = (seen & ~np.isfinite(xy).all(axis=1)) | ~flags.isin(TRUE + FALSE) | table.duplicated(["name", "point"])
+    lines = [f"line {i + 2}" for i in table.index[wrong]]
+    what = f"lines of {path.name} hold no numbers x, y, or a visible that is not 0 or 1, or name a point again"
+    listing.faults += told(what, lines, "Mend them.")
+    known = table["name"].isin(names)
+    remedy = "They are not used; a name has its folders and its suffix, as in birds/a.jpg."
+    strangers = told(f"names in {path.name} are no image of the folder", sorted(set(table["name"][~known])), remedy)
+    (listing.oddities if known.any() else listing.faults).extend(strangers)
+    listing.keypoint_names = tuple(dict.fromkeys(table["point"]))
+    rows = xy.fillna(0).assign(visible=seen.astype(float)).to_numpy()
+    points = {name: np.zeros((len(listing.keypoint_names), 3)) for name in table["name"][known]}
+    for name, point, row in zip(table["name"], table["point"], rows, strict=True):
+        if name in points:
+            points[name][listing.keypoint_names.index(point)] = row
+    return points
 
 
-def _report(data_dir: Path, names: list[str], labels: FolderLabels, problems: tuple[Problem, ...]) -> Report:
-    held_out = sum(map(is_held_out, names))
-    counts = {"train": len(names) - held_out, "test": held_out}
-    return Report("folder", data_dir, counts, {}, labels.counts, (*problems, *labels.problems))
+def _check_labels(
+    masks: dict[str, Path], points: dict[str, np.ndarray], extents: dict[str, tuple[int, int]], listing: Listing
+) -> None:
+    """A mask must have the shape of its image; points outside their image become invisible."""
+    found = zip(masks, headers(masks.values(), upright=True), strict=True)
+    pairs = [(name, header[1] if header else None, extents[name]) for name, header in found if name in extents]
+    broken = [f"{MASKS}/{masks[name].name}" for name, size, _ in pairs if size is None]
+    listing.faults += told("masks cannot be opened", broken, "Save them again as PNG, or remove them.")
+    other = [
+        f"{name}: {w} x {h}, mask {size[0]} x {size[1]}"
+        for name, size, (w, h) in pairs
+        if size and abs(size[0] * h - size[1] * w) > max(*size, w, h)  # its double is the same shape
+    ]
+    listing.faults += told("masks have another shape than their image", other, "Make them of the upright image.")
+    out = []
+    for name, rows in points.items():
+        beyond = outside(rows, extents[name]) if name in extents else np.zeros(len(rows), bool)
+        rows[beyond, 2] = 0
+        out += [f"{name}: {listing.keypoint_names[j]}" for j in np.flatnonzero(beyond)]
+    remedy = "They count as not visible; coordinates are pixels from 0."
+    listing.oddities += told("keypoints lie outside their (upright) image", out, remedy)
 
 
-def _label_identity(names: list[str], labels: FolderLabels) -> tuple[object, ...]:
-    """What the labels add to a split's identity; nothing where there are none."""
-    masked = [name in labels.masks for name in names]
-    points = [labels.points[name].tolist() if name in labels.points else None for name in names]
-    return ((masked,) if labels.masks else ()) + ((KEYPOINTS, digest(points)) if labels.points else ())
-
-
-def _refuse_few(data_dir: Path, found: int, broken: int) -> None:
-    if found - broken >= MINIMUM:
-        return
-    unreadable = f", {broken} of them unreadable" if broken else ""
-    raise UserError(
-        f"{data_dir}: found {found} images{unreadable}; at least {MINIMUM} readable ones are needed "
-        f"({', '.join(SUFFIXES)}, also in folders below)."
-    )
-
-
-@functools.cache
-def _advise(data_dir: Path, found: int) -> None:
-    """Warn, once a process, where there are few images to learn from."""
-    if found < ADVISED:
-        log.warning("%s: %s images are few. %s", data_dir, f"{found:,}", FEW)
+FOLDER = DataSet(
+    "folder", "A folder of images", ("train", "test"), "flip", list=list_folder, normaliser="edge",
+    needs=f"Any folder of at least {MINIMUM} jpg, png, webp or bmp images, also in folders below; to be evaluated, "
+    "with masks/NAME.png and keypoints.csv.",
+)  # fmt: skip

@@ -1,9 +1,9 @@
 """Pickled pandas frames, read without running them.
 
-A pickle is a program: loading one calls whatever functions it names. Here each name that a frame of pandas
-0.25 or later needs becomes an inert stand-in, which records what it would have been called with, and any
-other name is refused. Only then are the arrays built from those records, by this file. Neither pandas' nor
-NumPy's unpickling takes part: they would have to trust the file, and know the versions that wrote it.
+A pickle is a program: loading one calls whatever functions it names. Here each name that a frame of pandas 0.25 or
+later needs becomes an inert record of what it would have been called with, any other name is refused, and the arrays
+are then built from those records. Neither pandas' nor NumPy's unpickling takes part: they trust the file, and three
+wrong bytes in it end the process.
 """
 
 from __future__ import annotations
@@ -30,23 +30,22 @@ ADMITTED: dict[str, str] = {  # a name's role -> where it lived in the versions 
     "slice": "builtins.slice __builtin__.slice",
     "bytes": "_codecs.encode",
     "object": "copyreg._reconstructor copy_reg._reconstructor",
-    "nothing": "numpy.ndarray builtins.object __builtin__.object pandas.Index pandas.RangeIndex"
-    " pandas.core.indexes.base.Index pandas.core.indexes.range.RangeIndex"
-    " pandas.core.indexes.numeric.Int64Index pandas.core.indexes.numeric.UInt64Index"
-    " pandas.core.indexes.numeric.Float64Index"
-    " pandas.StringDtype pandas.core.arrays.string_.StringDtype pandas.arrays.StringArray"
-    " pandas.core.arrays.string_.StringArray pandas.core.arrays.string_.StringArrayNumpySemantics",
+    "nothing": "numpy.ndarray builtins.object __builtin__.object pandas.Index pandas.RangeIndex pandas.StringDtype "
+    "pandas.arrays.StringArray pandas.core.indexes.base.Index pandas.core.indexes.range.RangeIndex "
+    "pandas.core.indexes.numeric.Int64Index pandas.core.indexes.numeric.UInt64Index "
+    "pandas.core.indexes.numeric.Float64Index pandas.core.arrays.string_.StringDtype "
+    "pandas.core.arrays.string_.StringArray pandas.core.arrays.string_.StringArrayNumpySemantics",
 }
 ROLES = {name: role for role, names in ADMITTED.items() for name in names.split()}
 CONVERT = "Trust no such file; if you do trust it, save the frame as .csv or .npz where it was made."
 
 
-class Recorded:
+class Record:
     """A call that the pickle asked for, and the state it wanted to set. Nothing is called."""
 
     role = ""
 
-    def __new__(cls, *args: Any) -> Recorded:
+    def __new__(cls, *args: Any) -> Record:
         record = super().__new__(cls)
         record.args, record.state = args, None
         return record
@@ -56,14 +55,14 @@ class Recorded:
 
 
 class FrameUnpickler(pickle.Unpickler):
-    """Reads plain values as such and every admitted global as a fresh subclass of `Recorded`."""
+    """Reads plain values as such and every admitted name as a fresh subclass of `Record`."""
 
-    def find_class(self, module: str, name: str) -> type[Recorded]:
-        """The stand-in for a global; UserError for one that no frame needs."""
+    def find_class(self, module: str, name: str) -> type[Record]:
+        """The stand-in for a name; UserError for one that no frame needs."""
         role = ROLES.get(f"{module}.{name}")
         if role is None:
             raise UserError(f"it asks for {module}.{name}, which no table of landmarks needs. {CONVERT}")
-        return type(name, (Recorded,), {"role": role})
+        return type(name, (Record,), {"role": role})
 
     def persistent_load(self, pid: Any) -> None:
         """Nothing outside the file is looked up."""
@@ -79,9 +78,9 @@ def read_frame(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with Path(path).open("rb") as file:
             record = FrameUnpickler(file, encoding="latin1").load()
-        if not isinstance(record, Recorded) or _role(record) != "frame":
+        if not isinstance(record, Record) or _role(record) != "frame":
             raise ValueError("it holds no pandas frame")
-        return Builder().value(record)
+        return _frame(record)
     except UserError as error:
         raise UserError(f"{path} is refused: {error}") from None
     except Exception as error:  # a damaged stream fails in many ways
@@ -89,103 +88,77 @@ def read_frame(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} {reason}. Get the file again.") from error
 
 
-def _role(record: Recorded) -> str:
+def _role(record: Record) -> str:
     """What a record stands for; protocols 0 and 1 wrap a class into a call of `_reconstructor`."""
     return record.args[0].role if record.role == "object" else record.role
 
 
-class Builder:
-    """Turns records into arrays; a record that the pickle shares is built once."""
+def _frame(record: Record) -> dict[str, np.ndarray]:
+    """The manager is `_data` before pandas 1.1; before 1.3 it has a state, now arguments."""
+    made: dict[int, Any] = {}  # by id: all are part of `record`, which keeps them alive
+    manager = record.state["_mgr" if "_mgr" in record.state else "_data"]
+    if manager.state is None:
+        blocks, (columns, _) = (_value(part, made) for part in manager.args)
+    else:
+        state = _value(manager.state[3]["0.14.1"], made)
+        columns, blocks = state["axes"][0], [(block["values"], block["mgr_locs"]) for block in state["blocks"]]
+    placed: dict[int, np.ndarray] = {}
+    for values, placement, *_ in blocks:
+        rows = values[None] if values.ndim == 1 else values  # (columns of the block, N)
+        placed |= dict(zip(np.arange(len(columns))[placement].tolist(), rows, strict=True))
+    return {str(name): placed[i] for i, name in enumerate(columns)}
 
-    def __init__(self) -> None:
-        self.built: dict[int, tuple[Any, Any]] = {}  # the item as well: while it lives, no other has its id
 
-    def value(self, item: Any) -> Any:
-        """The value of anything that the unpickler returned."""
-        if not isinstance(item, Recorded | list | tuple | dict):
+def _value(item: Any, made: dict[int, Any]) -> Any:
+    """The value of anything that the unpickler returned; what the pickle shares is built once."""
+    if id(item) in made:
+        return made[id(item)]
+    match item:
+        case Record():
+            value = _built(_role(item), [_value(one, made) for one in item.args], _value(item.state, made))
+        case dict():
+            value = {key: _value(one, made) for key, one in item.items()}
+        case list() | tuple():
+            value = type(item)(_value(one, made) for one in item)
+        case _:
             return item
-        if id(item) not in self.built:
-            self.built[id(item)] = item, self._build(item)
-        return self.built[id(item)][1]
+    made[id(item)] = value
+    return value
 
-    def _build(self, item: Any) -> Any:
-        if isinstance(item, dict):
-            return {key: self.value(value) for key, value in item.items()}
-        if isinstance(item, list | tuple):
-            return type(item)(self.value(value) for value in item)
-        return getattr(self, _role(item))(item)  # a role is a name of ROLES, never of the file
 
-    def frame(self, record: Recorded) -> dict[str, np.ndarray]:
-        """Columns by name; the manager is `_data` before pandas 1.1."""
-        (columns, _), blocks = self.value(record.state["_mgr" if "_mgr" in record.state else "_data"])
-        placed: dict[int, np.ndarray] = {}
-        for values, placement in blocks:
-            where = np.arange(len(columns))[placement]
-            rows = values[None] if values.ndim == 1 else values  # (columns of the block, N)
-            placed |= dict(zip(where.tolist(), rows, strict=True))
-        return {str(name): placed[i] for i, name in enumerate(columns)}
-
-    def manager(self, record: Recorded) -> tuple[list, list]:
-        """Axes (columns, rows) and blocks (values, placement): before pandas 1.3 a state, now arguments."""
-        if record.state is None:
-            blocks, axes = record.args
-            return self.value(list(axes)), self.value(list(blocks))
-        state = self.value(record.state[3]["0.14.1"])
-        return list(state["axes"]), [(block["values"], block["mgr_locs"]) for block in state["blocks"]]
-
-    def block(self, record: Recorded) -> tuple[np.ndarray, Any]:
-        """Values and which columns they are."""
-        return self.value(record.args[0]), self.value(record.args[1])
-
-    def strings(self, record: Recorded) -> np.ndarray:
-        """The array of objects inside an array of text."""
-        return next(value for value in self.value(record.state) if isinstance(value, np.ndarray))
-
-    def index(self, record: Recorded) -> np.ndarray | range:
-        """Labels of an axis."""
-        fields = self.value(record.args[1])
-        return fields["data"] if "data" in fields else range(fields["start"], fields["stop"], fields["step"])
-
-    def array(self, record: Recorded) -> np.ndarray:
-        """An array from its state (version, shape, dtype, Fortran order, content)."""
-        shape, dtype, fortran, content = (self.value(part) for part in record.state[-4:])
-        if dtype.hasobject:
-            flat = np.fromiter(content, dtype=object, count=len(content))
-        else:
+def _built(role: str, args: list[Any], state: Any) -> Any:
+    """The array, number or part of a frame that a call with `args`, and a `state`, would have made."""
+    match role:
+        case "array":  # (version, shape, dtype, Fortran order, content)
+            shape, dtype, fortran, content = state[-4:]
+            objects = dtype.hasobject
+            flat = np.fromiter(content, object, len(content)) if objects else np.frombuffer(_raw(content), dtype)
+            return flat.reshape(shape, order="F" if fortran else "C")
+        case "buffer":  # protocol 5
+            content, dtype, shape, order, *axes = args
             flat = np.frombuffer(_raw(content), dtype)
-        return flat.reshape(shape, order="F" if fortran else "C")
-
-    def buffer(self, record: Recorded) -> np.ndarray:
-        """An array of protocol 5: (content, dtype, shape, order[, order of the axes])."""
-        content, dtype, shape, order, *axes = (self.value(part) for part in record.args)
-        flat = np.frombuffer(_raw(content), dtype)
-        if order == "K" and axes:
-            return flat.reshape(shape).transpose(axes[0])
-        return flat.reshape(shape, order=order)
-
-    def scalar(self, record: Recorded) -> Any:
-        """One number: (dtype, content)."""
-        dtype, content = (self.value(part) for part in record.args)
-        return np.frombuffer(_raw(content), dtype)[0]
-
-    def dtype(self, record: Recorded) -> np.dtype:
-        """Booleans, numbers, text and objects only: (name, ...) with the state (version, byte order, ...)."""
-        name = record.args[0]
-        if not isinstance(name, str) or not re.fullmatch(r"[biufSU]\d{1,6}|O\d?", name):
-            raise ValueError(f"columns of type {name!r} are not read")
-        order = record.state[1] if record.state else "="
-        return np.dtype("O") if name.startswith("O") else np.dtype(order + name)
-
-    def slice(self, record: Recorded) -> slice:
-        """A slice of columns."""
-        return slice(*record.args)
-
-    def bytes(self, record: Recorded) -> bytes:
-        """Bytes that protocols 0 to 2 write as Latin-1 text."""
-        return _raw(record.args[0])
-
-    def nothing(self, record: Recorded) -> None:
-        """Classes and extension types carry no content."""
+            turned = order == "K" and axes
+            return flat.reshape(shape).transpose(axes[0]) if turned else flat.reshape(shape, order=order)
+        case "scalar":
+            dtype, content = args
+            return np.frombuffer(_raw(content), dtype)[0]
+        case "dtype":  # booleans, numbers, text and objects only
+            name = args[0]
+            if not isinstance(name, str) or not re.fullmatch(r"[biufSU]\d{1,6}|O\d?", name):
+                raise ValueError(f"columns of type {name!r} are not read")
+            return np.dtype("O") if name.startswith("O") else np.dtype((state[1] if state else "=") + name)
+        case "index":
+            fields = args[1]
+            return fields["data"] if "data" in fields else range(fields["start"], fields["stop"], fields["step"])
+        case "strings":  # the array of objects inside an array of text
+            return next(value for value in state if isinstance(value, np.ndarray))
+        case "block":
+            return args
+        case "slice":
+            return slice(*args)
+        case "bytes":  # protocols 0 to 2 write them as Latin-1 text
+            return _raw(args[0])
+    return None  # classes and extension types carry no content
 
 
 def _raw(content: str | bytes | bytearray) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ganseg import pictures
-from ganseg.data.split import Split
+from ganseg.data.sets import Split
 
 SHOWN = 192  # pixels that a small image is enlarged to, about
 LINE = 22  # height of a line of the legend

@@ -1,65 +1,268 @@
-"""Procedural scenes with exact part labels, foreground, keypoints and visibility.
+"""Procedural scenes: random numbers, colours, articulated figures made of capsules, and what draws them.
 
-Scene i of a family depends on (seed, i) alone. An articulated figure (`bird`, `face`) of random pose, scale,
-rotation, colours, texture and lighting stands at a uniformly random place, over a textured background.
-Nothing is centred; background and figure are drawn independently but for the contrast of their hues.
+Everything is a function of continuous coordinates, so that one scene drawn at two sizes is the same scene:
+(x, y), x right and y down, in image sides. A capsule is the set of points within r(t) of the point a + t (b - a),
+t in [0, 1], where r goes linearly from one end's radius to the other's. Angles in radians, clockwise on the screen.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from ganseg.data import bird, face, render, shapes
-from ganseg.data.draws import Draws
-from ganseg.data.source import Chunk, Source
-
-FAMILIES = {"synthetic-bird": bird, "synthetic-face": face}
-SPLITS = {"train": range(0, 10_000), "val": range(10_000, 11_000), "test": range(11_000, 12_000)}
-SEED = 0
-VERSION = 1  # raised by hand when a scene looks different: drawn before, it is another scene
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def scenes(family: str, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """Render the scenes `indices` (N,) of a family at S = `size` pixels a side.
+def mix(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele, Lea and Flood 2014) on uint64: every output bit depends on every input bit."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
-    Returns images (N, S, S, 3) uint8, parts (N, S, S) uint8 with 0 = background, foreground (N, S, S) uint8,
-    keypoints (N, J, 2) float32 in pixels (centres at integers) and visible (N, J) bool.
+
+class Draws:
+    """Uniform draws for N items: number j of item i depends on (stream, seed, i, j) and on nothing else.
+
+    So a scene is the same in any batch, and no NumPy release can change it. Each call uses the next numbers.
     """
-    together = max(1, 2**15 // size**2)  # images whose fields fit in a core's cache
-    pieces = [indices[i : i + together] for i in range(0, len(indices), together)]
-    drawn = [_scenes(family, seed, np.asarray(piece), size) for piece in pieces]
-    return {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}
+
+    def __init__(self, stream: str, seed: int, items: np.ndarray) -> None:
+        """`items`: (N,) non-negative integers that name the items."""
+        key = np.frombuffer(hashlib.sha256(repr((stream, int(seed))).encode()).digest()[:8], dtype="<u8")[0]
+        self._state = mix(np.asarray(items).astype(np.uint64) * GOLDEN + key)
+        self._used = 0
+
+    def bits(self, *shape: int) -> np.ndarray:
+        """(N, *shape) uint64."""
+        count = math.prod(shape)
+        counters = (np.arange(self._used, self._used + count, dtype=np.uint64) + np.uint64(1)) * GOLDEN
+        self._used += count
+        return mix(self._state[:, None] + counters).reshape(-1, *shape)  # (N, count) -> (N, *shape)
+
+    def uniform(self, low: float, high: float, *shape: int) -> np.ndarray:
+        """(N, *shape) float32 in [low, high)."""
+        unit = (self.bits(*shape) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+        return unit * np.float32(high - low) + np.float32(low)
+
+    def chance(self, probability: float, *shape: int) -> np.ndarray:
+        """(N, *shape) bool, true with `probability`."""
+        return self.uniform(0.0, 1.0, *shape) < probability
 
 
-def _scenes(family: str, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    kind = FAMILIES[family]
-    source = Draws(family, seed, indices)
-    figure, hue = kind.figure(source)
-    scale = source.uniform(*kind.SCALE)
-    angle = source.uniform(-kind.ROTATION, kind.ROTATION)
-    figure = shapes.place(shapes.transform(figure, scale, angle), source)
-    images, parts = render.paint(source, figure, scale, hue, size)
-    return {
-        "images": images,
-        "parts": parts,
-        "foreground": (parts > 0).astype(np.uint8),
-        "keypoints": (figure.keypoints * size - 0.5).astype(np.float32),
-        "visible": render.visibility(figure),
-    }
+def hsv(hue: np.ndarray | float, saturation: np.ndarray | float, value: np.ndarray | float) -> np.ndarray:
+    """(..., 3) float32 RGB in [0, 1]; hue in turns (any real), saturation and value clipped to [0, 1]."""
+    hue, saturation, value = np.broadcast_arrays(np.float32(hue), np.float32(saturation), np.float32(value))
+    saturation, value = np.clip(saturation, 0, 1)[..., None], np.clip(value, 0, 1)[..., None]
+    k = (np.array([5, 3, 1], np.float32) + 6 * hue[..., None]) % 6
+    return value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
 
 
-def open_family(family: str, split: str) -> Source:
-    """The split's scenes as a source of images; nothing is drawn yet."""
-    indices = np.array(SPLITS[split])
+@dataclass(frozen=True)
+class Layer:
+    """Capsules (N, C, 6) drawn as one, each ax, ay, bx, by, radius at a and at b.
 
-    def read(positions: np.ndarray, size: int) -> Chunk:
-        return Chunk(scenes(family, SEED, indices[positions], size))
+    `part`: their label. `tint`: (N, 3) RGB in [0, 1]. `texture`: its strength on them (0 for eyes and the like).
+    """
 
-    kind = FAMILIES[family]
-    return Source(
-        names=tuple(f"{family}-{i:06d}" for i in indices),
-        identity=("synthetic", family, SEED, VERSION),
-        read=read,
-        part_names=kind.PARTS,
-        keypoint_names=kind.KEYPOINTS,
-    )
+    part: int
+    capsules: np.ndarray
+    tint: np.ndarray
+    texture: float = 1.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """N figures: layers from the back to the front, keypoints (N, J, 2), and the number of each keypoint's layer."""
+
+    layers: tuple[Layer, ...]
+    keypoints: np.ndarray
+    keypoint_layers: tuple[int, ...]
+
+
+def vector(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
+    """(..., 2) float32 from two broadcastable coordinates."""
+    return np.stack(np.broadcast_arrays(np.float32(x), np.float32(y)), axis=-1)
+
+
+def heading(angle: np.ndarray | float) -> np.ndarray:
+    """(..., 2) unit vectors; 0 points right."""
+    return vector(np.cos(angle), np.sin(angle))
+
+
+def turn(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Rotate (..., 2) by angle (...) about the origin."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
+
+
+def capsule(a: np.ndarray, b: np.ndarray, radius_a: np.ndarray | float, radius_b: np.ndarray | float) -> np.ndarray:
+    """(N, 6) capsules between a and b (N, 2)."""
+    radii = [np.broadcast_to(np.float32(r), a.shape[:1])[:, None] for r in (radius_a, radius_b)]
+    return np.concatenate([a, b, *radii], axis=1)
+
+
+def transform(figure: Figure, scale: np.ndarray, angle: np.ndarray) -> Figure:
+    """Turn by `angle` and enlarge by `scale` (each (N,)), at the origin."""
+
+    def move(points: np.ndarray) -> np.ndarray:  # (N, M, 2)
+        return turn(points, angle[:, None]) * scale[:, None, None]
+
+    def move_layer(layer: Layer) -> Layer:
+        n, c, _ = layer.capsules.shape
+        ends = move(layer.capsules[..., :4].reshape(n, 2 * c, 2)).reshape(n, c, 4)  # (N, C, 4)
+        return replace(layer, capsules=np.concatenate([ends, layer.capsules[..., 4:] * scale[:, None, None]], -1))
+
+    return replace(figure, layers=tuple(map(move_layer, figure.layers)), keypoints=move(figure.keypoints))
+
+
+def bounding_box(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corners, (N, 2) each."""
+    capsules = np.concatenate([layer.capsules for layer in figure.layers], axis=1)
+    discs = np.concatenate([capsules[..., [0, 1, 4]], capsules[..., [2, 3, 5]]], axis=1)  # (N, 2C, 3)
+    return (discs[..., :2] - discs[..., 2:]).min(1), (discs[..., :2] + discs[..., 2:]).max(1)
+
+
+def place(figure: Figure, draws: Draws, overhang: float = 0.08) -> Figure:
+    """Put each figure anywhere in the unit square; at most `overhang` of its box may leave the image."""
+    low, high = bounding_box(figure)
+    slack = overhang * (high - low)
+    first, last = -low - slack, 1.0 - high + slack
+    offset = first + (last - first) * draws.uniform(0.0, 1.0, 2)
+    step = np.concatenate([offset, offset, np.zeros_like(offset)], axis=1)[:, None]
+    layers = tuple(replace(layer, capsules=layer.capsules + step) for layer in figure.layers)
+    return replace(figure, layers=layers, keypoints=figure.keypoints + offset[:, None])
+
+
+def distance(capsules: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Distance to the union of capsules (N, C, 6), negative inside; x, y broadcast with (N, 1, 1)."""
+    nearest = None
+    for one in np.moveaxis(capsules, 1, 0)[..., None, None]:  # (N, 6, 1, 1)
+        ax, ay, bx, by, radius_a, radius_b = np.moveaxis(one, 1, 0)
+        bx, by = bx - ax, by - ay
+        length2 = bx * bx + by * by + np.float32(1e-9)
+        dx, dy = x - ax, y - ay
+        along = dx * (bx / length2) + dy * (by / length2)
+        t = np.clip(along, 0.0, 1.0)
+        # |p - a - t (b - a)|^2 = |p - a|^2 - t (2 along - t) |b - a|^2
+        square = dx * dx + dy * dy - t * (2.0 * along - t) * length2
+        d = np.sqrt(np.maximum(square, 0.0)) - radius_a - t * (radius_b - radius_a)
+        nearest = d if nearest is None else np.minimum(nearest, d)
+    return nearest
+
+
+def grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """x (1, 1, S) and y (1, S, 1): the pixel centres in units of the image's side."""
+    centres = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
+    return centres[None, None, :], centres[None, :, None]
+
+
+def spline_basis(size: int, knots: int) -> np.ndarray:
+    """(S, knots) float32: uniform cubic B-splines over [0, 1] at the pixel centres."""
+    position = (np.arange(size) + 0.5) / size * (knots - 3) + 1.0
+    d = np.abs(position[:, None] - np.arange(knots))
+    inner, outer = 2 / 3 - d**2 + d**3 / 2, (2 - d) ** 3 / 6
+    return np.where(d < 1, inner, np.where(d < 2, outer, 0.0)).astype(np.float32)
+
+
+def smooth_noise(draws: Draws, size: int, knots: int) -> np.ndarray:
+    """(N, S, S) float32, zero mean, most of it within [-1, 1], with about `knots` - 3 cells a side."""
+    basis = spline_basis(size, knots)
+    return basis @ draws.uniform(-2.2, 2.2, knots, knots) @ basis.T
+
+
+def background(draws: Draws, size: int, hue: np.ndarray) -> np.ndarray:
+    """(N, 3, S, S): two colours mixed by noise, with patches, fine grain, out-of-focus blobs and a gradient.
+
+    `hue` (N,): the figure's hue, which the background's hue keeps away from.
+    """
+    x, y = grid(size)
+    far = hue + 0.5 + draws.uniform(-0.25, 0.25)
+    first = hsv(far, draws.uniform(0.08, 0.6), draws.uniform(0.25, 0.9))
+    second = hsv(far + draws.uniform(-0.1, 0.1), draws.uniform(0.08, 0.6), draws.uniform(0.25, 0.9))
+    coarse, patches, grain = (smooth_noise(draws, size, knots) for knots in (5, 10, 22))
+    sharpness = draws.uniform(0.5, 2.5)[:, None, None]
+    slope = draws.uniform(-0.2, 0.2, 2)[:, :, None, None]
+    light = slope[:, 0] * (x - 0.5) + slope[:, 1] * (y - 0.5) + grain * draws.uniform(0.01, 0.08)[:, None, None]
+    light = light + np.clip(patches * sharpness, -1, 1) * draws.uniform(0.0, 0.12)[:, None, None]
+    fields = [np.clip(0.5 + coarse, 0, 1), light, np.ones_like(light)]
+    colours = [second - first, np.ones_like(first), first]
+    for blob in np.moveaxis(draws.uniform(0.0, 1.0, 3, 4), 1, 0)[..., None, None]:  # (N, 4, 1, 1)
+        width = 0.04 + 0.1 * blob[:, 2]
+        fields.append(np.exp(-(((x - blob[:, 0]) / width) ** 2)) * np.exp(-(((y - blob[:, 1]) / width) ** 2)))
+        tone = hsv(far + 0.3 * (blob[:, 3, 0, 0] - 0.5), 0.4, blob[:, 3, 0, 0])
+        colours.append(0.5 * (tone - 0.5 * (first + second)))
+    mixed = np.stack(colours, axis=2) @ np.stack(fields, axis=1).reshape(len(hue), -1, size * size)
+    return mixed.reshape(-1, 3, size, size)  # (N, 3, S*S) -> (N, 3, S, S)
+
+
+def texture(draws: Draws, layer: Layer, scale: np.ndarray, size: int) -> np.ndarray:
+    """(N, S, S) about 1: stripes or speckles and a gradient, fixed to the layer's first capsule."""
+    x, y = grid(size)
+    a, b = layer.capsules[:, 0, :2], layer.capsules[:, 0, 2:4]
+    axis = np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0]) + draws.uniform(-0.5, 0.5)
+    number = 2 * np.pi / (draws.uniform(0.075, 0.16, 2) * scale[:, None])
+    phase = draws.uniform(0.0, 2 * np.pi, 2)
+    waves, ways = [], ((np.cos(axis), np.sin(axis)), (-np.sin(axis), np.cos(axis)))
+    for i, (u, v) in enumerate(ways):
+        u, v = number[:, i] * u, number[:, i] * v
+        rest = phase[:, i] - u * a[:, 0] - v * a[:, 1]
+        waves.append(np.sin((u[:, None, None] * x + rest[:, None, None]) + v[:, None, None] * y))
+    speckled = draws.chance(0.5)[:, None, None]
+    pattern = waves[0] * np.where(speckled, waves[1], np.float32(1.0))
+    return pattern * (layer.texture * draws.uniform(0.0, 0.22))[:, None, None] + np.float32(1.0)
+
+
+def lighting(draws: Draws, figure: Figure, scale: np.ndarray, size: int) -> np.ndarray:
+    """(N, S, S) about 1: a linear gradient over the figure from a random side, brighter above on average."""
+    x, y = grid(size)
+    centre = figure.layers[2].capsules[:, 0, :2]
+    slope = np.stack([draws.uniform(-0.6, 0.6), draws.uniform(-0.9, 0.2)], axis=1) / scale[:, None]
+    rest = 1.0 - (slope * centre).sum(1)
+    return (slope[:, :1, None] * x + rest[:, None, None]) + slope[:, 1:, None] * y
+
+
+def darkened_rim(d: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(N, S, S) brightness, falling from 1.05 to 0.8 towards the edge; d (N, S, S) is the distance to it."""
+    depth = np.clip(d * (np.float32(-12.0) / scale[:, None, None]), 0.0, 1.0)
+    return depth * np.float32(0.25) + np.float32(0.8)
+
+
+def paint(draws: Draws, figure: Figure, scale: np.ndarray, hue: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, S, S, 3) uint8 and labels (N, S, S) uint8 of figures that stand in the unit square.
+
+    Edges are antialiased by their distance: a ramp of one pixel.
+    """
+    x, y = grid(size)
+    n = len(scale)
+    labels = np.zeros((n, size, size), np.uint8)
+    through, weights = np.ones((n, size, size), np.float32), []
+    light = lighting(draws, figure, scale, size)
+    for layer in reversed(figure.layers):  # from the front to the back
+        d = distance(layer.capsules, x, y)
+        labels = np.where((labels == 0) & (d <= 0), np.uint8(layer.part), labels)
+        cover = np.clip(np.float32(0.5) - d * np.float32(size), 0.0, 1.0) * through
+        through = through - cover
+        rim = darkened_rim(d, scale)
+        pattern = texture(draws, layer, scale, size) if layer.texture else np.float32(1.0)
+        weights.append(cover * (light * rim * pattern))
+    tints = np.stack([layer.tint for layer in reversed(figure.layers)], axis=2)  # (N, 3, L)
+    front = tints @ np.stack(weights, axis=1).reshape(n, -1, size * size)  # (N, 3, S*S)
+    image = front.reshape(n, 3, size, size) + through[:, None] * background(draws, size, hue)
+    image = np.clip(image * np.float32(255.0) + np.float32(0.5), 0.0, 255.0).astype(np.uint8)
+    return np.ascontiguousarray(image.transpose(0, 2, 3, 1)), labels  # (N, 3, S, S) -> (N, S, S, 3)
+
+
+def visibility(figure: Figure) -> np.ndarray:
+    """(N, J) bool: the keypoint is inside the image and no layer in front of its own covers it."""
+    points = figure.keypoints
+    visible = ((points >= 0.0) & (points < 1.0)).all(-1)
+    x, y = points[:, None, :, 0], points[:, None, :, 1]  # (N, 1, J)
+    own = np.array(figure.keypoint_layers)
+    for number, layer in enumerate(figure.layers):
+        covered = distance(layer.capsules, x, y)[:, 0] < 0.0
+        visible &= ~covered | (number <= own)
+    return visible
