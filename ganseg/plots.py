@@ -232,15 +232,11 @@ def foreground_curves(frame: pd.DataFrame) -> Figure:
 
 
 def keypoints_figure(images: np.ndarray, keypoints: pd.DataFrame) -> Figure:
-    """Images (N, S, S, 3) with `tables.held_out_keypoints`, in their order: a ring the truth, a dot the prediction.
-
-    A line joins the two; keypoints that are not visible are left out.
-    """
+    """Images (N, S, S, 3) with their visible `tables.held_out_keypoints`: rings the truth, dots the predictions."""
     figure, axes = panels(-(-len(images) // 6), 6, 1.0)
-    for ax in axes.flat:
-        picture(ax, None)
-    for ax, image, (_, frame) in zip(axes.flat, images, keypoints.groupby("image", sort=False), strict=False):
+    for ax, image in itertools.zip_longest(axes.flat, images):
         picture(ax, image)
+    for ax, (_, frame) in zip(axes.flat, keypoints.groupby("image", sort=False), strict=False):
         colours, seen = np.array(sns.husl_palette(len(frame), l=0.62)), frame["visible"].to_numpy()
         if seen.any():
             places = frame.loc[seen, ["x", "y", "x_predicted", "y_predicted"]].to_numpy()

@@ -1,4 +1,4 @@
-"""The paper's tables with our rows beside the printed ones, and the keypoints behind their errors; HTML, CSV, provenance.
+"""The paper's tables with our rows beside the printed ones, the keypoints behind them; any table as HTML and CSV.
 
 A row of ours is a dict: `mean`, `std` and `n` over seeds, `scale`, `data`, `seeds`, and
 
@@ -31,10 +31,10 @@ from ganseg.reported import Table
 
 BLANK = "–"
 TIDY = ["method", "type", "column", "mean", "std", "n", "mark", "scale", "data", "seeds", "source"]
-ORIGINS = {  # of a landmark regression -> the metric
-    "top-left corner (released)": "landmark_error",
-    "centre of the image": "landmark_error_centred",
-    "with a bias": "landmark_error_affine",
+ORIGINS = {  # of a landmark regression -> the error, and that of the mean predictor
+    "top-left corner (released)": ("landmark_error", "landmark_error_mean"),
+    "centre of the image": ("landmark_error_centred", "landmark_error_mean"),
+    "with a bias": ("landmark_error_affine", "landmark_error_mean"),
 }
 
 
@@ -141,23 +141,19 @@ def notes(table: Table) -> list[str]:
     return [f"{mark} {meaning}" for mark, meaning in table.marks.items()] + list(table.remarks)
 
 
-def errors_by_convention(
-    runs: Iterable[Any], conventions: Mapping[str, tuple[str, str]], factor: float = 1.0
-) -> pd.DataFrame:
-    """What `plots.conventions_figure` draws: title -> (metric of the parts, metric of the mean predictor)."""
+def errors_by_convention(runs: Iterable[Any], conventions: Mapping[str, tuple[str, str]] = ORIGINS,
+                         factor: float = 100) -> pd.DataFrame:  # fmt: skip
+    """What `plots.conventions_figure` draws: convention, predictor, error (metric times `factor`), seed.
+
+    `conventions`: title -> metric of the parts, and of the mean predictor; by default landmark errors in %.
+    """
     lines = [
-        {"convention": title, "predictor": predictor, "error": factor * run.metrics[name]}
-        | {"seed": run.provenance["seed"]}
+        (title, predictor, factor * run.metrics[name], run.provenance["seed"])
         for run in runs
         for title, names in conventions.items()
         for predictor, name in zip(("part centres", "average keypoints"), names, strict=True)
     ]
-    return pd.DataFrame(lines)
-
-
-def errors_by_origin(runs: Iterable[Any]) -> pd.DataFrame:
-    """Landmark errors of `runs` in %, by where the regression has its origin, beside the mean predictor's."""
-    return errors_by_convention(runs, {title: (name, "landmark_error_mean") for title, name in ORIGINS.items()}, 100)
+    return pd.DataFrame(lines, columns=["convention", "predictor", "error", "seed"])
 
 
 def held_out_keypoints(
