@@ -226,10 +226,8 @@ def needed(page: Path, scale: str) -> list[Experiment]:
 
 @pytest.mark.parametrize("scale", ["tiny", "laptop", "gpu", "paper"])
 def test_the_graph_trains_what_the_pages_read(scale: str) -> None:
-    about = {page.stem[:2]: [experiment.about for experiment in needed(page, scale)] for page in PAGES}
-    pages = {
-        name: {(e["variant"], e["parts"], *e["overrides"].items()) for e in found} for name, found in about.items()
-    }
+    kind = lambda experiment: (experiment.variant, experiment.config.generator.parts, *experiment.overrides.items())
+    pages = {page.stem[:2]: set(map(kind, needed(page, scale))) for page in PAGES}
     plain = (FULL, 6)
     assert pages["25"] == {(variant, 6) for variant in MODELS}
     for number, variant in zip(("20", "21", "22", "23", "24"), MODELS, strict=False):
