@@ -235,7 +235,7 @@ def spoilt(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 def spoilt_distances(images: np.ndarray) -> pd.DataFrame:
     """How far half of the real `images` (N, S, S, 3) is from the rest, as is and `spoilt`: what, distance, images."""
     from ganseg.devices import make_fabric
-    from ganseg.image_quality import described, random_network, relative_distance
+    from ganseg.evaluation import described, random_network, relative_distance
 
     fabric, half = make_fabric("cpu", precision="32-true"), len(images) // 2
     real = described(images[:half], random_network(), fabric)
