@@ -27,8 +27,8 @@ from ganseg.data import Batches, Split
 from ganseg.devices import make_fabric
 from ganseg.evaluation import predict
 from ganseg.files import UserError
-from ganseg.inference import segment_images
 from ganseg.recipes import resolve, settings_for_size
+from ganseg.segment import segment_images
 from ganseg.training import GanTrainer, SegmenterTrainer
 
 WHAT = ("step", "parts", "memory", "segmenter", "inference")
@@ -239,12 +239,15 @@ def inference(setting: Setting, device: str, count: int = 64) -> dict[str, Any]:
     nothing.parts, nothing.probabilities = parts, lambda x: x.new_zeros(len(x), parts + 1, *x.shape[2:])
     noise = np.random.default_rng(0).integers(0, 256, (count, 375, 500, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images"
+        images.mkdir()
         for i, pixels in enumerate(noise):
-            Image.fromarray(pixels).resize((50, 38)).resize((500, 375)).save(f"{folder}/{i:04}.jpg", quality=92)
+            Image.fromarray(pixels).resize((50, 38)).resize((500, 375)).save(images / f"{i:04}.jpg", quality=92)
 
         def whole(model: nn.Module) -> float:
             run = SimpleNamespace(config=setting.config, directory=Path(folder), segmenter=lambda: model)
-            return seconds_of(lambda: segment_images(run, [Path(folder)], Path(folder) / "out", device), fabric.device)
+            out = Path(folder) / "masks"
+            return seconds_of(lambda: segment_images(run, images, out, device=device), fabric.device)
 
         rates = {"whole": count / whole(network), "files": count / whole(nothing)}
     small = np.zeros((count, size, size, 3), np.uint8)

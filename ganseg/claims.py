@@ -21,28 +21,10 @@ import yaml
 from ganseg import reported
 from ganseg.files import PACKAGE, UserError
 from ganseg.recipes import SCALES
+from ganseg.titles import TITLES
 
 LEDGER = PACKAGE / "claims.yml"
 ROLE_FIELDS = {"title", "variant", "data", "parts", "overrides"}
-# Metric -> how a rule calls it, and its digits.
-STATISTICS = {
-    "iou": ("foreground IoU", 3),
-    "iou_constant_mask": ("IoU of the best constant mask", 3),
-    "iou_images": ("number of images with a mask", 0),
-    "nmi_foreground": ("NMI of parts", 3),
-    "ari_foreground": ("ARI of parts", 3),
-    "landmark_error": ("landmark error", 3),
-    "landmark_error_ratio": ("landmark error over that of average landmarks", 3),
-    "taichi_mae": ("MAE of keypoints", 1),
-    "components_per_part": ("pieces per visible part", 2),
-    "vanished_parts": ("number of vanished parts", 1),
-    "generated_pieces": ("pieces per generated part", 2),
-    "generated_vanished": ("number of parts that no sample shows", 1),
-    "foreground_fraction": ("foreground share", 3),
-    "equivariance_error": ("equivariance error (shifts)", 3),
-    "test_images": ("number of test images", 0),
-    "train_images": ("number of training images", 0),
-}
 # Relation -> how it reads, whether the left side must be the higher one, whether both must be measured.
 RELATIONS = {
     "higher": ("is higher than", True, True),
@@ -87,7 +69,7 @@ class Rule(NamedTuple):
     @property
     def words(self) -> str:
         """The rule as a sentence."""
-        sides = [f"{STATISTICS[t.metric][0]} ({t.text})" if t.role else t.text for t in (self.left, self.right)]
+        sides = [f"{TITLES[t.metric].words} ({t.text})" if t.role else t.text for t in (self.left, self.right)]
         return f"{sides[0]} {RELATIONS[self.relation][0]} {sides[1]}"
 
     def holds(self, left: Any, right: Any) -> bool:
@@ -116,8 +98,8 @@ def _term(side: str, text: str, roles: Mapping[str, str]) -> Term:
     role, metric, times = found["role"] or "", found["metric"] or "", float(found["times"] or 1)
     if role and role not in roles:
         raise UserError(f"{text}: unknown role {role!r}; known are {', '.join(roles)}")
-    if role and metric not in STATISTICS:
-        raise UserError(f"{text}: unknown metric {metric!r}; known are {', '.join(STATISTICS)}")
+    if role and metric not in TITLES:
+        raise UserError(f"{text}: unknown metric {metric!r}; known are {', '.join(TITLES)}")
     name, value = roles.get(role, found["bar"]), float(found["bar"] or 0)
     if found["table"]:
         name, value = _printed(found["table"], found["column"], found["method"], text)

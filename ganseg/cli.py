@@ -121,7 +121,7 @@ def segment(
     ],
     overlays: Annotated[str, Option(metavar="FORMAT", help="The coloured overlays: jpg, png or none.")] = "jpg",
     results: Results = None,
-    batch_size: Annotated[int, Option(min=1, metavar="N", help="Images at a time.", **COMPUTING)] = 32,
+    batch_size: Annotated[int, Option(min=1, metavar="N", help="Images at a time.", **COMPUTING)] = 8,
     device: Device = "auto",
 ) -> None:
     """Find the parts in your photographs, of any size.
@@ -135,7 +135,7 @@ def segment(
     opened = open_run(run, results, device)
     from tqdm import tqdm
 
-    from ganseg.inference import PARTS, segment_images
+    from ganseg.segment import PARTS, segment_images
 
     with tqdm(unit="image", disable=not sys.stderr.isatty()) as bar:
 
@@ -163,8 +163,8 @@ def sample(
     """
     opened = open_run(run, results, device)
     path = terminal.picture_path(out or Path(f"{opened.directory.resolve().name}-samples.png"))
-    from ganseg.inference import generate
     from ganseg.pictures import sample_sheet
+    from ganseg.segment import generate
 
     print(sample_sheet(*generate(opened, count, seed, device), path))
 

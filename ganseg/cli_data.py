@@ -148,7 +148,7 @@ def show(
     """
     path = picture_path(out or Path(f"{name}-{split}.png"))
     from ganseg.data import load
-    from ganseg.data.sheets import data_sheet
+    from ganseg.pictures import data_sheet
 
     print(data_sheet(load(name, split, size, data_dir=data_dir, limit=count), path))
 

@@ -120,7 +120,7 @@ def evaluate(
     from ganseg.devices import make_fabric, place
     from ganseg.evaluation import evaluate as measure
     from ganseg.evaluation import unmeasured
-    from ganseg.protocols import Protocol
+    from ganseg.evaluation import Protocol
 
     given = {"split": split, "regression": regression, "normaliser": normaliser, "origin": origin, "taichi": taichi}
     usual = Protocol.of(opened.config.data.name, data_dir)

@@ -1,82 +1,42 @@
-"""Evaluating a segmentation network on held-out images: every score that the labels allow (section 4.1)."""
+"""How a run is scored on held-out images: its segmentation network by every score that the labels allow (section 4.1),
+its generator by the distance of its images from real ones.
+
+Both distances are Frechet distances between Gaussians fitted to the features of either set (Heusel et al. 2017). FID
+takes the features of an Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020); the
+other, those of a network with random weights: Naeem et al. (2020) find them no worse a ruler for images unlike
+ImageNet's, and they need no download.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from pytorch_fid.inception import InceptionV3
+from torch import Tensor, nn
+from torchvision.models import resnet18
 
-from ganseg import metrics, protocols
+from ganseg import metrics
 from ganseg.config import Config
 from ganseg.data import Split, load
 from ganseg.devices import Fabric
-from ganseg.files import UserError
+from ganseg.files import DOWNLOADS, UserError, downloads_allowed
 from ganseg.generator import Generator
-from ganseg.image_quality import image_quality
-from ganseg.protocols import Protocol
+from ganseg.pictures import to_pictures
+from ganseg.evaluation import Protocol, agreement, coverage, landmarks, predicted_keypoints
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
 
+BATCH = 100
 EQUIVARIANCE_IMAGES = 200
-# a score, and why it is not there when it is not
-NEEDED = {
-    "iou": "no foreground masks: IoU is not measured",
-    "nmi_all": "no part masks: NMI and ARI over pixels are not measured",
-    "nmi_keypoints": "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are not measured",
-}
-
-# What each metric is, for people; the order in which they are listed.
-MEANINGS = {
-    "iou": "IoU of the foreground",
-    "iou_constant_mask": "IoU of the best constant mask, mean of images",
-    "iou_image": "IoU of the foreground, mean of images",
-    "iou_dataset": "IoU of the foreground, pixels pooled",
-    "iou_oracle": "IoU of the better of mask and complement",
-    "iou_no_oracle": "IoU of the foreground, without the oracle",
-    "nmi_both": "NMI of the parts, where both have foreground",
-    "ari_both": "ARI of the parts, where both have foreground",
-    "nmi_foreground": "NMI of the parts, on the true foreground",
-    "ari_foreground": "ARI of the parts, on the true foreground",
-    "nmi_all": "NMI of the parts, on all pixels",
-    "ari_all": "ARI of the parts, on all pixels",
-    "nmi_keypoints": "NMI of parts and visible keypoints",
-    "ari_keypoints": "ARI of parts and visible keypoints",
-    "landmark_error": "landmark error",
-    "landmark_error_mean": "landmark error of the mean predictor",
-    "landmark_error_ratio": "ratio of the two",
-    "landmark_error_released": "landmark error, origin in the top-left corner",
-    "landmark_error_centred": "landmark error, origin at the image's centre",
-    "landmark_error_affine": "landmark error, regression with a bias",
-    "landmark_error_object": "landmark error over the object's size",
-    "landmark_error_object_mean": "the same of the mean predictor",
-    "landmark_error_inter_ocular": "landmark error over the distance of the eyes",
-    "landmark_error_inter_ocular_mean": "the same of the mean predictor",
-    "landmark_error_edge": "landmark error over the image's edge",
-    "landmark_error_edge_mean": "the same of the mean predictor",
-    "taichi_mae": "MAE of Table 3, in pixels of 256",
-    "taichi_mae_mean": "MAE of the mean predictor",
-    "taichi_mae_l1": "MAE, sum over coordinates",
-    "taichi_mae_l1_mean": "the same of the mean predictor",
-    "taichi_mae_l2": "MAE, sum of distances",
-    "taichi_mae_l2_mean": "the same of the mean predictor",
-    "foreground_fraction": "fraction of pixels in the foreground",
-    "part_usage": "fraction of images that show each part",
-    "part_areas": "mean area of each part",
-    "components_per_part": "connected components of a part (1 is best)",
-    "equivariance_error": "equivariance error under shifts (0 is best)",
-    "equivariance_error_affine": "equivariance error under turns and scalings",
-    "fid": "FID of generated images",
-    "frechet_distance": "Frechet distance of generated images, random features (0 is best)",
-    "frechet_images": "generated images that were compared with real ones",
-    "test_images": "test images",
-    "iou_images": "test images with a mask",
-    "regression_images": "images that landmarks are regressed on",
-}
+FRECHET_IMAGES = 1000  # at most, generated and real ones each
+Features = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> (B, C)
 
 
 class Found(NamedTuple):
@@ -86,65 +46,58 @@ class Found(NamedTuple):
     centres: np.ndarray  # (N, K, 2), centres of mass of the soft masks, (x, y) in pixels
 
 
-def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric, batch: int = 100) -> Tensor:
+def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Tensor:
     """Part probabilities (N, K + 1, S, S), background first, of uint8 `images` (N, S, S, 3)."""
-    return torch.cat(list(_predictions(segmenter, images, fabric, batch)))
+    return torch.cat(list(_predictions(segmenter, images, fabric)))
 
 
-def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric, batch: int = 100) -> Found:
+def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Found:
     """Labels and part centres of uint8 `images` (N, S, S, 3), a batch in memory at a time."""
-    labels, centres = [], []
-    for probabilities in _predictions(segmenter, images, fabric, batch):
-        labels.append(probabilities.argmax(dim=1).numpy().astype(np.uint8))
-        centres.append(metrics.part_centres(probabilities[:, 1:].numpy()))
-    return Found(np.concatenate(labels), np.concatenate(centres))
+    found = [(p.argmax(dim=1).numpy().astype(np.uint8), metrics.part_centres(p[:, 1:].numpy()))
+             for p in _predictions(segmenter, images, fabric)]  # fmt: skip
+    return Found(*map(np.concatenate, zip(*found, strict=True)))
 
 
 @torch.no_grad()
-def _predictions(segmenter: Segmenter, images: np.ndarray, fabric: Fabric, batch: int) -> Iterator[Tensor]:
+def _predictions(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Iterator[Tensor]:
     segmenter.eval()
-    for start in range(0, len(images), batch):
-        block = torch.from_numpy(np.array(images[start : start + batch])).permute(0, 3, 1, 2)  # (B, 3, S, S)
+    for unit in _units(images, fabric):
         with fabric.autocast():
-            yield segmenter.probabilities(to_unit(block, fabric.device)).cpu().float()
+            yield segmenter.probabilities(unit).cpu().float()
 
 
-def held_out(config: Config, data_dir: str | Path | None, cache_dir: str | Path | None = None,
-             protocol: Protocol | None = None) -> Split:  # fmt: skip
+def _units(images: np.ndarray, fabric: Fabric) -> Iterator[Tensor]:
+    """Batches (B, 3, S, S) in [-1, 1] of uint8 `images` (N, S, S, 3)."""
+    for i in range(0, len(images), BATCH):
+        yield to_unit(torch.from_numpy(np.array(images[i : i + BATCH])).permute(0, 3, 1, 2), fabric.device)
+
+
+def held_out(config: Config, data_dir: str | Path | None, protocol: Protocol | None = None) -> Split:
     """The images that numbers are measured on: those of `protocol`, by default the paper's."""
-    protocol = protocol or Protocol.of(config.data.name, data_dir)
-    return load(config.data.name, protocol.split, config.data.size, data_dir=data_dir, cache_dir=cache_dir,
-                limit=config.data.test_limit or None)  # fmt: skip
+    protocol, data = protocol or Protocol.of(config.data.name, data_dir), config.data
+    return load(data.name, protocol.split, data.size, data_dir=data_dir, limit=data.test_limit or None)
 
 
-def regression_images(config: Config, test: Split, protocol: Protocol, data_dir: str | Path | None,
-                      cache_dir: str | Path | None = None) -> Split:  # fmt: skip
+def regression_images(config: Config, test: Split, protocol: Protocol, data_dir: str | Path | None) -> Split:
     """The images with keypoints that landmark regressions are fitted on, without those of `test`.
 
     UserError where none is left.
     """
-    train = load(config.data.name, protocol.regression, config.data.size, data_dir=data_dir,
-                 cache_dir=cache_dir, limit=config.data.train_limit or None)  # fmt: skip
-    scored = set(test.names)
-    chosen = [i for i, name in enumerate(train.names) if name not in scored]
+    data, scored = config.data, set(test.names)
+    train = load(data.name, protocol.regression, data.size, data_dir=data_dir, limit=data.train_limit or None)
+    chosen = [i for i, name in enumerate(train.names) if name not in scored][: protocol.regression_images or None]
     if not chosen:
         raise UserError(f"all images of split {protocol.regression} are among those that are scored; "
                         "--regression names the split that keypoints are regressed on")  # fmt: skip
-    return _subset(train, chosen[: protocol.regression_images or None])
-
-
-def _subset(split: Split, chosen: list[int]) -> Split:
-    """The `chosen` images and their labels; the first ones stay memory-mapped."""
-    first = chosen == list(range(len(chosen)))
-    rows = slice(0, len(chosen)) if first else np.array(chosen, np.int64)
-    names = ("images", "foreground", "parts", "keypoints", "visible")
-    taken = {name: getattr(split, name)[rows] for name in names if getattr(split, name) is not None}
-    return dataclasses.replace(split, names=tuple(split.names[i] for i in chosen), **taken)
+    rows = slice(len(chosen)) if chosen[-1] < len(chosen) else chosen  # the first ones stay memory-mapped
+    arrays = {f.name: getattr(train, f.name) for f in dataclasses.fields(train)}
+    taken = {name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    return dataclasses.replace(train, names=tuple(train.names[i] for i in chosen), **taken)
 
 
 def evaluate(
     config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-    protocol: Protocol | None = None, cache_dir: str | Path | None = None, generator: Generator | None = None,
+    protocol: Protocol | None = None, generator: Generator | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
 
@@ -152,61 +105,124 @@ def evaluate(
     are compared with the real ones.
     """
     protocol = protocol or Protocol.of(config.data.name, data_dir)
-    test = held_out(config, data_dir, cache_dir, protocol)
-    found = find_parts(segmenter, test.images, fabric)
+    find = functools.partial(find_parts, segmenter, fabric=fabric)
+    test = held_out(config, data_dir, protocol)
+    found = find(test.images)
     values = usage(found.labels, config.generator.parts) | {"test_images": len(test)}
-    values |= protocols.coverage(found.labels, test.foreground, protocol)
-    values |= protocols.agreement(found.labels, test)
+    values |= coverage(found.labels, test.foreground, protocol) | agreement(found.labels, test)
     if test.keypoints is not None:
-        train = regression_images(config, test, protocol, data_dir, cache_dir)
-        centres = find_parts(segmenter, train.images, fabric).centres
-        values |= protocols.landmarks(train, centres, test, found.centres, protocol)
+        train = regression_images(config, test, protocol, data_dir)
+        values |= landmarks(train, find(train.images).centres, test, found.centres, protocol)
         values["regression_images"] = len(train)
-    some = np.asarray(test.images[:EQUIVARIANCE_IMAGES])
-    for name, error in (("equivariance_error", metrics.equivariance_error),
-                        ("equivariance_error_affine", metrics.affine_equivariance_error)):  # fmt: skip
-        values[name] = error(lambda images: find_parts(segmenter, images, fabric).labels, some)
+    some, labels = (array[:EQUIVARIANCE_IMAGES] for array in (np.asarray(test.images), found.labels))
+    for name, motions in (("equivariance_error", metrics.SHIFTS), ("equivariance_error_affine", metrics.TURNS)):
+        values[name] = metrics.equivariance_error(lambda images: find(images).labels, some, motions, labels)
     if generator is not None:
         values |= image_quality(generator, test.images, fabric)
     return {name: _plain(value) for name, value in values.items()}
 
 
-def regress_keypoints(
-    config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-    protocol: Protocol | None = None, cache_dir: str | Path | None = None,
-) -> tuple[Split, np.ndarray]:  # fmt: skip
-    """The scored images, and keypoints (N, J, 2) in pixels that part centres predict there; for pictures."""
-    protocol = protocol or Protocol.of(config.data.name, data_dir)
-    test = held_out(config, data_dir, cache_dir, protocol)
-    train = regression_images(config, test, protocol, data_dir, cache_dir)
-    centres = [find_parts(segmenter, split.images, fabric).centres for split in (train, test)]
-    return test, protocols.predicted_keypoints(train, *centres, protocol)
-
-
-def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
-    """What `evaluate` could not measure and for want of what, a sentence each."""
-    said = [why for name, why in NEEDED.items() if name not in values]
-    if "nmi_keypoints" in values and "taichi_mae" not in values:
-        splits = f"split {protocol.regression} and split {protocol.split}"
-        said.append(f"no keypoint is visible in both {splits}: landmark errors and MAE are not measured")
-    elif "taichi_mae" in values and "landmark_error" not in values and protocol.normaliser != "taichi":
-        lacking = {"object": "no foreground masks", "inter-ocular": "keypoints 0 and 1 are no eyes"}
-        error = f"the landmark error with normaliser {protocol.normaliser}"
-        said.append(f"{lacking[protocol.normaliser]}: {error} is not measured")
-    return said
-
-
 def usage(labels: np.ndarray, parts: int) -> dict[str, Any]:
-    """How the K parts are used: fraction of images, mean area, fragments."""
-    values = {"foreground_fraction": metrics.foreground_fraction(labels)}
-    values["part_usage"] = metrics.part_usage(labels, parts)
-    values["part_areas"] = metrics.part_areas(labels, parts)
-    fragments = metrics.components_per_part(labels, parts)
-    return values | ({"components_per_part": fragments} if np.isfinite(fragments) else {})
+    """How the K parts are used in label maps (N, S, S): fraction of images, mean area; fragments, if any is seen."""
+    areas, pieces = metrics.part_areas(labels, parts).mean(axis=0), metrics.components_per_part(labels, parts)
+    values = {"part_usage": metrics.part_usage(labels, parts), "part_areas": areas}
+    values["foreground_fraction"] = metrics.foreground_fraction(labels)
+    return values | ({} if math.isnan(pieces) else {"components_per_part": pieces})
 
 
 def _plain(value: Any) -> Any:
     """JSON-ready, rounded to 6 digits: more is noise between machines."""
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, np.ndarray):
         return [_plain(v) for v in value]
     return int(value) if isinstance(value, int | np.integer) else round(float(value), 6)
+
+
+def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
+                      protocol: Protocol | None = None) -> tuple[Split, np.ndarray]:  # fmt: skip
+    """The scored images, and keypoints (N, J, 2) in pixels that part centres predict there; for pictures."""
+    protocol = protocol or Protocol.of(config.data.name, data_dir)
+    test = held_out(config, data_dir, protocol)
+    train = regression_images(config, test, protocol, data_dir)
+    centres, found = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
+    origin = "affine" if protocol.normaliser == "taichi" else protocol.origin
+    return test, predicted_keypoints(train, centres, found, origin)
+
+
+def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
+    """What `evaluate` could not measure and for want of what, a sentence each."""
+    reasons = {
+        "iou": "no foreground masks: IoU is",
+        "nmi_all": "no part masks: NMI and ARI over pixels are",
+        "nmi_keypoints": "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are",
+    }
+    if "nmi_keypoints" in values:
+        both = f"both split {protocol.regression} and split {protocol.split}"
+        reasons["taichi_mae"] = f"no keypoint is visible in {both}: landmark errors and MAE are"
+    if "taichi_mae" in values and protocol.normaliser in ("object", "inter-ocular"):
+        lacking = "no foreground masks" if protocol.normaliser == "object" else "keypoints 0 and 1 are no eyes"
+        reasons["landmark_error"] = f"{lacking}: the landmark error with normaliser {protocol.normaliser} is"
+    return [f"{why} not measured" for name, why in reasons.items() if name not in values]
+
+
+def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
+    r"""$\|\mu_1 - \mu_2\|^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2})$ of (N, C) and (M, C).
+
+    The bias of few images is positive: compare numbers of equally many images only. UserError below two images.
+    """
+    if min(len(one), len(other)) < 2:
+        raise UserError(f"a Frechet distance needs two images on both sides, not {len(one)} and {len(other)}")
+    sides = [x.astype(np.float64) for x in (one, other)]
+    means = [x.mean(axis=0) for x in sides]
+    factors = [(x - mean) / np.sqrt(len(x) - 1) for x, mean in zip(sides, means, strict=True)]  # A: Sigma = A^T A
+    roots = np.linalg.norm(factors[0] @ factors[1].T, "nuc")  # tr (S1 S2)^(1/2), without rounding below zero
+    return max(0.0, float(np.square(means[0] - means[1]).sum() + sum(np.square(x).sum() for x in factors) - 2 * roots))
+
+
+def relative_distance(real: np.ndarray, other: np.ndarray) -> float:
+    """`frechet_distance` over the variance of the `real` features (N, C): it does not depend on the features' unit."""
+    return frechet_distance(real, other) / float(real.var(axis=0, ddof=1).sum())
+
+
+@functools.cache
+def random_network() -> Features:
+    """A ResNet-18 with the same random weights on every machine, averaged over places: C = 512."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = resnet18(weights=None)
+    network.fc = nn.Identity()
+    network.eval().requires_grad_(False)
+    return lambda images: network.to(images.device)(images)
+
+
+@functools.cache
+def inception() -> Features:
+    """The Inception network of FID, C = 2048; its weights are fetched once. UserError where that is not allowed."""
+    if not downloads_allowed():
+        raise UserError(f"the weights of FID are not fetched unasked; {DOWNLOADS}=1 allows it")
+    network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]], normalize_input=False).eval().requires_grad_(False)
+    return lambda images: network.to(images.device)(images)[0].flatten(1)
+
+
+@torch.no_grad()
+def described(images: np.ndarray, features: Features, fabric: Fabric) -> np.ndarray:
+    """Features (N, C) of uint8 `images` (N, S, S, 3), in fp32."""
+    return np.concatenate([features(unit).cpu().numpy() for unit in _units(images, fabric)])
+
+
+@torch.no_grad()
+def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, Any]:
+    """`frechet_distance` (relative, random features), `fid` where allowed, and `frechet_images`.
+
+    As many images are generated, `FRECHET_IMAGES` at most, always from the same noise; empty for a single real image.
+    """
+    real, fakes = real[:FRECHET_IMAGES], []
+    if len(real) < 2:
+        return {}
+    random = torch.Generator(fabric.device).manual_seed(0)
+    for start in range(0, len(real), BATCH):
+        with fabric.autocast():
+            scene = generator(generator.noise(min(BATCH, len(real) - start), random))
+        fakes.append(to_pictures(scene.image))  # uint8 (B, S, S, 3): what would be saved as files
+    sides = lambda features: [described(images, features, fabric) for images in (real, np.concatenate(fakes))]
+    values = {"frechet_images": len(real), "frechet_distance": relative_distance(*sides(random_network()))}
+    return values | ({"fid": frechet_distance(*sides(inception()))} if downloads_allowed() else {})

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ganseg import studies
-from ganseg.claims import LEDGER, STATISTICS, Claim, Roles, Rule, Term, load_ledger
+from ganseg.claims import LEDGER, Claim, Roles, Rule, Term, load_ledger
 from ganseg.data import DATASETS
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import find_runs
+from ganseg.titles import TITLES
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
 Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]
@@ -47,7 +48,7 @@ class Measured(NamedTuple):
 
 def number(metric: str, value: float) -> str:
     """`value` with the digits of its metric; a dash for NaN."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{STATISTICS[metric][1]}f}"
+    return "–" if value is None or math.isnan(value) else f"{value:.{TITLES[metric].digits}f}"
 
 
 class Check(NamedTuple):
@@ -65,8 +66,8 @@ class Check(NamedTuple):
     def words(self) -> str:
         """What was measured, as a sentence."""
         same, sides = self.left.metric == self.right.metric, (self.left, self.right)
-        told = [side.words if same else f"{STATISTICS[side.metric][0]} {side.words}" for side in sides]
-        what = f"{STATISTICS[self.left.metric][0]}, " if same else ""
+        told = [side.words if same else f"{TITLES[side.metric].words} {side.words}" for side in sides]
+        what = f"{TITLES[self.left.metric].words}, " if same else ""
         return f"{self.data}, {self.scale}: {what}{told[0]} against {told[1]}: {self.outcome}"
 
     @property
@@ -167,7 +168,7 @@ def _check(claim: Claim, rule: Rule, roles: Roles, runs: Runs, data: str, scale:
 def _lack(term: Term, side: Measured, claim: Claim, scale: str) -> str:
     """Why a side of a rule decides nothing at `scale`; empty where it does."""
     if term.role and not side.runs:
-        return f"No run has {STATISTICS[term.metric][0]} of: {side.name}"
+        return f"No run has {TITLES[term.metric].words} of: {side.name}"
     if scale not in claim.scales:
         return f"Scale {scale} is too small"
     few = term.role and len(side.seeds) < studies.SEEDS

@@ -1,99 +1,76 @@
-"""Metrics: IoU, NMI and ARI, part usage, fragmentation; landmarks and equivariance from files of their own.
+"""Metrics of section 4.1: IoU, NMI and ARI, use of parts, landmark regression, equivariance of the masks found.
 
-Label maps are integers (N, H, W): background 0, parts 1..K; in ground truth 255 means ignore. A foreground
-mask is a label map whose only part is 1. NumPy in, NumPy or float out; fractions, not per cent.
+Label maps are integers (N, H, W): background 0, parts 1..K; in ground truth 255 means ignore. A foreground mask is a
+label map whose only part is 1. Coordinates are (x, y) in pixels, pixel centres at integers. Sizes: N images, K parts,
+J landmarks. NumPy in, NumPy or float out; fractions, not per cent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy import ndimage
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from ganseg.equivariance import affine_equivariance_error, equivariance_error
 from ganseg.files import UserError
-from ganseg.landmarks import (
-    landmark_regression,
-    mean_predictor_error,
-    part_centres,
-    predict_landmarks,
-    taichi_mae,
-)
-
-__all__ = [
-    "affine_equivariance_error",
-    "best_constant_mask",
-    "better_side",
-    "components_per_part",
-    "dataset_iou",
-    "equivariance_error",
-    "foreground_fraction",
-    "iou_per_image",
-    "keypoint_nmi_ari",
-    "landmark_regression",
-    "mean_iou",
-    "mean_predictor_error",
-    "nmi_ari",
-    "part_areas",
-    "part_centres",
-    "part_usage",
-    "predict_landmarks",
-    "taichi_mae",
-]
 
 SPECK = 0.002  # of the image's area: 2 px at 32 x 32, 33 px at 128 x 128; smaller is not counted as a part
+# Motions of an image: moved by (x, y) pixels, turned clockwise about its centre by degrees, enlarged by a factor.
+SHIFTS = ((4, 0, 0, 1.0), (-4, 0, 0, 1.0), (0, 4, 0, 1.0), (0, -4, 0, 1.0))
+TURNS = ((0, 0, 15, 1.0), (0, 0, -15, 1.0), (0, 0, 0, 0.9), (0, 0, 0, 1.1))
 
 
-def iou_per_image(
-    prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None = 255, empty: float = 0.0
-) -> np.ndarray:
+def iou_per_image(prediction: np.ndarray, truth: np.ndarray, *, empty: float = 0.0) -> np.ndarray:
     """Intersection over union (N,) of the foregrounds (the union of all parts) of two label maps (N, H, W).
 
-    Pixels whose truth is `ignore` count neither way (None: every pixel counts). `empty` is the value where
-    prediction and truth are both empty: 0 in the released code, 1 by other conventions, NaN to leave it out.
+    `empty` is the value where both are empty: 0 in the released code, 1 by other conventions, NaN to leave it out.
     """
-    intersection, union = _overlap(prediction, truth, ignore)
+    intersection, union = _overlap(prediction, truth)
     return np.where(union > 0, intersection / np.maximum(union, 1), empty)
 
 
-def mean_iou(prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None = 255, empty: float = 0.0) -> float:
+def mean_iou(prediction: np.ndarray, truth: np.ndarray, *, empty: float = 0.0) -> float:
     """IoU of Tables 2 and 3: the mean of `iou_per_image` (NaN left out)."""
-    return float(np.nanmean(iou_per_image(prediction, truth, ignore=ignore, empty=empty)))
+    return float(np.nanmean(iou_per_image(prediction, truth, empty=empty)))
 
 
-def dataset_iou(prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None = 255) -> float:
+def dataset_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     """IoU with the pixels of all images pooled, so that large objects weigh more; 0 without foreground."""
-    intersection, union = _overlap(prediction, truth, ignore)
+    intersection, union = _overlap(prediction, truth)
     return float(intersection.sum() / max(union.sum(), 1))
 
 
-def better_side(prediction: np.ndarray, truth: np.ndarray, *, ignore: int | None = 255) -> np.ndarray:
+def _overlap(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N,) of the intersection and of the union."""
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    if prediction.shape != truth.shape or truth.ndim != 3:
+        raise UserError(f"prediction has shape {prediction.shape} and truth {truth.shape}; both must be (N, H, W)")
+    ours, theirs, counted = prediction > 0, truth > 0, truth != 255
+    return (ours & theirs & counted).sum(axis=(1, 2)), ((ours | theirs) & counted).sum(axis=(1, 2))
+
+
+def better_side(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Foregrounds (N, H, W) of 0 and 1: the predicted one or its complement, whichever has the higher IoU.
 
     The oracle of ReDO (Chen et al. 2019), whose two regions have no names: the truth chooses in each image.
     """
-    sides = [np.asarray(prediction) > 0, np.asarray(prediction) == 0]
-    mask, complement = (iou_per_image(side, truth, ignore=ignore) for side in sides)
-    return np.where((complement > mask)[:, None, None], sides[1], sides[0]).astype(np.uint8)
+    mask, other = np.asarray(prediction) > 0, np.asarray(prediction) == 0
+    better = iou_per_image(other, truth) > iou_per_image(mask, truth)
+    return np.where(better[:, None, None], other, mask).astype(np.uint8)
 
 
-def best_constant_mask(
-    foregrounds: np.ndarray,
-    evaluated_on: np.ndarray | None = None,
-    *,
-    ignore: int | None = 255,
-    empty: float = 0.0,
-) -> tuple[np.ndarray, float]:
+def best_constant_mask(foregrounds: np.ndarray, *, empty: float = 0.0) -> tuple[np.ndarray, float]:
     """The centre prior: the best mask that looks at no image, and its mean per-image IoU.
 
-    Of all thresholds of the mean of `foregrounds` (N, H, W), the mask (H, W) bool with the highest mean IoU
-    on them. The IoU is the mask's on `evaluated_on` (M, H, W), by default `foregrounds` themselves: the
-    strictest baseline, chosen on the very masks that it is scored on.
+    Of all thresholds of the mean of `foregrounds` (N, H, W), the mask (H, W) bool with the highest mean IoU on them:
+    the strictest baseline, chosen on the very masks that it is scored on.
     """
-    foregrounds = np.asarray(foregrounds)
-    valid = np.ones(foregrounds.shape, dtype=bool) if ignore is None else foregrounds != ignore
-    positive = (foregrounds > 0) & valid
+    valid = np.asarray(foregrounds) != 255
+    positive = (np.asarray(foregrounds) > 0) & valid
     frequency = (positive.sum(axis=0) / np.maximum(valid.sum(axis=0), 1)).ravel()  # (H W,)
     order = np.argsort(-frequency, kind="stable")
     scores = np.zeros(frequency.size)  # the sum of IoUs of the masks of the 1, 2, ... most frequent pixels
@@ -103,148 +80,188 @@ def best_constant_mask(
         scores += np.where(union > 0, intersection / np.maximum(union, 1), empty)
     ends = np.append(np.diff(frequency[order]) < 0, True)  # pixels of one frequency enter together
     threshold = frequency[order][np.argmax(np.where(ends, scores, -1.0))]
-    mask = (frequency >= threshold).reshape(foregrounds.shape[1:])  # (H, W)
-    truth = foregrounds if evaluated_on is None else np.asarray(evaluated_on)
-    return mask, mean_iou(np.broadcast_to(mask, truth.shape), truth, ignore=ignore, empty=empty)
+    mask = (frequency >= threshold).reshape(valid.shape[1:])  # (H, W)
+    return mask, mean_iou(np.broadcast_to(mask, valid.shape), foregrounds, empty=empty)
 
 
 def nmi_ari(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    over: Literal["foreground", "both", "all"] = "foreground",
-    *,
-    ignore: int | None = 255,
+    prediction: np.ndarray, truth: np.ndarray, over: Literal["foreground", "both", "all"] = "foreground"
 ) -> tuple[float, float]:
     """Normalised mutual information (arithmetic mean) and adjusted Rand index of part labels (N, H, W).
 
     The pixels of all images are pooled, so that a part must mean the same in every image. `over` names them:
     "foreground", where the truth shows a part (predicted background is then one more cluster); "both", where
-    prediction and truth show a part; "all". Equal to scikit-learn's scores of the same pixels, but from one
-    contingency table; (0, 0) where no pixel is left.
+    prediction and truth show a part; "all". Pixels whose truth is 255 never count; (0, 0) where none is left.
     """
-    prediction, truth = _label_maps(prediction, truth)
-    chosen = np.ones(truth.shape, dtype=bool) if ignore is None else truth != ignore
-    if over not in ("foreground", "both", "all"):
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    pixels = {"foreground": truth > 0, "both": (truth > 0) & (prediction > 0), "all": truth >= 0}
+    if over not in pixels:
         raise UserError(f"over is {over!r}; it must be 'foreground', 'both' or 'all'")
-    if over != "all":
-        chosen &= truth > 0
-    if over == "both":
-        chosen &= prediction > 0
-    if not chosen.any():
-        return 0.0, 0.0
-    return _agreement(truth[chosen], prediction[chosen])
+    counted = pixels[over] & (truth != 255)
+    return _agreement(truth[counted], prediction[counted])
 
 
-def keypoint_nmi_ari(
-    labels: np.ndarray, keypoints: np.ndarray, visible: np.ndarray | None = None
-) -> tuple[float, float]:
+def keypoint_nmi_ari(labels: np.ndarray, keypoints: np.ndarray, visible: np.ndarray) -> tuple[float, float]:
     """NMI and ARI of the label at each visible keypoint against which keypoint it is, pooled over all images.
 
-    labels (N, H, W), the background being one more cluster; keypoints (N, J, 2) as (x, y) in pixels, read at
-    the nearest pixel; visible (N, J), all by default. (0, 0) where none is visible. Later work on CUB has it.
+    labels (N, H, W), background being one more cluster; keypoints (N, J, 2), read at the nearest pixel; visible (N, J).
+    (0, 0) where none is visible. Later work on CUB has it.
     """
-    labels, keypoints = np.asarray(labels), np.asarray(keypoints)
-    if keypoints.ndim != 3 or len(labels) != len(keypoints):
-        raise UserError(f"labels are {labels.shape}, keypoints {keypoints.shape}; not (N, H, W), (N, J, 2)")
-    chosen = np.ones(keypoints.shape[:2], bool) if visible is None else np.asarray(visible, bool)
-    image, identity = np.nonzero(chosen)  # (M,) each
+    image, identity = np.nonzero(visible)  # (M,) each
     last = np.array(labels.shape[:0:-1]) - 1  # of x and y
-    x, y = np.clip(np.rint(keypoints[chosen]).astype(np.int64), 0, last).T
-    return _agreement(identity, labels[image, y, x]) if len(image) else (0.0, 0.0)
+    x, y = np.clip(np.rint(keypoints[image, identity]).astype(np.int64), 0, last).T
+    return _agreement(identity, labels[image, y, x])
+
+
+def _agreement(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
+    """NMI and ARI of two labellings (M,)."""
+    if not len(truth):
+        return 0.0, 0.0
+    return float(normalized_mutual_info_score(truth, prediction)), float(adjusted_rand_score(truth, prediction))
+
+
+def foreground_fraction(labels: np.ndarray) -> float:
+    """Fraction of the counted pixels of label maps (N, H, W) that are not background."""
+    counted = labels[labels != 255]
+    return float((counted > 0).sum() / max(counted.size, 1))
 
 
 def part_areas(labels: np.ndarray, parts: int) -> np.ndarray:
-    """Mean fraction (K,) of the image that each of the K = `parts` parts covers in label maps (N, H, W)."""
-    return _areas(labels, parts).mean(axis=0)
+    """Fraction (N, K) of each image that each of the K = `parts` parts covers in label maps (N, H, W)."""
+    return np.stack([(np.asarray(labels) == k).mean(axis=(1, 2)) for k in range(1, parts + 1)], axis=1)
 
 
 def part_usage(labels: np.ndarray, parts: int, minimum_area: float = SPECK) -> np.ndarray:
-    """Fraction (K,) of the label maps (N, H, W) where each part covers at least `minimum_area` of the image.
-
-    At least one pixel in any case; a part that died has 0.
-    """
-    areas = _areas(labels, parts)
+    """Fraction (K,) of the label maps (N, H, W) where each part covers a pixel, and `minimum_area` of the image."""
+    areas = part_areas(labels, parts)
     return ((areas > 0) & (areas >= minimum_area)).mean(axis=0)
-
-
-def foreground_fraction(labels: np.ndarray, ignore: int | None = 255) -> float:
-    """Fraction of the counted pixels of label maps (N, H, W) that are not background."""
-    labels = np.asarray(labels)
-    counted = np.ones(labels.shape, dtype=bool) if ignore is None else labels != ignore
-    return float(((labels > 0) & counted).sum() / max(counted.sum(), 1))
 
 
 def components_per_part(labels: np.ndarray, parts: int, minimum_area: float = SPECK) -> float:
     """Connected components of a part, averaged over all visible parts of all images; 1.0 is unfragmented.
 
-    Pixels that touch at a corner are connected. Components smaller than `minimum_area` of the image are
-    specks and not counted; a part with specks only is not visible. NaN where no part is visible.
+    Pixels that touch at a corner are connected. Components smaller than `minimum_area` of the image are specks and not
+    counted; a part with specks only is not visible. NaN where no part is visible.
     """
-    labels = np.asarray(labels)
-    within_image = np.zeros((3, 3, 3), dtype=bool)
+    labels, within_image = np.asarray(labels), np.zeros((3, 3, 3), dtype=bool)
     within_image[1] = True
-    threshold = max(1.0, minimum_area * labels[0].size)
     counts = np.zeros((parts, len(labels)), dtype=np.int64)
     for k in range(parts):
         components, number = ndimage.label(labels == k + 1, structure=within_image)  # (N, H, W)
         sizes = np.bincount(components.ravel(), minlength=number + 1)
         image_of = np.zeros(number + 1, dtype=np.int64)
         image_of[components] = np.arange(len(labels))[:, None, None]
-        large = np.flatnonzero(sizes >= threshold)
+        large = np.flatnonzero(sizes >= max(1.0, minimum_area * labels[0].size))
         counts[k] = np.bincount(image_of[large[large > 0]], minlength=len(labels))
     return float(counts[counts > 0].mean()) if (counts > 0).any() else float("nan")
 
 
-def _label_maps(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
-    if prediction.shape != truth.shape or truth.ndim != 3:
-        raise UserError(f"prediction has shape {prediction.shape} and truth {truth.shape}; both must be (N, H, W)")
-    return prediction, truth
+def part_centres(probabilities: np.ndarray) -> np.ndarray:
+    """Soft-mask centres of mass (N, K, 2) of part probabilities (N, K, H, W), without the background's.
+
+    The released code returns (row, column) pairs on a grid from 0 to 128: 128/127 of our pixels at 128 px, a factor
+    that a linear regression takes up. A part without mass gets the image's centre.
+    """
+    height, width = probabilities.shape[2:]
+    along_x = probabilities.sum(axis=2, dtype=np.float64)  # (N, K, W)
+    along_y = probabilities.sum(axis=3, dtype=np.float64)  # (N, K, H)
+    mass = along_x.sum(axis=2)[..., None]  # (N, K, 1)
+    moment = np.stack([along_x @ np.arange(width), along_y @ np.arange(height)], axis=-1)  # (N, K, 2)
+    return np.where(mass > 0, moment / np.where(mass > 0, mass, 1), np.array([width - 1, height - 1]) / 2)
 
 
-def _overlap(prediction: np.ndarray, truth: np.ndarray, ignore: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (N,) of the intersection and of the union."""
-    prediction, truth = _label_maps(prediction, truth)
-    counted = np.ones(truth.shape, dtype=bool) if ignore is None else truth != ignore
-    ours, theirs = prediction > 0, truth > 0
-    return (ours & theirs & counted).sum(axis=(1, 2)), ((ours | theirs) & counted).sum(axis=(1, 2))
+def predict_landmarks(
+    centres: np.ndarray, landmarks: np.ndarray, new_centres: np.ndarray, *,
+    origin: Literal["released", "centred", "affine"] = "released", size: int = 0, visible: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Landmarks (N', J, 2) of part centres (N', K, 2), by least squares fitted on centres and landmarks of N images.
+
+    Where (0, 0) lies matters to a regression without bias. `origin` "released": the top-left corner, as in the released
+    code; "centred": the middle of images of `size` pixels; "affine": with bias, so that it does not matter. A landmark
+    is fitted on the images that show it (`visible` (N, J), all by default); without any, its prediction is NaN. Fewer
+    images than unknowns: the solution of least norm. Centres of shape (N, 0, 2) with bias: the mean landmarks.
+    """
+    shift, bias = (size - 1) / 2 if origin == "centred" else 0.0, int(origin == "affine")
+    design = lambda c: np.hstack([np.reshape(c - shift, (len(c), 2 * c.shape[1])), np.ones((len(c), bias))])
+    inputs, queries = design(centres), design(new_centres)  # (N, 2 K [+ 1]), (N', 2 K [+ 1])
+    predicted = np.full((len(queries), *landmarks.shape[1:]), np.nan)
+    for j in range(landmarks.shape[1]):
+        rows = slice(None) if visible is None else visible[:, j]
+        if len(inputs[rows]):
+            fit = np.linalg.lstsq(inputs[rows], landmarks[rows, j].astype(np.float64) - shift, rcond=None)[0]
+            predicted[:, j] = queries @ fit + shift
+    return predicted
 
 
-def _agreement(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
-    """NMI and ARI of two labellings (M,) by non-negative integers."""
-    rows, columns = truth.astype(np.int64), prediction.astype(np.int64)
-    width = int(columns.max()) + 1
-    counts = np.bincount(rows * width + columns, minlength=(int(rows.max()) + 1) * width)
-    table = counts.reshape(-1, width)  # (true labels, predicted labels), pixels
-    table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
-    return _nmi(table), _ari(table)
+def landmark_error(
+    predicted: np.ndarray, truth: np.ndarray, normaliser: float | np.ndarray, visible: np.ndarray | None = None
+) -> float:
+    """Landmark error of Table 1 as a fraction (0.0618 is the paper's 6.18 %) of landmarks (N, J, 2).
+
+    The L2 distance, divided by `normaliser`, a length or one an image (N,), and averaged over all landmarks of all
+    images that are `visible` (N, J; by default all) and have a prediction.
+    """
+    lengths = np.broadcast_to(normaliser, len(truth))
+    if not (lengths > 0).all():
+        worst = int(np.argmin(lengths > 0))
+        raise UserError(f"test image {worst} has normaliser {lengths[worst]}; it must be a positive length")
+    errors = np.linalg.norm(predicted - truth, axis=-1) / lengths[:, None]  # (N, J)
+    return float(np.nanmean(errors if visible is None else errors[visible]))
 
 
-def _areas(labels: np.ndarray, parts: int) -> np.ndarray:
-    """Fraction (N, K) of each image that each part covers."""
-    labels = np.asarray(labels)
-    return np.stack([(labels == k).mean(axis=(1, 2)) for k in range(1, parts + 1)], axis=1)
+def taichi_mae(
+    predicted: np.ndarray, truth: np.ndarray, distance: Literal["l1", "l2"] = "l1", visible: np.ndarray | None = None
+) -> float:
+    """MAE of Table 3 in the unit of the landmarks (N, J, 2): averaged over frames, summed over landmarks.
+
+    "l1", the released code: mean absolute error of each of the 2 J coordinates. "l2", as section 4.1 words it: mean L2
+    distance of each of the J landmarks. Where a landmark is not `visible` (N, J) or has no prediction, it adds nothing.
+    """
+    difference = predicted - truth  # (N, J, 2)
+    errors = np.abs(difference).sum(axis=-1) if distance == "l1" else np.linalg.norm(difference, axis=-1)
+    known = ~np.isnan(errors) if visible is None else ~np.isnan(errors) & visible  # (N, J)
+    return float((np.where(known, errors, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)).sum())
 
 
-def _entropy(counts: np.ndarray) -> float:
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum())
+def equivariance_error(
+    predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray,
+    motions: Sequence[tuple[int, int, float, float]] = SHIFTS, labels: np.ndarray | None = None,
+) -> float:  # fmt: skip
+    """1 - IoU of predict(T(image)) and T(predict(image)), averaged over images, parts and motions T; 0 is equivariance.
+
+    Images (N, H, W, C) uint8 are sampled bilinearly and repeat their edge, labels (N, H, W) by the nearest pixel; only
+    pixels whose origin lies in the image are compared. `labels`: predict(images), where it is known. An all-background
+    prediction is perfectly equivariant: read this beside the foreground fraction.
+    """
+    before, errors = predict(images) if labels is None else labels, []
+    for motion in motions:
+        grid = _origins(images.shape, *motion)
+        known = (grid.abs() <= 1).all(dim=-1).numpy()  # (N, H, W)
+        if not known.any():
+            raise UserError(f"the motion {motion} leaves nothing to compare of images {images.shape[1:3]}")
+        after, moved = predict(_sampled(images, grid, "bilinear")), _sampled(before[..., None], grid, "nearest")
+        errors.append(_disagreement(moved[..., 0] * known, after * known))
+    return float(np.mean(errors))
 
 
-def _nmi(table: np.ndarray) -> float:
-    if table.shape == (1, 1):
-        return 1.0  # one cluster on both sides
-    rows, columns, joint = _entropy(table.sum(axis=1)), _entropy(table.sum(axis=0)), _entropy(table.ravel())
-    return max(0.0, (rows + columns - joint) / ((rows + columns) / 2))
+def _origins(shape: tuple[int, ...], dx: int, dy: int, angle: float, scale: float) -> torch.Tensor:
+    """Where each pixel (N, H, W, 2) of the moved image comes from, (x, y) in [-1, 1]."""
+    n, height, width, channels = shape
+    c, s, ratio = np.cos(np.deg2rad(angle)) / scale, np.sin(np.deg2rad(angle)) / scale, height / width
+    theta = torch.tensor([[c, s * ratio, -2 * dx / width], [-s / ratio, c, -2 * dy / height]], dtype=torch.float32)
+    return F.affine_grid(theta.expand(n, 2, 3), [n, channels, height, width], align_corners=False)
 
 
-def _pairs(counts: np.ndarray) -> int:
-    return sum(n * (n - 1) // 2 for n in np.ravel(counts).tolist())
+def _sampled(maps: np.ndarray, grid: torch.Tensor, mode: str) -> np.ndarray:
+    """Maps (N, H, W, C) at the places `grid` (N, H, W, 2), in their own type."""
+    planes = torch.from_numpy(np.array(maps)).permute(0, 3, 1, 2).float()  # (N, C, H, W)
+    moved = F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False)
+    return moved.round().permute(0, 2, 3, 1).numpy().astype(maps.dtype)
 
 
-def _ari(table: np.ndarray) -> float:
-    """Hubert and Arabie (1985) on pairs of pixels, counted in Python integers, which do not overflow."""
-    together, rows, columns, total = map(_pairs, (table, table.sum(axis=1), table.sum(axis=0), table.sum()))
-    expected = rows * columns / total if total else 0.0
-    maximum = (rows + columns) / 2
-    return 1.0 if maximum == expected else float((together - expected) / (maximum - expected))
+def _disagreement(before: np.ndarray, after: np.ndarray) -> float:
+    """1 - IoU over all (image, part) pairs of label maps (N, H, W) where either side shows the part."""
+    parts, axes = range(1, 1 + max(1, int(before.max()), int(after.max()))), (1, 2)
+    union = np.stack([((before == k) | (after == k)).sum(axes) for k in parts])  # (K, N)
+    common = np.stack([((before == k) & (after == k)).sum(axes) for k in parts])
+    return float(1 - (common[union > 0] / union[union > 0]).mean()) if union.any() else 0.0

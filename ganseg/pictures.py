@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import colorsys
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ganseg.data import Split
 from ganseg.files import UserError, atomic_path
 
 BACKGROUND = "#4e4e52"  # darker than every part, so that figure and ground differ in lightness too
@@ -23,7 +24,7 @@ PARTS = ("#d55e00", "#56b4e9", "#f0e442", "#009e73", "#cc79a7", "#0072b2", "#e69
 UNKNOWN = "#a09080"  # pixels that ground truth leaves out (255)
 IGNORE = 255
 SHOWN = 144  # pixels that a small image is enlarged to, about
-GAP = 4
+GAP, HEAD = 4, 24  # pixels between the pictures of a sheet, and above them
 GREY = (128, 128, 128, 255)  # of captions: readable on white and on black
 
 
@@ -51,38 +52,27 @@ def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
     labels = np.asarray(labels)
     border = np.zeros(labels.shape, bool)
     for axis in (-2, -1):
-        width_here = min(width, labels.shape[axis] - 1)
-        ahead, behind = _cut(labels, axis, width_here, None), _cut(labels, axis, None, -width_here or None)
-        differs = ahead != behind
-        _cut(border, axis, width_here, None)[differs] = True
-        _cut(border, axis, None, -width_here or None)[differs] = True
+        along, marked = np.swapaxes(labels, axis, -1), np.swapaxes(border, axis, -1)  # views
+        rest = max(1, along.shape[-1] - width)
+        differs = along[..., -rest:] != along[..., :rest]
+        marked[..., -rest:] |= differs
+        marked[..., :rest] |= differs
     return border & (labels > 0)
 
 
 def overlay(images: np.ndarray, labels: np.ndarray, alpha: float = 0.55, contour: int = 1) -> np.ndarray:
     """Images (N, H, W, 3) under the colours of their parts (N, H, W), with outlines; uint8 (N, H, W, 3).
 
-    `alpha`: 0 shows the image, 1 the colours; `contour`: width of the outlines in pixels, 0 for none.
-    The background stays as it is. One image (H, W, 3) with one label map works as well.
+    `alpha`: 0 shows the image, 1 the colours; `contour`: width of the outlines in pixels, 0 for none. The background
+    stays as it is. One image (H, W, 3) with one label map works as well.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
-    if images.shape[:-1] != labels.shape:
-        raise UserError(f"images have shape {images.shape} and labels {labels.shape}; both must be of the same N, H, W")
-    mixtures = _mixtures(_palette()[: int(labels.max(initial=0)) + 1], alpha)
-    place, mixed = labels.astype(np.intp) * 256, np.empty_like(images)
-    for c in range(3):
-        mixed[..., c] = mixtures[c].take(place + images[..., c], mode="clip")
-    if contour:
-        edge = outlines(labels, contour)
-        mixed[edge] = _palette()[labels[edge]]
-    return mixed
-
-
-def _mixtures(colours: np.ndarray, alpha: float) -> np.ndarray:
-    """(3, labels, 256) uint8: what each value of a channel becomes under each label; label 0 changes nothing."""
-    values = np.arange(256)
-    mixed = np.rint((1 - alpha) * values + alpha * colours.T[..., None].astype(np.float64)).astype(np.uint8)
-    mixed[:, 0] = values
+    mixed, labels = np.array(images), np.asarray(labels)
+    if mixed.shape[:-1] != labels.shape:
+        raise UserError(f"images have shape {mixed.shape} and labels {labels.shape}; both must be of the same N, H, W")
+    inside, edge = labels > 0, outlines(labels, contour)
+    colours = _palette()[labels[inside]].astype(np.float64)  # (M, 3)
+    mixed[inside] = np.rint((1 - alpha) * mixed[inside] + alpha * colours)
+    mixed[edge] = _palette()[labels[edge]]
     return mixed
 
 
@@ -96,55 +86,83 @@ def enlargement(size: int, shown: int = SHOWN) -> int:
     return max(1, round(shown / size))
 
 
-def sheet(rows: Sequence[np.ndarray], titles: Sequence[str] = (), columns: int = 8, gap: int = GAP) -> Image.Image:
-    """A contact sheet: `rows` of images (N, H, W, 3) under each other, column i showing the i-th of each.
+def sheet(rows: Mapping[str, np.ndarray], columns: int = 8) -> Image.Image:
+    """A contact sheet: rows of images (N, H, W, 3) under each other, by title, column i showing the i-th of each.
 
-    More than `columns` images continue in a further block of rows. Gaps are transparent, so that the sheet
-    suits light and dark pages; `titles` name the rows above the first block.
+    More than `columns` images continue in a further block of rows. Gaps are transparent, so that the sheet suits light
+    and dark pages; titles name the rows above the first block.
     """
-    count, height, width = rows[0].shape[:3]
-    if any(row.shape != rows[0].shape for row in rows):
-        raise UserError(f"the rows of a sheet must have one shape; they have {[row.shape for row in rows]}")
+    if len({row.shape for row in rows.values()}) > 1:
+        raise UserError(f"the rows of a sheet must have one shape; they have {[row.shape for row in rows.values()]}")
+    count, height, width = next(iter(rows.values())).shape[:3]
     blocks = -(-count // columns)
     columns = -(-count // blocks)  # blocks of equal length, as far as it goes
-    head = _title_height(titles)
-    tall = len(rows) * (height + gap) + 2 * gap  # of a block
-    canvas = Image.new("RGBA", (columns * (width + gap) - gap, head + blocks * tall - 3 * gap), (0, 0, 0, 0))
-    for r, row in enumerate(rows):
+    tall = len(rows) * (height + GAP) + 2 * GAP  # of a block
+    canvas = Image.new("RGBA", (columns * (width + GAP) - GAP, HEAD + blocks * tall - 3 * GAP), (0, 0, 0, 0))
+    for r, row in enumerate(rows.values()):
         for i, picture in enumerate(row):
             block, column = divmod(i, columns)
-            canvas.paste(Image.fromarray(picture), (column * (width + gap), head + block * tall + r * (height + gap)))
-    if titles:
-        caption = "from top to bottom: " + ", ".join(titles)
-        ImageDraw.Draw(canvas).text(
-            (0, 0), caption, fill=GREY, font=ImageFont.load_default(_font_size(canvas.width, caption))
-        )
+            place = column * (width + GAP), HEAD + block * tall + r * (height + GAP)
+            canvas.paste(Image.fromarray(picture), place)
+    caption = "from top to bottom: " + ", ".join(rows)
+    size = min(15.0, max(6.0, 15.0 * canvas.width / ImageFont.load_default(15).getlength(caption)))  # so that it fits
+    ImageDraw.Draw(canvas).text((0, 0), caption, fill=GREY, font=ImageFont.load_default(size))
     return canvas
 
 
-def sample_sheet(images: np.ndarray, labels: np.ndarray, path: str | Path, columns: int = 8) -> Path:
+def sample_sheet(images: np.ndarray, labels: np.ndarray, path: str | Path) -> Path:
     """Write generated images (N, H, W, 3), their masks (N, H, W) and both together as a PNG sheet."""
-    factor = enlargement(images.shape[1])
-    large, masks = enlarge(images, factor), enlarge(labels, factor)
-    rows = [large, colour_labels(masks), overlay(large, masks, contour=_contour(large))]
-    return save(sheet(rows, ("generated images", "their masks", "both"), columns), path)
+    return save(sheet(_rows(images, labels, ("generated images", "their masks", "both"))), path)
 
 
-def segmentation_sheet(
-    images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None, path: str | Path, columns: int = 8
-) -> Path:
+def segmentation_sheet(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None, path: str | Path) -> Path:
     """Write real images (N, H, W, 3), their predicted parts (N, H, W) and both together as a PNG sheet.
 
     `truth` (N, H, W): the foreground, 0, 1 and 255 where it is unknown; it becomes a fourth row.
     """
-    factor = enlargement(images.shape[1])
-    large, masks = enlarge(images, factor), enlarge(labels, factor)
-    rows = [large, colour_labels(masks), overlay(large, masks, contour=_contour(large))]
-    titles = ["images", "predicted parts", "both"]
+    rows = _rows(images, labels, ("images", "predicted parts", "both"))
     if truth is not None:
-        rows.append(_foreground(enlarge(truth, factor)))
-        titles.append("true foreground")
-    return save(sheet(rows, titles, columns), path)
+        colours = np.array([_rgb(BACKGROUND), (255, 255, 255), _rgb(UNKNOWN)], np.uint8)
+        rows["true foreground"] = colours[np.minimum(enlarge(truth, enlargement(images.shape[1])), 2)]
+    return save(sheet(rows), path)
+
+
+def _rows(images: np.ndarray, labels: np.ndarray, titles: Sequence[str]) -> dict[str, np.ndarray]:
+    """Images, their parts, and both together, enlarged to be seen."""
+    large, masks = (enlarge(arrays, enlargement(images.shape[1])) for arrays in (images, labels))
+    both = overlay(large, masks, contour=max(1, round(large.shape[1] / 100)))
+    return dict(zip(titles, (large, colour_labels(masks), both), strict=True))
+
+
+def data_sheet(split: Split, path: str | Path) -> Path:
+    """Write all images of a split as a PNG: as they are, with their masks, and with their visible keypoints."""
+    factor = enlargement(split.size, 192)
+    rows = {"images": enlarge(split.images, factor)}
+    title, masks = ("foreground", split.foreground) if split.parts is None else ("parts", split.parts)
+    if masks is not None:
+        rows[title] = overlay(rows["images"], enlarge(masks, factor), contour=2)
+    if split.keypoints is not None:
+        rows["keypoints"] = draw_keypoints(rows["images"], (split.keypoints + 0.5) * factor - 0.5, split.visible)
+    return save(sheet(rows), path)
+
+
+def draw_keypoints(images: np.ndarray, points: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
+    """Images (N, H, W, 3) with their visible points (N, J, 2), (x, y) in their pixels, numbered from 1.
+
+    Dots have their parts' colours; numbers stand on the outer side of the figure.
+    """
+    shown, font = np.isfinite(points).all(-1) if visible is None else visible, ImageFont.load_default(11)
+    drawn = [Image.fromarray(image) for image in images]
+    for canvas, places, flags in zip(drawn, points, shown, strict=True):
+        draw, chosen = ImageDraw.Draw(canvas), np.flatnonzero(flags)
+        for j in chosen:
+            x, y = places[j].tolist()
+            right = places[chosen, 0].mean() <= x < canvas.width - 20 or x < 20  # there is room for a number
+            draw.text((x + (6 if right else -6), y), str(j + 1), fill="white", anchor="lm" if right else "rm",
+                      font=font, stroke_width=1, stroke_fill="black")  # fmt: skip
+        for (x, y), colour in zip(places[chosen].tolist(), part_colours(len(places))[1:][chosen].tolist(), strict=True):
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=tuple(colour), outline="black")
+    return np.stack([np.asarray(canvas) for canvas in drawn])
 
 
 def save(image: Image.Image, path: str | Path, **options: Any) -> Path:
@@ -173,28 +191,3 @@ def _turned(colour: str, times: int) -> str:
         (hue + 0.618034 * times) % 1, min(0.85, max(0.5, lightness)), max(0.4, saturation)
     )
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
-
-
-def _cut(array: np.ndarray, axis: int, start: int | None, stop: int | None) -> np.ndarray:
-    """A view of `array` from `start` to `stop` along `axis` (-2 or -1)."""
-    return array[..., start:stop, :] if axis == -2 else array[..., start:stop]
-
-
-def _foreground(truth: np.ndarray) -> np.ndarray:
-    """Colours (N, H, W, 3) of a foreground mask: white on the background's grey."""
-    table = np.full((256, 3), 255, np.uint8)
-    table[0], table[IGNORE] = _rgb(BACKGROUND), _rgb(UNKNOWN)
-    return table[truth]
-
-
-def _contour(images: np.ndarray) -> int:
-    return max(1, round(images.shape[1] / 100))
-
-
-def _title_height(titles: Sequence[str]) -> int:
-    return 24 if titles else 0
-
-
-def _font_size(width: int, text: str) -> float:
-    """The largest size up to 15 px at which `text` fits into `width`."""
-    return min(15.0, max(6.0, 15.0 * width / max(1.0, ImageFont.load_default(15).getlength(text))))

@@ -1,18 +1,20 @@
 """The conventions in which evaluations of part segmentation differ, and the scores that depend on them.
 
-A score's headline follows one `Protocol`. Beside it stands what it would be with one convention changed,
-named after both: `iou` and `iou_dataset`, `landmark_error` and `landmark_error_affine`.
+A score's headline follows one `Protocol`. Beside it stands what it would be with one convention changed, named after
+both: `iou` and `iou_dataset`, `landmark_error` and `landmark_error_affine`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from ganseg import metrics
 from ganseg.data import Split, describe
@@ -21,7 +23,6 @@ from ganseg.files import UserError
 DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
 EMPTY = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
 FRAME = 256  # px, the side of a Taichi frame, in which its MAE is measured
-MISSING = -1.0
 
 
 @dataclass(frozen=True)
@@ -51,34 +52,25 @@ class Protocol:
     def of(cls, data: str, data_dir: str | Path | None = None) -> Protocol:
         """The paper's protocol for the data set `data`.
 
-        Flowers with trimaps instead of the publisher's masks is scored on test and validation images
-        together, because only some of them have one.
+        Flowers with trimaps instead of the publisher's masks is scored on test and validation images together, because
+        only some of them have one.
         """
-        spec = describe(data)
-        trimaps = spec.name == "flowers" and not (Path(data_dir or ".").expanduser() / "segmim").is_dir()
-        return cls(
-            split="test+val" if trimaps else "test",
-            regression=spec.regression,
-            regression_images=0 if spec.needs_dir else DRAWN,
-            normaliser=spec.normaliser,
-        )
+        found = describe(data)
+        trimaps = found.name == "flowers" and not (Path(data_dir or ".").expanduser() / "segmim").is_dir()
+        images = 0 if found.needs_dir else DRAWN
+        return cls("test+val" if trimaps else "test", found.regression, images, found.normaliser)
 
     def changed(self, **options: str | None) -> Protocol:
         """With the options that are not None."""
-        given = {name: value for name, value in options.items() if value is not None}
-        return dataclasses.replace(self, **given)
+        return dataclasses.replace(self, **{name: value for name, value in options.items() if value is not None})
 
     def differences(self, other: Protocol) -> dict[str, Any]:
         """The options of this protocol that `other` has otherwise."""
-        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return {name: mine for name, mine, theirs in pairs if mine != theirs}
+        return dict(dataclasses.asdict(self).items() - dataclasses.asdict(other).items())
 
 
-CHOICES = {
-    name: typing.get_args(kind)
-    for name, kind in typing.get_type_hints(Protocol).items()
-    if typing.get_origin(kind) is Literal
-}
+CHOICES = {name: typing.get_args(kind) for name, kind in typing.get_type_hints(Protocol).items()
+           if typing.get_origin(kind) is Literal}  # fmt: skip
 
 
 def coverage(labels: np.ndarray, truth: np.ndarray | None, protocol: Protocol) -> dict[str, Any]:
@@ -86,23 +78,17 @@ def coverage(labels: np.ndarray, truth: np.ndarray | None, protocol: Protocol) -
 
     Beside it the IoU with the other pooling and the other oracle, and that of the best constant mask.
     """
-    if truth is None:
-        return {}
-    truth = np.asarray(truth)
-    known = (truth != 255).any(axis=(1, 2))
+    known = np.zeros(0, bool) if truth is None else (np.asarray(truth) != 255).any(axis=(1, 2))
     if not known.any():
         return {}
-    truth, plain, empty = truth[known], labels[known], EMPTY[protocol.empty]
+    truth, plain, empty = np.asarray(truth)[known], labels[known], EMPTY[protocol.empty]
     masks = {"none": plain, "max": metrics.better_side(plain, truth)}
-
-    def iou(pooling: str, oracle: str) -> float:
-        if pooling == "dataset":
-            return metrics.dataset_iou(masks[oracle], truth)
-        return metrics.mean_iou(masks[oracle], truth, empty=empty)
-
-    others = {f"iou_{p}": iou(p, protocol.oracle) for p in CHOICES["iou"] if p != protocol.iou}
-    name, oracle = ("iou_oracle", "max") if protocol.oracle == "none" else ("iou_no_oracle", "none")
-    values = {"iou": iou(protocol.iou, protocol.oracle), **others, name: iou(protocol.iou, oracle)}
+    image = {oracle: metrics.mean_iou(mask, truth, empty=empty) for oracle, mask in masks.items()}
+    pooled = {oracle: metrics.dataset_iou(mask, truth) for oracle, mask in masks.items()}
+    oracle, other = ("none", "max") if protocol.oracle == "none" else ("max", "none")
+    own, others = (image, pooled) if protocol.iou == "image" else (pooled, image)
+    values = {"iou": own[oracle], "iou_oracle" if other == "max" else "iou_no_oracle": own[other]}
+    values["iou_dataset" if others is pooled else "iou_image"] = others[oracle]
     constant = metrics.best_constant_mask(truth, empty=empty)[1]
     return values | {"iou_constant_mask": constant, "iou_images": int(known.sum())}
 
@@ -113,9 +99,8 @@ def agreement(labels: np.ndarray, test: Split) -> dict[str, float]:
     if test.parts is not None:
         scores = {over: metrics.nmi_ari(labels, test.parts, over) for over in ("foreground", "both", "all")}
     if test.keypoints is not None:
-        scores["keypoints"] = metrics.keypoint_nmi_ari(labels, test.keypoints, test.visible)
-    pairs = [(over, *both) for over, both in scores.items()]
-    return {f"nmi_{over}": nmi for over, nmi, _ in pairs} | {f"ari_{over}": ari for over, _, ari in pairs}
+        scores["keypoints"] = metrics.keypoint_nmi_ari(labels, test.keypoints, shown(test))
+    return {f"{name}_{over}": both[i] for over, both in scores.items() for i, name in enumerate(("nmi", "ari"))}
 
 
 def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres: np.ndarray,
@@ -124,83 +109,49 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
 
     The mean predictor's error stands beside each. {} where no keypoint is visible in both train and test.
     """
-    seen = [shown(split) for split in (train, test)]
-    if not (seen[0].any(axis=0) & seen[1].any(axis=0)).any():
+    seen, visible = shown(train), shown(test)
+    if not (seen.any(axis=0) & visible.any(axis=0)).any():
         return {}
-    values = taichi(train, train_centres, test, test_centres, protocol)
-    arguments = (train_centres, train.keypoints, test_centres, test.keypoints)
-    common = {"size": test.size, "train_visible": seen[0], "test_visible": seen[1]}
+    found = {o: predicted_keypoints(train, train_centres, test_centres, o) for o in CHOICES["origin"]}
+    mean = predicted_keypoints(train, train_centres[:, :0], test_centres[:, :0], "affine")
+    mae = lambda marks, distance: metrics.taichi_mae(marks, test.keypoints, distance, visible) * FRAME / test.size
+    values, other = {}, "l2" if protocol.taichi == "l1" else "l1"
+    for key, distance in (("taichi_mae", protocol.taichi), (f"taichi_mae_{other}", other)):
+        values |= {key: mae(found["affine"], distance), f"{key}_mean": mae(mean, distance)}
+    error = lambda marks, lengths: metrics.landmark_error(marks, test.keypoints, lengths, visible)
     for name, lengths in normalisers(test).items():
-        given = {**common, "normaliser": lengths}
-        error = metrics.landmark_regression(*arguments, origin=protocol.origin, **given)
-        mean = metrics.mean_predictor_error(train.keypoints, test.keypoints, **given)
-        if name != protocol.normaliser:
-            key = f"landmark_error_{name.replace('-', '_')}"
-            values |= {key: error, f"{key}_mean": mean}
-            continue
-        values |= {"landmark_error": error, "landmark_error_mean": mean, "landmark_error_ratio": error / mean}
-        for other in (origin for origin in CHOICES["origin"] if origin != protocol.origin):
-            values[f"landmark_error_{other}"] = metrics.landmark_regression(*arguments, origin=other, **given)
+        key = "landmark_error" + ("" if name == protocol.normaliser else f"_{name.replace('-', '_')}")
+        values |= {key: error(found[protocol.origin], lengths), f"{key}_mean": error(mean, lengths)}
+        if name == protocol.normaliser:
+            values["landmark_error_ratio"] = values[key] / values[f"{key}_mean"]
+            values |= {f"{key}_{o}": error(found[o], lengths) for o in found if o != protocol.origin}
     return values
 
 
-def predicted_keypoints(train: Split, train_centres: np.ndarray, test_centres: np.ndarray,
-                        protocol: Protocol) -> np.ndarray:  # fmt: skip
-    """Keypoints (N', J, 2) in pixels that `protocol` regresses from part centres (N', K, 2)."""
-    shift = (train.size - 1) / 2 if protocol.origin == "centred" else 0.0
-    bias = protocol.origin == "affine" or protocol.normaliser == "taichi"
-    given = (train_centres - shift, np.asarray(train.keypoints) - shift, test_centres - shift)
-    return metrics.predict_landmarks(*given, bias=bias, train_visible=shown(train)) + shift
+def predicted_keypoints(train: Split, train_centres: np.ndarray, test_centres: np.ndarray, origin: str) -> np.ndarray:
+    """Keypoints (N', J, 2) in pixels, regressed from part centres (N', K, 2); images of both splits have one size."""
+    given = (train_centres, np.asarray(train.keypoints), test_centres)
+    return metrics.predict_landmarks(*given, origin=origin, size=train.size, visible=shown(train))
 
 
-def taichi(train: Split, train_centres: np.ndarray, test: Split, test_centres: np.ndarray,
-           protocol: Protocol) -> dict[str, float]:  # fmt: skip
-    """MAE of Table 3 in the pixels of 256 px frames, with either distance, and of the mean predictor."""
-    targets = [frame_keypoints(split) for split in (train, test)]
-
-    def mae(distance: str, centres: tuple[np.ndarray, np.ndarray]) -> float:
-        pairs = (centres[0], targets[0], centres[1], targets[1])
-        return metrics.taichi_mae(*pairs, distance=distance, missing=MISSING)
-
-    found = (train_centres, test_centres)
-    other = "l2" if protocol.taichi == "l1" else "l1"
-    nothing = tuple(np.zeros((len(centres), 0, 2)) for centres in found)
-    values = {}
-    for name, distance in (("taichi_mae", protocol.taichi), (f"taichi_mae_{other}", other)):
-        values |= {name: mae(distance, found), f"{name}_mean": mae(distance, nothing)}
-    return values
-
-
-def frame_keypoints(split: Split) -> np.ndarray:
-    """Keypoints (N, J, 2) in pixels of a 256 px frame, pixel centres at integers; invisible ones are -1."""
-    scaled = (np.asarray(split.keypoints, np.float64) + 0.5) * FRAME / split.size - 0.5
-    return np.where(shown(split)[..., None], scaled, MISSING)
-
-
-def normalisers(test: Split) -> dict[str, np.ndarray | str]:
-    """What the errors on `test` can be divided by, by name, as `metrics.landmark_regression` takes it."""
-    known: dict[str, np.ndarray | str] = {"edge": "edge"}
+def normalisers(test: Split) -> dict[str, float | np.ndarray]:
+    """What the errors on `test` can be divided by: a length in pixels, or one an image (N,)."""
+    known: dict[str, float | np.ndarray] = {"edge": test.size}
     if test.foreground is not None:
         known["object"] = object_sizes(test.foreground)
-    first = [name.replace("_", " ").split()[-1:] for name in test.keypoint_names[:2]]
-    if first == [["eye"], ["eye"]]:
-        known["inter-ocular"] = "inter-ocular"
+    if [name.replace("_", " ").split()[-1] for name in test.keypoint_names[:2]] == ["eye", "eye"]:
+        eyes = np.asarray(test.keypoints[:, :2], np.float64)  # (N, 2, 2)
+        known["inter-ocular"] = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)
     return known
+
+
+def object_sizes(foreground: np.ndarray) -> np.ndarray:
+    """(N,) root of the area of the bounding box of masks (N, S, S), in pixels; at least 1."""
+    boxes = (ndimage.find_objects((mask == 1).astype(np.uint8)) for mask in foreground)
+    return np.sqrt([math.prod(side.stop - side.start for side in sum(box, ())) for box in boxes])
 
 
 def shown(split: Split) -> np.ndarray:
     """Visibility (N, J) of the keypoints; all where the split does not say."""
     given = np.asarray(split.keypoints)
-    return np.ones(given.shape[:2], bool) if split.visible is None else np.asarray(split.visible)
-
-
-def object_sizes(foreground: np.ndarray) -> np.ndarray:
-    """(N,) root of the area of the bounding box of masks (N, S, S), in pixels; at least 1."""
-    inside = np.asarray(foreground) == 1
-    return np.sqrt(np.maximum(_extent(inside.any(axis=2)) * _extent(inside.any(axis=1)), 1))
-
-
-def _extent(occupied: np.ndarray) -> np.ndarray:
-    """(N, S) booleans -> (N,) distance from the first to the last True, both included; 0 where none is."""
-    first, last = occupied.argmax(axis=1), occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
-    return np.where(occupied.any(axis=1), last - first, 0)
+    return np.ones(given.shape[:2], bool) if split.visible is None else np.asarray(split.visible, bool)

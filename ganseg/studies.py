@@ -21,6 +21,7 @@ from ganseg.files import UserError
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK
+from ganseg.titles import TITLES, Title
 
 FULL = "paper"
 MODELS = {  # the rows of Fig. 9 in the paper's order: variant, and what is disabled
@@ -41,38 +42,9 @@ TOO_FEW = (
 )
 
 
-class Statistic(NamedTuple):
-    """A number of a run: its title within a sentence, and which side is better (+1 higher, -1 lower, 0 neither)."""
-
-    title: str
-    better: int
-
-    @property
-    def head(self) -> str:
-        """The title on top of a column."""
-        return self.title[0].upper() + self.title[1:]
-
-    @property
-    def arrowed(self) -> str:
-        """The same with an arrow to the better side."""
-        return self.head + ("", " ↑", " ↓")[self.better]
-
-
-STATISTICS = {  # column of a study -> what it is
-    "generated_pieces": Statistic("pieces per part, generated", -1),
-    "generated_vanished": Statistic("vanished parts, generated", -1),
-    "generated_foreground": Statistic("foreground, generated", 0),
-    "components_per_part": Statistic("pieces per part, found", -1),
-    "vanished_parts": Statistic("vanished parts, found", -1),
-    "foreground_fraction": Statistic("foreground, found", 0),
-    "iou": Statistic("foreground IoU", +1),
-    "nmi_foreground": Statistic("NMI", +1),
-    "ari_foreground": Statistic("ARI", +1),
-    "landmark_error": Statistic("landmark error", -1),
-    "equivariance_error": Statistic("equivariance error", -1),
-    "frechet_distance": Statistic("Fréchet distance", -1),
-    "fid": Statistic("FID", -1),
-}
+KEYS = "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts"
+KEYS += " foreground_fraction iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance fid"
+STATISTICS = {key: TITLES[key] for key in KEYS.split()}  # column of a study -> what it is
 SHARES = ["generated_foreground", "foreground_fraction", "iou", "nmi_foreground", "equivariance_error"]  # in [0, 1]
 
 
@@ -183,7 +155,7 @@ class Comparison(NamedTuple):
 
     study: str  # data set and scale
     sides: str  # what is compared with what
-    statistic: Statistic
+    statistic: Title
     one: Interval
     other: Interval
     gain: Interval  # of the differences seed by seed, positive where `one` is better

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from ganseg.config import FabricPrecision
 from ganseg.files import UserError
+from ganseg.titles import TITLES
 
 if TYPE_CHECKING:
     from ganseg.runs import Run
@@ -188,10 +189,9 @@ def open_run(name: str, results: Path | None, device: str) -> Run:
 
 def print_metrics(metrics: dict[str, Any], short: bool = False) -> None:
     """A table of the metrics, with what they mean; `short`: the main ones."""
-    from ganseg.evaluation import MEANINGS
-
-    names = [name for name in (*MEANINGS, *(metrics.keys() - MEANINGS.keys())) if name in metrics]
+    names = [name for name in (*TITLES, *(metrics.keys() - TITLES.keys())) if name in metrics]
     chosen = [name for name in names if name in MAIN or not short]
     print_table(
-        (MEANINGS.get(name, name), text(metrics[name]), "" if short else f"[dim]{name}[/dim]") for name in chosen
+        (TITLES[name].meaning if name in TITLES else name, text(metrics[name]), "" if short else f"[dim]{name}[/dim]")
+        for name in chosen
     )

@@ -15,7 +15,7 @@ from ganseg import metrics, pictures
 from ganseg.canvas import INK, LINES, QUIET, dress, new_figure, panels, picture
 from ganseg.data import DATASETS, Split
 from ganseg.figures import image_rows
-from ganseg.protocols import Protocol
+from ganseg.evaluation import Protocol
 from ganseg.reported import TABLE_1, TABLE_2, TABLE_3
 
 # Numbers of images that section 4.1 prints; "160k" and "19k" are rounded.
@@ -225,7 +225,7 @@ def spoilt(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 def spoilt_distances(images: np.ndarray) -> pd.DataFrame:
     """How far half of the real `images` (N, S, S, 3) is from the rest, as is and `spoilt`: what, distance, images."""
     from ganseg.devices import make_fabric
-    from ganseg.image_quality import described, random_network, relative_distance
+    from ganseg.evaluation import described, random_network, relative_distance
 
     fabric, half = make_fabric("cpu", precision="32-true"), len(images) // 2
     real = described(images[:half], random_network(), fabric)

@@ -1,0 +1,193 @@
+"""Baselines that run on the images at hand, to hold beside our segmentation (section 4.2).
+
+Images are uint8 (N, S, S, 3). A baseline returns label maps (N, S, S) uint8, background 0: a foreground mask has the
+one part 1, a part segmentation has parts 1..K, the same in all images. A second call gives the same labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.decomposition import NMF
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights, vgg19
+
+from ganseg import metrics
+from ganseg.config import SegmenterConfig
+from ganseg.data import Split
+from ganseg.files import DOWNLOADS, UserError, downloads_allowed
+from ganseg.evaluation import Protocol, agreement, coverage
+from ganseg.segmenter import Segmenter
+from ganseg.training import to_unit
+
+try:
+    import cv2
+except ImportError:  # an optional extra
+    cv2 = None
+
+Features = Callable[[np.ndarray], np.ndarray]  # images (B, S, S, 3) -> features (B, h, w, C), none negative
+FITTED = 20_000  # vectors that clusters and factors are fitted on, evenly spaced over images and pixels
+BLOCK = 50  # images whose features are in memory at a time
+
+
+class Baseline(NamedTuple):
+    """What a method found, and what it was given beyond the images."""
+
+    labels: np.ndarray  # (N, S, S) uint8
+    parts: int  # 1: foreground only
+    needs: str
+
+
+def constant_mask(truth: np.ndarray, count: int) -> np.ndarray:
+    """`metrics.best_constant_mask` of the foregrounds `truth` (M, S, S), for each of `count` images."""
+    mask, _ = metrics.best_constant_mask(truth[(truth != 255).any(axis=(1, 2))])  # of images with a label
+    return np.broadcast_to(mask.astype(np.uint8), (count, *mask.shape))
+
+
+def grabcut(images: np.ndarray, border: float = 1 / 32, iterations: int = 5) -> np.ndarray:
+    """GrabCut (Rother et al. 2004; OpenCV's), image by image, with no user: foreground masks (N, S, S).
+
+    A frame as wide as `border` of the image's side, at least a pixel, is background for certain; all else may be
+    object. Two Gaussian mixtures of colours and a graph cut take turns `iterations` times. An object that touches the
+    frame loses what lies in it.
+    """
+    if cv2 is None:
+        raise UserError("GrabCut needs OpenCV: pip install opencv-python-headless")
+    size, width = images.shape[1], max(1, round(border * images.shape[1]))
+    inner, masks = (width, width, size - 2 * width, size - 2 * width), np.zeros(images.shape[:3], np.uint8)
+    for image, mask in zip(images, masks, strict=True):
+        cv2.setRNGSeed(0)  # OpenCV's random numbers, which start the mixtures, begin anew each time
+        mixtures = [np.zeros((1, 65)) for _ in range(2)]
+        cv2.grabCut(np.ascontiguousarray(image), mask, inner, *mixtures, iterations, cv2.GC_INIT_WITH_RECT)
+    return np.isin(masks, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+
+
+def kmeans(images: np.ndarray, parts: int, position: float = 0.5, seed: int = 0) -> np.ndarray:
+    """k-means with K + 1 clusters on the colour and position of the pixels of all images: labels (N, S, S).
+
+    A pixel is its RGB in [0, 1] and `position` times its (x, y) in [-1, 1]. Pooled over the images, so that a cluster
+    means the same in each. Which clusters are background, `background_first` decides.
+    """
+    line = np.linspace(-1, 1, images.shape[1], dtype=np.float32)
+    places = np.broadcast_to(np.stack(np.meshgrid(line, line), axis=-1), (*images.shape[:3], 2))  # (x, y)
+    flat = np.concatenate([images / np.float32(255), position * places], axis=-1).reshape(-1, 5).astype(np.float32)
+    model = KMeans(parts + 1, n_init=3, random_state=seed).fit(flat[_spaced(len(flat))])
+    return background_first(model.predict(flat).reshape(images.shape[:3]), parts + 1)
+
+
+def deep_feature_factorisation(images: np.ndarray, parts: int, features: Features, seed: int = 0) -> np.ndarray:
+    """Deep feature factorisation (Collins et al. 2018; DEF in the tables), K + 1 factors: labels (N, S, S).
+
+    The features of all places of all images, stacked to V (places, C), are approximated by W H; W, H >= 0, starting
+    from V's singular vectors. A row of H is what a factor looks like, a column of W where it is. Maps of W, enlarged
+    bilinearly, compete for each pixel. `background_first` names the background, as for k-means. Fitted on the test
+    images themselves, as section 4.2 says of it, but on `FITTED` places of them.
+    """
+    places = int(np.prod(features(images[:1]).shape[1:3]))
+    few = images[_spaced(len(images), max(1, FITTED // places))]
+    vectors = [features(few[i : i + BLOCK]) for i in range(0, len(few), BLOCK)]
+    model = NMF(parts + 1, init="nndsvda", random_state=seed, max_iter=300, tol=1e-3)
+    model.fit(np.concatenate([block.reshape(-1, block.shape[-1]) for block in vectors]))
+    found = [_strongest(model, features(images[i : i + BLOCK]), images.shape[1]) for i in range(0, len(images), BLOCK)]
+    return background_first(np.concatenate(found), parts + 1)
+
+
+def _strongest(model: NMF, block: np.ndarray, size: int) -> np.ndarray:
+    """The factor (B, S, S) with the highest enlarged map, of features (B, h, w, C), in the features' own unit."""
+    weights = model.transform(block.reshape(-1, block.shape[-1])) * np.linalg.norm(model.components_, axis=1)
+    maps = torch.from_numpy(weights.reshape(*block.shape[:3], -1)).permute(0, 3, 1, 2).float()  # (B, K + 1, h, w)
+    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False).argmax(dim=1).numpy()
+
+
+def background_first(clusters: np.ndarray, count: int) -> np.ndarray:
+    """Clusters 0..count - 1 of the pixels (N, S, S) as labels uint8: background 0, then parts 1, 2, ...
+
+    A cluster is background if it is more frequent at the border of the images than in their inside, the boundary prior
+    of saliency detection (Wei et al. 2012). At least one cluster is background; one is not.
+    """
+    edge = np.ones(clusters.shape[1:], bool)
+    edge[1:-1, 1:-1] = False
+    outside, inside = (np.bincount(clusters[:, where].ravel(), minlength=count) for where in (edge, ~edge))
+    share = outside / edge.sum() - inside / (~edge).sum()  # (count,), above 0: rather at the border
+    background, order = share > 0, share.argsort(kind="stable")
+    background[order[-1]], background[order[0]] = True, False
+    return np.where(background, 0, np.cumsum(~background)).astype(np.uint8)[clusters]
+
+
+def _spaced(total: int, wanted: int = FITTED) -> np.ndarray:
+    """At most `wanted` indices below `total`, evenly spaced."""
+    return np.unique(np.linspace(0, total - 1, min(total, wanted)).round().astype(np.int64))
+
+
+def network_features(segmenter: Segmenter) -> Features:
+    """Features of a segmentation network's backbone, after its last rectifier."""
+    return _features(lambda unit: segmenter.network.backbone(unit)["out"], segmenter)
+
+
+def random_network(config: SegmenterConfig, parts: int, seed: int = 0) -> Segmenter:
+    """The segmentation network before it was trained: what its architecture alone knows of images."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Segmenter(config, parts)
+
+
+def imagenet_features(size: int = 224) -> Features:
+    """VGG-19 up to its last rectifier, as in the original factorisation, with torchvision's ImageNet weights.
+
+    ImageNet's labels are supervision: its weights (550 MB) are fetched only where the environment variable
+    GANSEG_ALLOW_DOWNLOADS is 1; UserError otherwise. Images are enlarged to `size` pixels.
+    """
+    if not downloads_allowed():
+        raise UserError(f"ImageNet weights are not fetched unasked; {DOWNLOADS}=1 allows it")
+    network = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features[:36]
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    enlarged = lambda unit: F.interpolate(unit, size=(size, size), mode="bilinear", align_corners=False)
+    return _features(lambda unit: network(((enlarged(unit) + 1) / 2 - mean) / std), network)
+
+
+def _features(forward: Callable[[Tensor], Tensor], network: nn.Module) -> Features:
+    network.eval()
+
+    @torch.no_grad()
+    def features(images: np.ndarray) -> np.ndarray:
+        unit = to_unit(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2), torch.device("cpu"))
+        return forward(unit).permute(0, 2, 3, 1).float().numpy()  # (B, h, w, C)
+
+    return features
+
+
+def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Segmenter | None = None,
+                seed: int = 0) -> dict[str, Baseline]:  # fmt: skip
+    """Every baseline on the images of `test`, by name; without true masks, no constant mask.
+
+    `config`: architecture of the random network. `segmenter`: a trained one.
+    """
+    images, found, together = np.asarray(test.images), {}, "the test images together"
+    if test.foreground is not None:
+        mask = constant_mask(test.foreground, len(test))
+        found["Best constant mask"] = Baseline(mask, 1, "the true masks, no image")
+    found["GrabCut"] = Baseline(grabcut(images), 1, "nothing")
+    found["k-means"] = Baseline(kmeans(images, parts, seed=seed), parts, together)
+    sources = {"random network": (network_features(random_network(config, parts, seed)), together)}
+    if segmenter is not None:
+        sources["our network"] = network_features(segmenter), f"our segmenter and {together}"
+    if downloads_allowed():
+        sources["ImageNet VGG-19"] = imagenet_features(), f"ImageNet labels and {together}"
+    for name, (features, needs) in sources.items():
+        labels = deep_feature_factorisation(images, parts, features, seed)
+        found[f"Factorisation, {name}"] = Baseline(labels, parts, needs)
+    return found
+
+
+def scores(labels: np.ndarray, test: Split, parts: int, protocol: Protocol) -> dict[str, Any]:
+    """`iou` and its variants, NMI and ARI, pieces of a part: as far as the labels of `test` allow.
+
+    A foreground (`parts` = 1) has no NMI and ARI: one label agrees with nothing.
+    """
+    values = coverage(labels, test.foreground, protocol) | (agreement(labels, test) if parts > 1 else {})
+    return values | {"components_per_part": metrics.components_per_part(labels, parts)}
