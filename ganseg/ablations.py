@@ -22,7 +22,8 @@ from ganseg import metrics, pictures, plots
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
 from ganseg.runs import Run
-from ganseg.studies import FULL, HEADS, MODELS, STATISTICS, interval, place, samples, summary, table
+from ganseg.studies import FULL, HEADS, MODELS, interval, place, samples, summary, table
+from ganseg.titles import TITLES
 
 BOUNDS = lambda values: interval(values)[1:]  # as seaborn takes them
 TINT = 0.62  # how much of a part's pixel is the part's colour
@@ -148,7 +149,7 @@ def intervals_figure(frame: pd.DataFrame, keys: Sequence[str]) -> Figure:
         mark = {"marker": "D", "markersize": 5, "linestyle": "none", "err_kws": {"linewidth": 2}}
         sns.pointplot(shown, **look, **mark, hue="full", palette=plots.LINES[:2], errorbar=BOUNDS)
         ax.set_xlim(np.add(reach, np.ptp(reach) * np.array([-0.35, 0.35])))
-        plots.dress(ax, title=STATISTICS[key].arrowed)
+        plots.dress(ax, title=TITLES[key].arrowed)
         ax.xaxis.set_major_locator(MaxNLocator(4))
     return figure
 
@@ -156,7 +157,7 @@ def intervals_figure(frame: pd.DataFrame, keys: Sequence[str]) -> Figure:
 def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where: Any) -> None:
     """Display `intervals_figure` of those statistics `keys` that a study has."""
     keys = [key for key in keys if key in frame]
-    listed = "; ".join(STATISTICS[key].title for key in keys)
+    listed = "; ".join(TITLES[key].title for key in keys)
     show(intervals_figure(frame, keys), name, runs=list(frame["run"]), data=summary([frame], keys=keys), **where,
          caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
          alt="Dots, diamonds and bars for each model, with and without what is disabled; "
@@ -172,7 +173,7 @@ def sweep_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str], t
         look = {"x": by, "y": key, "hue": "study", "palette": plots.line_colours(len(frames)), "ax": ax}
         sns.scatterplot(shown, **look, s=12, alpha=0.6, legend=False)
         sns.lineplot(shown, **look, marker="D", errorbar=BOUNDS, legend=ax is axes[0])
-        plots.dress(ax, title, title=STATISTICS[key].arrowed)
+        plots.dress(ax, title, title=TITLES[key].arrowed)
         ax.set_xscale(scale)
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
         ax.minorticks_off()

@@ -22,10 +22,9 @@ import pandas as pd
 
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import find_parts, regress_keypoints
+from ganseg.evaluation import Protocol, find_parts, regress_keypoints, shown
 from ganseg.files import UserError, atomic_path
 from ganseg.pictures import colour_labels
-from ganseg.evaluation import Protocol, shown
 from ganseg.recipes import SCALES
 from ganseg.reported import Table
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +19,9 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no golden tensors or photographs at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden_metrics(shared: Path) -> dict[str, np.ndarray]:
+    """Inputs of metrics and what the released code makes of them."""
+    return load_file(shared / "golden" / "metrics.safetensors")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ganseg.chapters import figures_data
 
-from ganseg.chapters import baselines, figures_data
+from ganseg import baselines
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split
 from ganseg.files import UserError

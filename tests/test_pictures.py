@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ganseg import pictures
+from ganseg.data import Split
 from ganseg.files import UserError
 
 # How colours look to people without red cones and without green cones: Machado et al. (2009), linear RGB.
@@ -97,11 +98,11 @@ def test_an_overlay_refuses_labels_of_other_images():
 
 def test_a_sheet_puts_columns_beside_and_rows_and_blocks_below_each_other():
     first = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 6, 5, 3), np.uint8)
-    made = np.asarray(pictures.sheet([first, first + 100], columns=8, gap=2))
-    assert made.shape == (2 * (2 * 8 + 4) - 3 * 2, 5 * 7 - 2, 4)
-    assert [made[0, 7 * i, 0] for i in range(5)] == [0, 1, 2, 3, 4]
-    assert [made[8, 7 * i, 0] for i in range(5)] == [100, 101, 102, 103, 104]
-    assert made[20, 0, 0] == 5
+    made = np.asarray(pictures.sheet({"first": first, "second": first + 100}))[pictures.HEAD :]
+    assert made.shape == (2 * (2 * 10 + 8) - 3 * 4, 5 * 9 - 4, 4)
+    assert [made[0, 9 * i, 0] for i in range(5)] == [0, 1, 2, 3, 4]
+    assert [made[10, 9 * i, 0] for i in range(5)] == [100, 101, 102, 103, 104]
+    assert made[28, 0, 0] == 5
     assert made[0, 5, 3] == 0, "gaps are transparent"
 
 
@@ -128,3 +129,24 @@ def test_a_segmentation_sheet_has_a_row_of_truth_where_there_is_one(tmp_path, wi
         colours = np.unique(sheet[-128:, :128, :3].reshape(-1, 3), axis=0)
         assert len(colours) == 3
         assert [255, 255, 255] in colours.tolist()
+
+
+def test_a_sheet_of_data_has_a_row_for_images_and_one_for_each_kind_of_label(tmp_path):
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    pictures.data_sheet(Split(images, ("a", "b", "c")), tmp_path / "bare.png")
+    assert Image.open(tmp_path / "bare.png").size == (3 * 196 - 4, 24 + 192)
+    labels, marks = np.zeros((3, 32, 32), np.uint8), np.full((3, 2, 2), 8.0)
+    labels[:, 8:16, 8:16], marks[:, 1] = 1, 20.0
+    pictures.data_sheet(Split(images, ("a", "b", "c"), foreground=labels, keypoints=marks), tmp_path / "all.png")
+    sheet = np.asarray(Image.open(tmp_path / "all.png"))[24:]
+    assert sheet.shape[0] == 3 * 196 - 4
+    np.testing.assert_array_equal(sheet[196 + 48, 48, :3], pictures.part_colours(1)[1])
+    np.testing.assert_array_equal(sheet[2 * 196 + 123, 123, :3], pictures.part_colours(2)[2])
+
+
+def test_keypoints_are_drawn_at_their_place_in_their_colour_and_only_if_visible():
+    black = np.zeros((1, 60, 90, 3), np.uint8)
+    points = np.array([[[20.0, 40.0], [70.0, 10.0], [45.0, 30.0]]])
+    drawn = pictures.draw_keypoints(black, points, np.array([[True, True, False]]))[0]
+    np.testing.assert_array_equal(drawn[[40, 10], [20, 70]], pictures.part_colours(3)[1:3])
+    assert not drawn[25:36, 40:51].any() and not black.any()

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ganseg.config import GeneratorConfig
 from ganseg.files import UserError
-from ganseg.inference import generate, segment_images
-from ganseg.part_masks import full_size_labels, measure_parts
-from ganseg.photographs import find_photographs, result_names
+from ganseg.generator import Generator
 from ganseg.pictures import part_colours
+from ganseg.segment import find_photographs, full_size_labels, generate, measure_parts, result_names, segment_images
 
 RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
 
@@ -63,26 +63,24 @@ def entry(done, file: str) -> dict:
     return next(image for image in done.images if image["file"] == file)
 
 
-def test_masks_have_the_size_of_their_image_and_the_values_of_its_parts(run, photographs, tmp_path):
-    done = segment_images(run, photographs, tmp_path / "out", device="cpu")
-    mask = Image.open(tmp_path / "out" / "masks" / "wide.png")
-    assert (mask.mode, mask.size) == ("P", (200, 100))
+def test_masks_overlays_and_parts_are_written_under_the_names_of_the_images(run, photographs, tmp_path):
+    done, out = segment_images(run, photographs, tmp_path / "out", device="cpu"), tmp_path / "out"
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert written == {
+        "parts.json", "masks/wide.png", "masks/tiny.png", "masks/below/tall.png",
+        "overlays/wide.jpg", "overlays/tiny.jpg", "overlays/below/tall.jpg",
+    }  # fmt: skip
+    mask = Image.open(out / "masks" / "wide.png")
+    assert (mask.mode, mask.size) == ("P", (200, 100)) and entry(done, "wide.png")["width"] == 200
     labels = np.asarray(mask)
-    assert set(np.unique(labels)) == {0, 1, 2}
-    assert (labels[30:45, 5:90] == 1).all()
-    assert (labels[55:70, 110:195] == 2).all()
-    assert (labels[:20] == 0).all()
-    assert entry(done, "wide.png")["width"] == 200
-
-
-def test_the_palette_of_a_mask_is_the_colours_of_the_parts(run, photographs, tmp_path):
-    segment_images(run, photographs / "wide.png", tmp_path / "out", device="cpu")
-    coloured = np.asarray(Image.open(tmp_path / "out" / "masks" / "wide.png").convert("RGB"))
+    assert set(np.unique(labels)) == {0, 1, 2} and (labels[:20] == 0).all()
+    assert (labels[30:45, 5:90] == 1).all() and (labels[55:70, 110:195] == 2).all()
+    coloured = np.asarray(mask.convert("RGB"))
     np.testing.assert_array_equal(coloured[[10, 38, 60], [10, 50, 150]], part_colours(2))
 
 
-def test_parts_json_says_where_each_part_is_and_how_large(run, photographs, tmp_path):
-    segment_images(run, photographs, tmp_path / "out", device="cpu")
+def test_parts_json_says_where_each_part_is_and_how_large_and_what_was_skipped(run, photographs, tmp_path):
+    done = segment_images(run, photographs, tmp_path / "out", device="cpu")
     told = json.loads((tmp_path / "out" / "parts.json").read_text())
     assert [image["file"] for image in told["images"]] == ["below/tall.JPG", "tiny.bmp", "wide.png"]
     first, second, third = told["images"][2]["parts"]
@@ -91,24 +89,8 @@ def test_parts_json_says_where_each_part_is_and_how_large(run, photographs, tmp_
     assert first["area"] == pytest.approx(1 / 8, abs=0.02)
     assert (third["centre"], third["area"], third["visible"]) == (None, 0.0, False)
     assert told["colours"]["1"] == "#" + bytes(part_colours(1)[1]).hex()
-
-
-def test_folders_and_stems_are_kept(run, photographs, tmp_path):
-    segment_images(run, photographs, tmp_path / "out", device="cpu")
-    out = tmp_path / "out"
-    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert written == {
-        "parts.json", "masks/wide.png", "masks/tiny.png", "masks/below/tall.png",
-        "overlays/wide.jpg", "overlays/tiny.jpg", "overlays/below/tall.jpg",
-    }  # fmt: skip
-
-
-def test_broken_files_are_skipped_and_listed(run, photographs, tmp_path):
-    done = segment_images(run, photographs, tmp_path / "out", device="cpu")
-    assert [file for file, _ in done.skipped] == ["broken.jpg"]
-    told = json.loads((tmp_path / "out" / "parts.json").read_text())
-    assert told["skipped"][0]["file"] == "broken.jpg"
-    assert told["skipped"][0]["reason"]
+    ((file, reason),) = done.skipped
+    assert told["skipped"] == [{"file": file, "reason": reason}] and file == "broken.jpg" and reason
 
 
 def test_only_broken_files_are_refused(run, photographs, tmp_path):
@@ -213,9 +195,6 @@ def test_the_centre_of_a_part_is_in_pixels_of_the_photograph():
 
 
 def test_generated_images_depend_on_their_seed_alone():
-    from ganseg.config import GeneratorConfig
-    from ganseg.generator import Generator
-
     small = {"noise_dim": 8, "embedding_dim": 8, "spade_hidden": 8, "margin": 2}
     made = Generator(GeneratorConfig(parts=2, block_sizes=(8, 16), block_widths=(16, 8), **small)).eval()
     run = SimpleNamespace(generator=lambda: made)
