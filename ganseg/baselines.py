@@ -20,8 +20,8 @@ from torchvision.models import VGG19_Weights, vgg19
 from ganseg import metrics
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split
-from ganseg.evaluation import Protocol, agreement, coverage
 from ganseg.files import DOWNLOADS, UserError, downloads_allowed
+from ganseg.protocols import Protocol, agreement, coverage
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
 

@@ -118,8 +118,9 @@ def evaluate(
     """
     opened = open_run(run, results, device)
     from ganseg.devices import make_fabric, place
-    from ganseg.evaluation import Protocol, unmeasured
     from ganseg.evaluation import evaluate as measure
+    from ganseg.evaluation import unmeasured
+    from ganseg.protocols import Protocol
 
     given = {"split": split, "regression": regression, "normaliser": normaliser, "origin": origin, "taichi": taichi}
     usual = Protocol.of(opened.config.data.name, data_dir)

@@ -26,10 +26,10 @@ from ganseg import metrics
 from ganseg.config import Config
 from ganseg.data import Split, load
 from ganseg.devices import Fabric
-from ganseg.evaluation import Protocol, agreement, coverage, landmarks, predicted_keypoints
 from ganseg.files import DOWNLOADS, UserError, downloads_allowed
 from ganseg.generator import Generator
 from ganseg.pictures import to_pictures
+from ganseg.protocols import Protocol, agreement, coverage, landmarks, predicted_keypoints
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
 

@@ -22,9 +22,10 @@ import pandas as pd
 
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import Protocol, find_parts, regress_keypoints, shown
+from ganseg.evaluation import find_parts, regress_keypoints
 from ganseg.files import UserError, atomic_path
 from ganseg.pictures import colour_labels
+from ganseg.protocols import Protocol, shown
 from ganseg.recipes import SCALES
 from ganseg.reported import Table
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ganseg.chapters import figures_data
 
 from ganseg import baselines
 from ganseg.config import SegmenterConfig
@@ -122,30 +121,3 @@ def test_without_true_masks_there_is_no_constant_mask(split: Split) -> None:
     assert "Best constant mask" not in found and "Factorisation, our network" not in found
     scores = baselines.scores(found["k-means"].labels, bare, 2, Protocol.of("cub"))
     assert set(scores) == {"components_per_part"}
-
-
-def test_printed_counts_agree_with_the_lists_but_for_one_slip() -> None:
-    table = figures_data.split_table()
-    wrong = table[~table["agrees"]]
-    assert wrong[["data", "split", "printed", "coded"]].to_numpy().tolist() == [["cub", "val", 778, 788]]
-
-
-def test_every_printed_baseline_stands_with_its_needs_and_numbers() -> None:
-    table = figures_data.printed_baselines().set_index("Method")
-    assert table.loc["DEF [6]", "As printed"] == "Table 3, MAE: 494.48"
-    assert table.loc["SCOPS [17] w/ GT BG by us", "Needs"] == "true backgrounds"
-    assert "Table 1, Wild (K=8): 6.18 %" in table.loc["Ours", "As printed"]
-
-
-def test_part_names_say_where_the_pixels_of_a_found_part_lie() -> None:
-    truth = np.array([[[1, 1, 0, 0], [2, 2, 2, 2]]])
-    found = np.array([[[1, 1, 1, 1], [0, 2, 2, 0]]])
-    table = figures_data.part_names_table(found, truth, ("head", "body"))
-    assert table.to_numpy().tolist() == [[0.5, 0.5, 0], [0, 0, 1]]
-
-
-def test_photographs_of_birds_are_not_drawn(split: Split) -> None:
-    found = {"a": split.parts}
-    rows = figures_data.comparison_rows(split, found, [0, 1], figures_data.showable("cub"))
-    assert list(rows) == ["a", "truth"] and len(np.unique(rows["a"].reshape(-1, 3), axis=0)) == 3
-    assert "image" in figures_data.comparison_rows(split, found, [0, 1], figures_data.showable("flowers"))
