@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from ganseg.data import DATASETS, Source, cached, content_key, default_cache_dir, load
+from ganseg.data import DATASETS, Source, cached, default_cache_dir, fingerprint, load
 from ganseg.files import UserError
 
 
@@ -156,13 +156,14 @@ def test_the_registry_describes_every_data_set():
         assert spec.augment in ("none", "flip", "crop_flip") and (name == spec.name or name == "synthetic")
 
 
-def test_the_key_of_a_data_set_is_that_of_its_images(tmp_path):
-    assert content_key("synthetic-bird", None) == content_key("synthetic", None) != content_key("synthetic-face", None)
+def test_the_fingerprint_of_a_data_set_is_that_of_its_images(tmp_path):
+    assert fingerprint("synthetic-bird") == fingerprint("synthetic") != fingerprint("synthetic-face")
+    assert fingerprint("folder") == ""
     for i in range(64):
         (tmp_path / f"{i}.jpg").write_bytes(b"x" * (i + 1))
-    before = content_key("folder", tmp_path)
+    before = fingerprint("folder", tmp_path)
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "1.png").write_bytes(b"a label")
-    assert content_key("folder", tmp_path) == before
+    assert fingerprint("folder", tmp_path) == before
     (tmp_path / "3.jpg").write_bytes(b"another image")
-    assert content_key("folder", tmp_path) != before
+    assert fingerprint("folder", tmp_path) != before

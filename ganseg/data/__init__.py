@@ -28,7 +28,7 @@ from ganseg.files import UserError, atomic_path, read_json, write_json
 
 __all__ = [
     "AUGMENTATIONS", "DATASETS", "Batches", "DataSet", "Listing", "Sample", "Source", "Split",
-    "cached", "check", "content_key", "default_cache_dir", "describe", "fingerprint", "load",
+    "cached", "check", "default_cache_dir", "describe", "fingerprint", "load",
 ]  # fmt: skip
 log = logging.getLogger(__name__)
 
@@ -105,24 +105,29 @@ def check(name: str, data_dir: str | Path | None) -> Listing:
     return listing
 
 
-def content_key(name: str, data_dir: str | Path | None) -> str:
-    """Names and sizes in bytes of a data set's images, without their labels, as 16 hex digits."""
+def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
+    """Which images there are to learn from, as 16 hex digits; empty where the folder they need is not given.
+
+    UserError for an unknown name and a missing folder. What a user labels in a folder of images makes no difference.
+    """
     data = describe(name)
     if data.draw:
-        return digest(data.draw("train").identity)
+        return _fingerprint(data.draw("train"))
+    if not data_dir:
+        return ""
+    if data.name != "folder":
+        return _published(data.name, _existing(data, data_dir))
     samples = data.list(_existing(data, data_dir)).samples
     return digest([(sample.name, sample.image.stat().st_size) for sample in samples])
 
 
-def fingerprint(name: str, data_dir: str | Path | None) -> str:
-    """Of the training images, as `Split.fingerprint` of all of them; empty where they are not at hand."""
-    data = describe(name)
-    if data.draw:
-        source = data.draw("train")
-    elif data_dir and Path(data_dir).expanduser().is_dir():
-        source = data.list(Path(data_dir).expanduser()).source("train")
-    else:
-        return ""
+@cache
+def _published(name: str, data_dir: Path) -> str:
+    """As `Split.fingerprint` of all training images: they do not change while we look."""
+    return _fingerprint(DATASETS[name].list(data_dir).source("train"))
+
+
+def _fingerprint(source: Source) -> str:
     return digest(source.names, source.identity)
 
 
@@ -195,7 +200,7 @@ def _open(folder: Path, source: Source, size: int) -> Split | None:
         names=tuple(meta["names"]),
         part_names=source.part_names,
         keypoint_names=source.keypoint_names,
-        fingerprint=digest(source.names, source.identity),
+        fingerprint=_fingerprint(source),
         skipped=tuple((name, reason) for name, reason in meta["skipped"]),
     )
 
