@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ganseg.config import Config, DataConfig
+from ganseg.config import Config
 from ganseg.files import UserError
 
 Settings = dict[str, Any]
@@ -171,9 +171,12 @@ def settings_for_size(config: Config, size: int | str, smallest: int = 4) -> Set
     last features are no larger than before. UserError where the start would not be a whole number of pixels from
     `smallest` on; it names sizes that fit.
     """
-    size = DataConfig.from_dict({"size": size}).size
+    try:
+        size = int(size)
+    except ValueError:
+        raise UserError(f"data.size={size!r} is not valid; it is a whole number of pixels") from None
     sizes, widths, d = config.generator.block_sizes, config.generator.block_widths, config.discriminator.widths
-    more = max(0, int(math.log2(size / sizes[-1])))
+    more = max(0, int(math.log2(size / sizes[-1]))) if size > 0 else 0
     factor = sizes[-1] // sizes[0] * 2**more  # from the first block to the image
     if size % factor or size < smallest * factor:
         fitting = sorted({max(smallest, size // factor + i) * factor for i in (0, 1)})

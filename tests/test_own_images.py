@@ -228,7 +228,7 @@ def test_a_folder_without_labels_is_evaluated_in_what_needs_none(
         (["--size", "51"], "take 50 or 52"),
         (["--set", "data.size=51"], "take 50 or 52"),
         (["--size", "many"], "--size"),
-        (["--set", "data.size=big"], "expected int"),
+        (["--set", "data.size=big"], "whole number of pixels"),
     ],
 )
 def test_a_wrong_size_is_told_on_the_command_line(arguments: list[str], said: str) -> None:
