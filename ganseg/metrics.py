@@ -1,4 +1,4 @@
-"""Metrics of section 4.1: IoU, NMI and ARI, use of parts, landmark regression, equivariance of the masks found.
+"""Metrics of section 4.1: IoU, NMI and ARI, use of parts, landmarks, equivariance of the masks found.
 
 Label maps are integers (N, H, W): background 0, parts 1..K; in ground truth 255 means ignore. A foreground mask is a
 label map whose only part is 1. Coordinates are (x, y) in pixels, pixel centres at integers. Sizes: N images, K parts,

@@ -23,6 +23,7 @@ from ganseg.generator import Generator
 from ganseg.pictures import colour_labels
 from ganseg.protocols import Protocol
 from ganseg.recipes import resolve
+from ganseg.titles import TITLES
 
 SIZE, FACE = 32, ("left eye", "right eye", "nose")
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -221,6 +222,7 @@ def test_a_perfect_network_is_scored_perfect_in_everything(monkeypatch):
     assert values["landmark_error_affine"] == pytest.approx(0, abs=1e-6)
     assert values["taichi_mae"] == pytest.approx(0, abs=1e-4)
     assert values["equivariance_error"] == 0
+    assert values.keys() <= TITLES.keys()
     assert values["test_images"] == 30
 
 
