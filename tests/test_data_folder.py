@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ganseg.data import check, files, load, warn_once
-from ganseg.data.files import list_images, read_rgb
+from ganseg.data.files import read_rgb
 from ganseg.data.folder import is_held_out
 from ganseg.files import UserError
 
@@ -141,15 +141,6 @@ def test_an_image_above_the_pixel_limit_is_refused_before_decoding(tmp_path, mon
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("was decoded"))
     with pytest.raises(ValueError, match="40 x 24 pixels is above the limit of 900"):
         read_rgb(path, 16)
-
-
-def test_listing_takes_suffixes_in_any_case_and_leaves_the_rest(tmp_path):
-    for name in ("b.JPG", "a.Jpeg", "z/c.PNG", "z/y/d.webp", "e.bmp", "f.txt", "._g.jpg", ".h/i.jpg", "jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    (tmp_path / "loop").symlink_to(tmp_path)
-    assert list_images(tmp_path) == ["a.Jpeg", "b.JPG", "e.bmp", "z/c.PNG", "z/y/d.webp"]
 
 
 def test_train_and_test_share_the_folder_and_adding_a_file_moves_no_other(many, tmp_path):
