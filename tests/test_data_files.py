@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ganseg.data import flowers
-from ganseg.data.files import MAX_PIXELS, list_images, open_checked, read_list, read_mask
+from ganseg.data.files import MAX_PIXELS, list_images, open_checked, read_list, read_mask, read_rgb
 from ganseg.files import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # Pillow's own, lower
@@ -28,8 +28,8 @@ def bomb(path: Path, width: int, height: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("read", [read_mask, flowers.read_mask])
-def test_masks_above_the_limit_are_refused_before_they_are_decoded(tmp_path, read):
+@pytest.mark.parametrize("read", [read_mask, flowers.read_mask, read_rgb])
+def test_images_and_masks_above_the_limit_are_refused_before_they_are_decoded(tmp_path, read):
     with pytest.raises(ValueError, match="10001 x 10000 pixels is above the limit of 100,000,000 pixels"):
         read(bomb(tmp_path / "mask.png", 10_001, MAX_PIXELS // 10_000), 16)
 
