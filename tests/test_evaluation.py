@@ -1,4 +1,4 @@
-"""Protocols: each convention by name, held to hand-computed values and to the released code's results."""
+"""Protocols by name, held to hand-computed values and to the released code's results; Frechet distances."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from pytorch_fid import inception as published
+from scipy import linalg, ndimage
 from torch import Tensor, nn
 
-from ganseg import evaluation, plots, protocols, tables
+from ganseg import evaluation, protocols, tables
 from ganseg.config import Config
-from ganseg.data import DATASETS, DataSet, Source, Split
+from ganseg.data import DATASETS, DataSet, Source, Split, load
 from ganseg.devices import make_fabric
-from ganseg.files import UserError
+from ganseg.evaluation import described, frechet_distance, image_quality, random_network, relative_distance
+from ganseg.files import DOWNLOADS, UserError
+from ganseg.generator import Generator
 from ganseg.pictures import colour_labels
 from ganseg.protocols import Protocol
+from ganseg.recipes import resolve
 
 SIZE, FACE = 32, ("left eye", "right eye", "nose")
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -60,21 +64,24 @@ def draw_faces(split: str, hidden: tuple[str, ...] = ()) -> Source:
 
 def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DataSet:
     """The data set "faces"; `changes` of its entry."""
-    entry = {"draw": draw_faces, "splits": tuple(SPLITS), "name": "faces",
-             "regression": "regression", "normaliser": "inter-ocular"}  # fmt: skip
-    spec = dataclasses.replace(DATASETS["synthetic-face"], **entry | changes)
-    monkeypatch.setitem(DATASETS, "faces", spec)
+    entry = {"draw": draw_faces, "splits": tuple(SPLITS), "regression": "regression", "normaliser": "inter-ocular"}
+    data = dataclasses.replace(DATASETS["synthetic-face"], name="faces", **entry | changes)
+    monkeypatch.setitem(DATASETS, "faces", data)
     monkeypatch.setattr(evaluation, "EQUIVARIANCE_IMAGES", 4)
-    return spec
+    return data
 
 
 BLOCKS = {"generator.block_sizes": (16, SIZE), "generator.block_widths": (8, 8)}
 CONFIG = Config().replace({"data.name": "faces", "data.size": SIZE, "generator.parts": 2} | BLOCKS)
 
 
-def measure(tmp_path: Path, **options: str) -> dict:
-    protocol = Protocol.of("faces").changed(**options)
-    return evaluation.evaluate(CONFIG, ByColour(), make_fabric("cpu"), None, protocol, tmp_path / "cache")
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path))
+
+
+def measure(**options: str) -> dict:
+    return evaluation.evaluate(CONFIG, ByColour(), make_fabric("cpu"), None, Protocol.of("faces").changed(**options))
 
 
 def a_split(keypoints: np.ndarray, size: int, **fields: object) -> Split:
@@ -122,41 +129,36 @@ def test_differences_name_what_was_changed():
 # Held to the released code
 
 
-@pytest.fixture(scope="module")
-def golden(shared):
-    return load_file(shared / "golden" / "metrics.safetensors")
-
-
-def test_table_1_is_the_released_codes(golden):
+def test_table_1_is_the_released_codes(golden_metrics):
     given = []
     for name in ("train", "test"):
-        split = a_split(golden[f"mafl/{name}_keypoints"], 128, keypoint_names=FACE[:2])
-        given += [split, golden[f"mafl/{name}_centres"]]
+        split = a_split(golden_metrics[f"mafl/{name}_keypoints"], 128, keypoint_names=FACE[:2])
+        given += [split, golden_metrics[f"mafl/{name}_centres"]]
     values = protocols.landmarks(*given, Protocol(normaliser="inter-ocular"))
-    assert values["landmark_error"] == pytest.approx(float(golden["mafl/expected_error"]), rel=1e-4)
+    assert values["landmark_error"] == pytest.approx(float(golden_metrics["mafl/expected_error"]), rel=1e-4)
     affine = protocols.landmarks(*given, Protocol(normaliser="inter-ocular", origin="affine"))
     assert affine["landmark_error_released"] == values["landmark_error"]
     assert affine["landmark_error"] == values["landmark_error_affine"] != values["landmark_error"]
 
 
 @pytest.mark.parametrize("size", [256, 128])
-def test_table_3_is_the_released_codes_whatever_the_size_of_the_images(golden, size):
+def test_table_3_is_the_released_codes_whatever_the_size_of_the_images(golden_metrics, size):
     given = []
     for name in ("train", "test"):
-        frame = golden[f"taichi/{name}_keypoints"]  # pixels of 256 px frames, missing: -1
-        visible = (frame != -1).all(axis=-1)
-        split = a_split((frame + 0.5) * size / 256 - 0.5, size, visible=visible)
-        given += [split, golden[f"taichi/{name}_centres"] / 3]
+        frame = golden_metrics[f"taichi/{name}_keypoints"]  # pixels of 256 px frames, missing: -1
+        split = a_split((frame + 0.5) * size / 256 - 0.5, size, visible=(frame != -1).all(axis=-1))
+        given += [split, golden_metrics[f"taichi/{name}_centres"] / 3]
     values = protocols.landmarks(*given, Protocol(normaliser="taichi"))
-    assert values["taichi_mae"] == pytest.approx(float(golden["taichi/expected_error"]), rel=1e-4)
+    assert values["taichi_mae"] == pytest.approx(float(golden_metrics["taichi/expected_error"]), rel=1e-4)
     assert values["taichi_mae_l2"] < values["taichi_mae"]
     assert "landmark_error" not in values
 
 
-def test_table_2_is_the_released_codes(golden):
-    values = protocols.coverage(golden["iou/prediction"], golden["iou/truth"], Protocol())
-    assert values["iou"] == pytest.approx(float(golden["iou/expected_per_image"].mean()), rel=1e-4)
-    one = protocols.coverage(golden["iou/prediction"], golden["iou/truth"], Protocol(empty="one"))
+def test_table_2_is_the_released_codes(golden_metrics):
+    given = golden_metrics["iou/prediction"], golden_metrics["iou/truth"]
+    values = protocols.coverage(*given, Protocol())
+    assert values["iou"] == pytest.approx(float(golden_metrics["iou/expected_per_image"].mean()), rel=1e-4)
+    one = protocols.coverage(*given, Protocol(empty="one"))
     assert one["iou"] == pytest.approx(values["iou"] + 1 / values["iou_images"])  # image 0 is empty
 
 
@@ -194,24 +196,26 @@ def test_images_without_any_label_do_not_count():
     assert protocols.coverage(MASKS, np.full_like(MASKS, 255), Protocol()) == {}
 
 
-def test_frames_have_256_pixels_whose_centres_are_integers():
-    split = a_split(np.array([[[0.0, 127.0], [9.0, 9.0]]]), 128, visible=np.array([[True, False]]))
-    np.testing.assert_allclose(protocols.frame_keypoints(split), [[[0.5, 254.5], [-1, -1]]])
-
-
 def test_the_mean_predictor_of_taichi_by_hand():
-    train, test = a_split(np.zeros((4, 2, 2)), 256), a_split(np.full((3, 2, 2), (3.0, 4.0)), 256)
-    values = protocols.taichi(train, np.zeros((4, 1, 2)), test, np.zeros((3, 1, 2)), Protocol())
-    assert values["taichi_mae_mean"] == pytest.approx(2 * (3 + 4))
-    assert values["taichi_mae_l2_mean"] == pytest.approx(2 * 5)
+    train, test = a_split(np.zeros((4, 2, 2)), 128), a_split(np.full((3, 2, 2), (3.0, 4.0)), 128)
+    values = protocols.landmarks(train, np.zeros((4, 1, 2)), test, np.zeros((3, 1, 2)), Protocol())
+    assert values["taichi_mae_mean"] == pytest.approx(2 * (6 + 8))  # in pixels of 256
+    assert values["taichi_mae_l2_mean"] == pytest.approx(2 * 10)
+
+
+def test_objects_are_as_large_as_their_boxes():
+    masks = np.zeros((3, 8, 8), np.uint8)
+    masks[0, 2, 1] = masks[0, 6, 4] = masks[1, 3, 3] = 1
+    masks[1, 0] = 255
+    np.testing.assert_allclose(protocols.object_sizes(masks), np.sqrt([5 * 4, 1, 1]))
 
 
 # A whole evaluation
 
 
-def test_a_perfect_network_is_scored_perfect_in_everything(tmp_path, monkeypatch):
+def test_a_perfect_network_is_scored_perfect_in_everything(monkeypatch):
     register(monkeypatch)
-    values = measure(tmp_path)
+    values = measure()
     assert values["iou"] == values["iou_dataset"] == values["iou_oracle"] == 1
     assert values["nmi_all"] == values["ari_foreground"] == 1
     assert values["landmark_error_affine"] == pytest.approx(0, abs=1e-6)
@@ -220,27 +224,27 @@ def test_a_perfect_network_is_scored_perfect_in_everything(tmp_path, monkeypatch
     assert values["test_images"] == 30
 
 
-def test_normalisers_differ_by_the_lengths_that_they_stand_for(tmp_path, monkeypatch):
+def test_normalisers_differ_by_the_lengths_that_they_stand_for(monkeypatch):
     register(monkeypatch)
-    values = measure(tmp_path, origin="centred")
+    values = measure(origin="centred")
     eyes, edge, box = 6, SIZE, np.sqrt(16 * 8)
     lengths = {"mean": eyes, "edge_mean": edge, "object_mean": box}
     pixels = [values[f"landmark_error_{name}"] * length for name, length in lengths.items()]
     np.testing.assert_allclose(pixels, pixels[0], rtol=1e-4)
 
 
-def test_regressions_leave_out_the_images_that_are_scored(tmp_path, monkeypatch):
+def test_regressions_leave_out_the_images_that_are_scored(monkeypatch):
     register(monkeypatch)
-    assert measure(tmp_path)["regression_images"] == 50  # of 60, ten are test images
+    assert measure()["regression_images"] == 50  # of 60, ten are test images
     with pytest.raises(UserError, match="all images of split regression are among those that are scored"):
-        measure(tmp_path, split="regression")
+        measure(split="regression")
 
 
-def test_another_split_is_scored_where_it_is_asked_for(tmp_path, monkeypatch):
+def test_another_split_is_scored_where_it_is_asked_for(monkeypatch):
     register(monkeypatch)
-    assert measure(tmp_path, split="train")["test_images"] == 60
+    assert measure(split="train")["test_images"] == 60
     with pytest.raises(UserError, match="has no split 'val'"):
-        measure(tmp_path, split="val")
+        measure(split="val")
 
 
 @pytest.mark.parametrize(
@@ -251,16 +255,16 @@ def test_another_split_is_scored_where_it_is_asked_for(tmp_path, monkeypatch):
         (("keypoints", "visible"), "landmark_error", "no keypoints"),
     ],
 )
-def test_what_has_no_labels_is_absent_and_said(tmp_path, monkeypatch, hidden, absent, said):
+def test_what_has_no_labels_is_absent_and_said(monkeypatch, hidden, absent, said):
     register(monkeypatch, draw=lambda split: draw_faces(split, hidden))
-    values = measure(tmp_path)
+    values = measure()
     assert absent not in values
     assert any(sentence.startswith(said) for sentence in evaluation.unmeasured(values, Protocol.of("faces")))
 
 
-def test_a_normaliser_without_its_labels_leaves_the_others(tmp_path, monkeypatch):
+def test_a_normaliser_without_its_labels_leaves_the_others(monkeypatch):
     register(monkeypatch, draw=lambda split: draw_faces(split, ("foreground",)))
-    values = measure(tmp_path, normaliser="object")
+    values = measure(normaliser="object")
     assert "landmark_error" not in values
     assert values["landmark_error_edge"] < values["landmark_error_edge_mean"]
     said = evaluation.unmeasured(values, Protocol(normaliser="object"))
@@ -268,32 +272,121 @@ def test_a_normaliser_without_its_labels_leaves_the_others(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("origin", ["released", "centred", "affine"])
-def test_predicted_keypoints_are_those_that_the_error_is_measured_on(tmp_path, monkeypatch, origin):
+def test_predicted_keypoints_are_those_that_the_error_is_measured_on(monkeypatch, origin):
     register(monkeypatch)
     protocol = Protocol.of("faces").changed(origin=origin)
-    given = (CONFIG, ByColour(), make_fabric("cpu"), None, protocol, tmp_path / "cache")
+    given = (CONFIG, ByColour(), make_fabric("cpu"), None, protocol)
     test, predicted = evaluation.regress_keypoints(*given)
     distance = np.linalg.norm(predicted - test.keypoints, axis=-1).mean()
     assert distance / 6 == pytest.approx(evaluation.evaluate(*given)["landmark_error"], abs=1e-5)
 
 
-# Figures
-
-
-def test_errors_by_origin_stand_beside_the_mean_predictors():
-    values = {"landmark_error": 0.1, "landmark_error_centred": 0.2, "landmark_error_affine": 0.3}
-    run = SimpleNamespace(metrics=values | {"landmark_error_mean": 0.5}, provenance={"seed": 4})
-    errors = tables.errors_by_convention([run])
-    assert errors[errors["predictor"] == "part centres"]["error"].tolist() == pytest.approx([10, 20, 30])
-    assert errors[errors["predictor"] == "average keypoints"]["error"].tolist() == [50.0] * 3
-    assert len(plots.conventions_figure(errors, "%").axes[0].containers) == 2
-
-
 @pytest.mark.parametrize("allowed", [True, False])
-def test_photographs_that_may_not_be_passed_on_are_replaced_by_their_parts(tmp_path, monkeypatch, allowed):
-    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path))
+def test_photographs_that_may_not_be_passed_on_are_replaced_by_their_parts(monkeypatch, allowed):
     register(monkeypatch, redistributable=allowed)
-    images, points = tables.held_out_keypoints(SimpleNamespace(config=CONFIG, segmenter=ByColour), count=2)
+    shown, points = tables.held_out_keypoints(SimpleNamespace(config=CONFIG, segmenter=ByColour), count=2)
     photographs = faces(np.asarray(SPLITS["test"])[[0, len(SPLITS["test"]) // 2]])["images"]
-    assert np.array_equal(images, photographs) == allowed and len(points) == 2 * len(FACE)
-    assert {tuple(c) for c in images.reshape(-1, 3)} <= {tuple(c) for c in colour_labels(np.arange(3))} or allowed
+    assert np.array_equal(shown, photographs) == allowed and len(points) == 2 * len(FACE)
+    assert {tuple(c) for c in shown.reshape(-1, 3)} <= {tuple(c) for c in colour_labels(np.arange(3))} or allowed
+
+
+# Frechet distances
+
+
+CPU = make_fabric("cpu", precision="32-true")
+
+
+@pytest.fixture(scope="module")
+def birds() -> np.ndarray:
+    return np.asarray(load("synthetic-bird", "test", 32, limit=120).images)
+
+
+@pytest.fixture(autouse=True)
+def nothing_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DOWNLOADS, raising=False)
+    evaluation.inception.cache_clear()
+
+
+def exact(mean: tuple[float, ...], deviations: tuple[float, ...]) -> np.ndarray:
+    """Features whose mean and (diagonal) covariance are exactly these."""
+    signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * len(mean))).reshape(len(mean), -1).T
+    return np.array(mean) + signs * np.array(deviations) * np.sqrt((len(signs) - 1) / len(signs))
+
+
+def test_the_distance_of_two_gaussians_is_that_of_the_formula() -> None:
+    one, other = exact((0, 0, 0), (1, 2, 3)), exact((1, 0, -2), (2, 2, 0))
+    assert frechet_distance(one, other) == pytest.approx(1 + 4 + 1 + 0 + 9)  # |m|^2 + sum (s1 - s2)^2
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    assert relative_distance(one, other) == pytest.approx(15 / (1 + 4 + 9))
+
+
+def test_correlated_gaussians_agree_with_the_matrix_square_root() -> None:
+    draws = np.random.default_rng(0)
+    one, other = (draws.normal(size=(40, 5)) @ draws.normal(size=(5, 5)) for _ in range(2))
+    covariances = [np.cov(x, rowvar=False) for x in (one, other)]
+    wanted = np.square(one.mean(0) - other.mean(0)).sum() + np.trace(
+        sum(covariances) - 2 * linalg.sqrtm(covariances[0] @ covariances[1]).real
+    )
+    assert frechet_distance(one, other) == pytest.approx(wanted)
+
+
+def test_worse_images_are_farther_away(birds: np.ndarray) -> None:
+    real, rest = birds[:60], birds[60:]
+    noise = np.random.default_rng(0).normal(size=rest.shape)
+    levels = ([ndimage.gaussian_filter(rest, (0, s, s, 0)) for s in (0, 1, 2)],
+              [(rest + s * noise).clip(0, 255).astype(np.uint8) for s in (0, 10, 40)])  # fmt: skip
+    for images in levels:
+        distances = [relative_distance(*(described(x, random_network(), CPU) for x in (real, y))) for y in images]
+        assert distances == sorted(distances) and distances[2] > 2 * distances[0]
+
+
+def test_the_random_network_is_the_same_each_time_and_leaves_no_trace(birds: np.ndarray) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = described(birds[:4], random_network(), CPU)
+    random_network.cache_clear()
+    assert (first == described(birds[:4], random_network(), CPU)).all() and first.shape == (4, 512)
+    assert (before == torch.get_rng_state()).all()
+
+
+def test_a_generator_is_compared_with_as_many_images_and_always_alike(birds: np.ndarray) -> None:
+    generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
+    found = image_quality(generator, birds, CPU)
+    assert found == image_quality(generator, birds, CPU)
+    assert found.keys() == {"frechet_images", "frechet_distance"} and found["frechet_images"] == len(birds)
+    assert found["frechet_distance"] > 2 * relative_distance(
+        *(described(x, random_network(), CPU) for x in (birds[:60], birds[60:]))
+    )
+    assert image_quality(generator, birds[:1], CPU) == {}
+
+
+def test_fid_is_measured_where_its_weights_may_be_fetched(birds: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=f"{DOWNLOADS}=1"):
+        evaluation.inception()
+    weights = published._inception_v3(weights=None, num_classes=1008, aux_logits=False)
+    monkeypatch.setattr(published, "load_state_dict_from_url", lambda *args, **kwargs: _as_published(weights))
+    monkeypatch.setenv(DOWNLOADS, "1")
+    generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
+    found = image_quality(generator, birds[:3], CPU)
+    assert described(birds[:3], evaluation.inception(), CPU).shape == (3, 2048)
+    assert np.isfinite(found["fid"]) and found["fid"] > 0
+
+
+def _as_published(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights with the names and shapes of the file that would be fetched."""
+    for mixed, block in (("Mixed_5b", published.FIDInceptionA(192, pool_features=32)),
+                         ("Mixed_5c", published.FIDInceptionA(256, pool_features=64)),
+                         ("Mixed_5d", published.FIDInceptionA(288, pool_features=64)),
+                         ("Mixed_6b", published.FIDInceptionC(768, channels_7x7=128)),
+                         ("Mixed_6c", published.FIDInceptionC(768, channels_7x7=160)),
+                         ("Mixed_6d", published.FIDInceptionC(768, channels_7x7=160)),
+                         ("Mixed_6e", published.FIDInceptionC(768, channels_7x7=192)),
+                         ("Mixed_7b", published.FIDInceptionE_1(1280)),
+                         ("Mixed_7c", published.FIDInceptionE_2(2048))):  # fmt: skip
+        setattr(network, mixed, block)
+    return network.state_dict()
+
+
+def test_two_images_are_the_least() -> None:
+    with pytest.raises(UserError, match="two images"):
+        frechet_distance(np.zeros((1, 3)), np.zeros((2, 3)))

@@ -37,8 +37,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "13_table1": {"30": "the data set's filter: faces that cover less of the image are left out (section 4.1)"},
     "gpu": {
         "25": "the budget that scale gpu was planned for",
-        "16": "a limit of `ganseg` on files, in MiB",
-        "128": "an argument of a command, in MiB",
     },
     "reproduce": {"30": "the budget that scale laptop was planned for"},
 }
