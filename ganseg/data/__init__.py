@@ -97,10 +97,9 @@ def check(name: str, data_dir: str | Path | None) -> Listing:
         listing = data.list(folder)
     except UserError as error:
         return Listing(faults=[str(error)])
-    if any(listing.counts.values()):
-        listing.look()
-    else:
+    if not listing.samples:
         listing.faults.append(f"no split has an image. {data.how_to_get}")
+    listing.look()
     listing.oddities += _unlike(data, listing, *listing.splits)
     return listing
 
@@ -108,7 +107,7 @@ def check(name: str, data_dir: str | Path | None) -> Listing:
 def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
     """Which images there are to learn from, as 16 hex digits; empty where the folder they need is not given.
 
-    UserError for an unknown name and a missing folder. What a user labels in a folder of images makes no difference.
+    UserError as by `load`. What a user labels in a folder of images makes no difference.
     """
     data = describe(name)
     if data.draw:
@@ -124,7 +123,7 @@ def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
 @cache
 def _published(name: str, data_dir: Path) -> str:
     """As `Split.fingerprint` of all training images: they do not change while we look."""
-    return _fingerprint(DATASETS[name].list(data_dir).source("train"))
+    return _fingerprint(_source(DATASETS[name], "train", data_dir))
 
 
 def _fingerprint(source: Source) -> str:
@@ -143,11 +142,10 @@ def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
 
 def _unlike(data: DataSet, listing: Listing, *splits: str) -> list[str]:
     """Which of the splits have another number of images than in the paper."""
-    pairs = [(split, listing.counts[split], data.counts.get(split)) for split in splits]
     return [
         f"{count:,} images in split {split}, where the paper's protocol has {wanted:,}: results are not comparable."
-        for split, count, wanted in pairs
-        if wanted not in (None, count)
+        for split in splits
+        if (count := listing.counts[split]) != (wanted := data.counts.get(split, count))
     ]
 
 

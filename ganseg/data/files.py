@@ -163,6 +163,8 @@ def read_list(path: Path, columns: str, key: str | list[str]) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:  # any line ends
             table = pd.read_csv(file, sep=r"\s+", names=[*names, "more"], dtype=str, quoting=csv.QUOTE_NONE)
+        if table.empty:
+            raise ValueError("it is empty")
     except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
         raise UserError(f"{path} cannot be read as a list ({error}). Get it from its publisher again.") from error
     numbers = [name for name in names if name != "name"]

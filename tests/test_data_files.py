@@ -1,0 +1,92 @@
+"""Files of data sets: images that are too large or of another kind are refused before they are decoded; lists."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganseg.data import flowers
+from ganseg.data.files import MAX_PIXELS, list_images, open_checked, read_list, read_mask, read_rgb
+from ganseg.files import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # Pillow's own, lower
+
+
+def bomb(path: Path, width: int, height: int) -> Path:
+    """A PNG whose header states its size and whose pixels are not there."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize("read", [read_mask, flowers.read_mask, read_rgb])
+def test_images_and_masks_above_the_limit_are_refused_before_they_are_decoded(tmp_path, read):
+    with pytest.raises(ValueError, match="10001 x 10000 pixels is above the limit of 100,000,000 pixels"):
+        read(bomb(tmp_path / "mask.png", 10_001, MAX_PIXELS // 10_000), 16)
+
+
+def test_an_image_at_the_limit_is_opened(tmp_path):
+    with open_checked(bomb(tmp_path / "image.png", 10_000, MAX_PIXELS // 10_000)) as image:
+        assert image.size == (10_000, 10_000)
+
+
+def test_a_file_that_would_start_a_program_is_not_opened(tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "image.eps")
+    (tmp_path / "image.eps").rename(tmp_path / "image.png")
+    with pytest.raises(OSError, match="cannot identify"), open_checked(tmp_path / "image.png"):
+        pass
+
+
+def test_listing_takes_suffixes_in_any_case_and_leaves_the_rest(tmp_path):
+    for name in ("b.JPG", "a.Jpeg", "z/c.PNG", "z/y/d.webp", "e.bmp", "f.txt", "._g.jpg", ".h/i.jpg", "jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert list_images(tmp_path) == ["a.Jpeg", "b.JPG", "e.bmp", "z/c.PNG", "z/y/d.webp"]
+
+
+ROWS = ["a.jpg  1 -2", "b.jpg 3 4.5", "", "a.jpg 1 -2"]  # one comes twice
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("heading", [[], ["2", "name x y"], ["name x y"]])
+def test_lists_are_read_with_any_line_ends_and_with_or_without_a_heading(tmp_path, heading, end):
+    (tmp_path / "a.txt").write_bytes(end.join([*heading, *ROWS]).encode("utf-8-sig"))
+    table = read_list(tmp_path / "a.txt", "name x y", "name")
+    assert table.index.tolist() == ["a.jpg", "b.jpg"] and table.to_numpy().tolist() == [[1, -2], [3, 4.5]]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("c.jpg 1", r"1 rows of \S*a.txt are damaged \(row 4\)"),
+        ("c.jpg 1 2 3", r"damaged \(row 4\). A row is name, x, y"),
+        ("c.jpg 1 left", "damaged"),
+        ("c.jpg 1 nan", "damaged"),
+        ("c.jpg 1 inf", "damaged"),
+        ("c.jpg 1 2 3 4", "a.txt cannot be read as a list"),
+        ("b.jpg 3 5", r"1 rows of \S*a.txt contradict an earlier one \(b.jpg\)"),
+    ],
+)
+def test_damaged_and_contradictory_rows_of_a_list_are_refused(tmp_path, row, said):
+    (tmp_path / "a.txt").write_text("\n".join([*ROWS, row]))
+    with pytest.raises(UserError, match=said):
+        read_list(tmp_path / "a.txt", "name x y", "name")
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_list_that_is_missing_or_empty_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(UserError, match="a.txt cannot be read as a list"):
+        read_list(tmp_path / "a.txt", "name x y", "name")
