@@ -175,7 +175,7 @@ def step_parts(step: Step, budget: float) -> dict[str, dict[str, Any]]:
             if name not in costs:
                 with Counter() as counter:
                     result.append(method(*arguments))
-                costs[name] = {"per_step": 1, "flops": counter.flops, "bytes": counter.bytes}
+                costs[name] = {"flops": counter.flops, "bytes": counter.bytes}
             else:
                 times.setdefault(name, []).append(seconds_of(lambda: result.append(method(*arguments)), device))
             return result[0]
@@ -184,12 +184,18 @@ def step_parts(step: Step, budget: float) -> dict[str, dict[str, Any]]:
 
     for method, name in PARTS.items():
         setattr(trainer, method, watched(name, getattr(trainer, method)))
-    start = time.perf_counter()
+    start, taken = time.perf_counter(), 0
     while min(map(len, times.values()), default=0) < 3 or time.perf_counter() - start < budget:
         step.ordinary()
+        taken += 1
     for method in PARTS:
         delattr(trainer, method)
-    return {name: costs[name] | {"seconds": spread(samples)} for name, samples in times.items()}
+    found = {}
+    for name, samples in times.items():
+        often = (len(samples) + 1) / taken  # calls a step; the first was counted, not timed
+        counted = {kind: value * often for kind, value in costs[name].items()}
+        found[name] = {"per_step": often, **counted, "seconds": spread([s * often for s in samples])}
+    return found
 
 
 def ceilings(device: torch.device) -> dict[str, float]:

@@ -86,6 +86,8 @@ def test_the_parts_of_a_step_are_its_own_methods_and_leave_them_as_they_were() -
     assert all(part["seconds"]["median"] >= 0 for part in found.values())
     assert found["generator"]["flops"] > found["scene"]["flops"] > found["average"]["flops"] == 0
     assert "scene" not in vars(step.trainer)
+    fresh = bench.step_parts(bench.Step(setting(**{"optim.share_fakes": False}), "cpu"), 0)
+    assert fresh["scene"]["per_step"] == 2 and fresh["scene"]["flops"] == 2 * found["scene"]["flops"]
 
 
 @pytest.mark.parametrize(
