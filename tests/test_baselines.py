@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
-from ganseg import baselines
+from book import execute
+from ganseg import baselines, pictures
 from ganseg.config import SegmenterConfig
-from ganseg.data import Split
+from ganseg.data import Split, describe
 from ganseg.files import UserError
 from ganseg.metrics import iou_per_image, mean_iou, nmi_ari
 from ganseg.protocols import Protocol
@@ -121,3 +123,18 @@ def test_without_true_masks_there_is_no_constant_mask(split: Split) -> None:
     assert "Best constant mask" not in found and "Factorisation, our network" not in found
     scores = baselines.scores(found["k-means"].labels, bare, 2, Protocol.of("cub"))
     assert set(scores) == {"components_per_part"}
+
+
+@pytest.mark.parametrize(("data", "shown"), [("cub", False), ("flowers", True)])
+def test_photographs_that_may_not_be_passed_on_are_not_drawn_beside_their_parts(
+    split: Split, data: str, shown: bool
+) -> None:
+    """By the function of the page that draws them (Fig. 8)."""
+    page = execute.read(ROOT / "notebooks" / "12_qualitative.ipynb")
+    (source,) = [cell.source for cell in page.cells if "def comparison_rows" in cell.source]
+    names = {"test": split, "few": [0, 1], "name": data, "found": {"a": baselines.Baseline(split.parts, 2, "nothing")}}
+    names |= {"describe": describe, "colour_labels": pictures.colour_labels, "overlay": pictures.overlay}
+    exec(source, names)
+    rows = names["comparison_rows"]()
+    assert list(rows) == ["image"] * shown + ["a", "truth"]
+    assert (len(np.unique(rows["a"].reshape(-1, 3), axis=0)) > 3) == shown  # more colours than those of labels
