@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -122,6 +123,15 @@ def test_every_picture_says_what_it_shows(pages: dict[Path, Page]) -> None:
             if len(alt) < 8 or alt.endswith((".png", ".svg")):
                 without.append((path.name, image.get("src", "")[-60:], alt))
     assert not without
+
+
+def test_what_a_page_shows_is_what_is_typed(pages: dict[Path, Page]) -> None:
+    """No option has lost its dashes, no macro of a formula is printed as text, no module has gone."""
+    spoilt, module = re.compile(r"[\s(‘]–[a-z]{3,}|\\text\{[^}]*\\_"), re.compile(r"python -m ((?:book|ganseg)[\w.]*)")
+    texts = {path.name: re.sub(r"<[^>]+>", "", page.text) for path, page in pages.items()}
+    assert not {(name, found) for name, text in texts.items() for found in spoilt.findall(text)}
+    modules = {name for text in texts.values() for name in module.findall(text)}
+    assert modules and all(importlib.util.find_spec(name) for name in modules)
 
 
 def test_every_figure_and_table_has_a_caption_its_data_and_its_provenance(pages: dict[Path, Page]) -> None:
