@@ -14,8 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ganseg.files import UserError
 
-FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
-STRIDES = {"resnet50": [8], "resnet18-light": [2, 4], "resnet18-slim": [2, 4]}  # pixels of the image to one feature
+FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+STRIDES = {"resnet50": [8], "resnet18-light": [2, 4]}  # pixels of the image to one feature
 
 
 def listed(value: Any) -> Any:
@@ -133,7 +133,7 @@ class LossConfig(Section):
     gradient_penalty: Literal["r1", "unit_norm"] = "r1"  # E ||grad D||^2 (cited by Eq. 15), or E (||grad D|| - 1)^2
     penalty_every: Positive = 16  # steps between two gradient penalties
     penalty_rescale: bool = True  # multiply by penalty_every, so that the average is lambda_gp L_gp
-    over_parts: Literal["sum", "mean"] = "sum"  # how Eq. 16 and 17 combine the K parts
+    over_parts: Literal["sum", "mean"] = "sum"  # how Eq. 16 combines the K parts
     area: Literal["heatmap", "disc"] = "heatmap"  # sum_p H_k(p) (Eq. 17), or pi tau_k^2 in pixels
     geometry_every: Positive = 1  # steps between two geometric penalties (2 in the released code)
 
@@ -154,7 +154,8 @@ class OptimConfig(Section):
 class SegmenterConfig(Section):
     """Stage 2: the segmentation network and its training on generated pairs."""
 
-    backbone: Literal["resnet50", "resnet18-light", "resnet18-slim"] = "resnet50"
+    backbone: Literal["resnet50", "resnet18-light"] = "resnet50"
+    width: Positive = 64  # channels of the first layers of resnet18-light
     pretrained: bool = False  # ImageNet weights: supervised, so off by default
     steps: Count = 10000
     batch_size: Positive = 64

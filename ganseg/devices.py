@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -22,11 +24,12 @@ def make_fabric(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        has_bf16 = {"cpu": torch.cpu._is_avx512_bf16_supported, "cuda": torch.cuda.is_bf16_supported}
+        has_bf16 = {"cpu": torch.cpu._is_avx512_bf16_supported, "cuda": partial(torch.cuda.is_bf16_supported, including_emulation=False)}
         lacking = device not in has_bf16 or not has_bf16[device]()
         precision = "32-true" if wanted.startswith("bf16") and lacking else wanted
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
     return fabric

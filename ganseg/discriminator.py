@@ -13,19 +13,21 @@ from ganseg.layers import initialise
 
 
 class DownBlock(nn.Module):
-    """Residual block that halves the resolution: 3x3, 3x3 stride 2, and a 1x1 stride-2 shortcut; (x + res) / sqrt 2."""
+    """Residual block that halves the resolution: two 3x3 convolutions with LeakyReLU(0.2) and one of stride 2 without,
+    beside a 1x1 shortcut of stride 2; (x + res) / sqrt 2. Source: the released code."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.down = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, ceil(H / 2), ceil(W / 2))."""
         h = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2, inplace=True)), 0.2, inplace=True)
         # strided by hand: oneDNN's fp32 weight gradient of strided 1x1 convolutions can write out of bounds
-        return (h + self.shortcut(x[..., ::2, ::2])) / math.sqrt(2)
+        return (self.down(h) + self.shortcut(x[..., ::2, ::2])) / math.sqrt(2)
 
 
 class Discriminator(nn.Module):

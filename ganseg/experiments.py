@@ -148,12 +148,12 @@ def train(
         told = {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale}
         write_json(directory / CONFIG, told)
     gan = GanTrainer(config, fabric, stream)
-    draw, trained = lambda step: draw_samples(gan.result, fabric, directory), {"train_images": len(images)}
+    draw, trained = lambda step: draw_samples(gan.result(), fabric, directory), {"train_images": len(images)}
     trained["seconds_gan"] = fit(gan, config.optim.steps, directory, on_checkpoint=draw, **schedule)
-    stage2 = SegmenterTrainer(config, fabric, gan.result)
+    stage2 = SegmenterTrainer(config, fabric, gan.result())
     trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)
     if fabric.is_global_zero:
-        finish(experiment, directory, fabric, gan.result, stage2.result, trained)
+        finish(experiment, directory, fabric, stage2.generator, stage2.segmenter, trained)
     fabric.barrier()
 
 

@@ -15,6 +15,7 @@ from ganseg.layers import (
     SpadeResBlock,
     crop,
     embedding_map,
+    initialise,
     mlp,
     with_margin,
 )
@@ -36,6 +37,7 @@ class ForegroundGenerator(nn.Module):
             else ConstantStart(first, config.start_size + 2 * config.margin)
         )
         self.blocks = Ladder(SpadeResBlock, (*config.block_widths, config.embedding_dim), config)
+        initialise(self)
 
     def forward(self, masks: Tensor, embeddings: Tensor, centres: Tensor) -> Tensor:
         """`masks` M_k (B, K, H, W), `embeddings` w_k (B, K, D_emb), `centres` x_k (B, K, 2)
@@ -52,7 +54,7 @@ class BackgroundEmbedding(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
+        self.appearance = initialise(mlp(config.noise_dim, config.embedding_dim, config.appearance_layers))
 
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise) -> w_bg (B, D_emb); `position` is not used."""
@@ -69,6 +71,7 @@ class BackgroundGenerator(BackgroundEmbedding):
         self.start = RelativeEncoding(1, config.block_widths[0])
         widths = (*config.block_widths, config.embedding_dim)
         self.blocks = Ladder(AdaInConvBlock, widths, config, config.adain_norm)
+        initialise(self)
 
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise), `position` u_bg_pos (B, 2) -> B with its margin, (B, D_emb, H + 2m, W + 2m)."""
@@ -91,7 +94,7 @@ class Composition(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(config.rgb_layers - 1):
             layers += [nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2)]
-        self.convs = nn.Sequential(*layers, nn.Conv2d(width, 3, kernel, padding=kernel // 2))
+        self.convs = initialise(nn.Sequential(*layers, nn.Conv2d(width, 3, kernel, padding=kernel // 2)))
 
     def forward(self, masks: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
         """`masks` (B, K + 1, H, W); F and B with their margin (B, D_emb, H + 2m, ...) -> I (B, 3, H, W)."""

@@ -55,7 +55,8 @@ def embedding_map(maps: Tensor, embeddings: Tensor) -> Tensor:
 
 
 def initialise(module: nn.Module) -> nn.Module:
-    """He initialisation for LeakyReLU(0.2) of every convolution and linear layer within `module`, zero biases."""
+    """Kaiming's normal initialisation for LeakyReLU(0.2) of every convolution and linear layer within `module`, biases
+    0. Source: the released code."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, a=0.2)
@@ -64,9 +65,9 @@ def initialise(module: nn.Module) -> nn.Module:
 
 
 def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers of width `inputs`, LeakyReLU(0.2) between them; at the start N(0, I) gives variance 1."""
+    """`layers` linear layers, all but the last of width `inputs` and followed by LeakyReLU(0.2)."""
     hidden = [module for _ in range(layers - 1) for module in (nn.Linear(inputs, inputs), nn.LeakyReLU(0.2))]
-    return initialise(nn.Sequential(*hidden, nn.Linear(inputs, outputs)))
+    return nn.Sequential(*hidden, nn.Linear(inputs, outputs))
 
 
 class RelativeEncoding(nn.Module):
@@ -125,15 +126,17 @@ class Spade(nn.Module):
 class SpadeResBlock(nn.Module):
     """Two SPADE-LeakyReLU-convolution stages and a SPADE-convolution shortcut where the width changes (Eq. 6, 8).
 
-    `inputs`, `outputs`: channels; `condition`: channels of the embedding map; `hidden`: of the SPADE layers.
+    `inputs`, `outputs`: channels, the smaller of them between the stages; `condition`: channels of the embedding map;
+    `hidden`: of the SPADE layers.
     """
 
     def __init__(self, inputs: int, outputs: int, condition: int, hidden: int) -> None:
         super().__init__()
+        middle = min(inputs, outputs)
         self.spade1 = Spade(inputs, condition, hidden)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.spade2 = Spade(outputs, condition, hidden)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv1 = nn.Conv2d(inputs, middle, 3, padding=1)
+        self.spade2 = Spade(middle, condition, hidden)
+        self.conv2 = nn.Conv2d(middle, outputs, 3, padding=1)
         if inputs != outputs:
             self.spade_shortcut = Spade(inputs, condition, hidden)
             self.conv_shortcut = nn.Conv2d(inputs, outputs, 3, padding=1)

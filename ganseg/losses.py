@@ -45,7 +45,7 @@ def concentration_loss(masks: Tensor, centres: Tensor, grid: Tensor, over_parts:
     """
     squared = (grid - centres[:, :, None, None]).square().sum(dim=-1)  # (B, K, H, W)
     spread = (masks * squared).sum(dim=(2, 3)) / (masks.sum(dim=(2, 3)) + 1e-8)
-    return _over(spread, over_parts)
+    return (spread.sum(dim=1) if over_parts == "sum" else spread.mean(dim=1)).mean()
 
 
 def area_loss(
@@ -55,7 +55,6 @@ def area_loss(
     grid: Tensor,
     heatmap: str = "gaussian",
     area: str = "heatmap",
-    over_parts: str = "sum",
 ) -> Tensor:
     r"""Eq. 17: $\sum_k \max(0, \sum_{\mathbf p} \mathbf H_k(\mathbf p) - \sum_{\mathbf p} \mathbf M_k(\mathbf p))$ in
     pixels, mean over the batch.
@@ -67,12 +66,7 @@ def area_loss(
         wanted = heatmaps(grid, centres, scales, heatmap).sum(dim=(2, 3))
     else:
         wanted = math.pi * (scales * grid.shape[0] / 2).square()
-    return _over(F.relu(wanted - masks.sum(dim=(2, 3))), over_parts)
-
-
-def _over(values: Tensor, parts: str) -> Tensor:
-    """(B, K) -> scalar: sum or mean over the parts, mean over the batch."""
-    return (values.sum(1) if parts == "sum" else values.mean(1)).mean()
+    return F.relu(wanted - masks.sum(dim=(2, 3))).sum(dim=1).mean()
 
 
 def discriminator_objective(gan: Tensor, penalty: Tensor | float, weights: LossConfig) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.layers import mlp
+from ganseg.layers import initialise, mlp
 
 
 class Parts(NamedTuple):
@@ -59,12 +59,12 @@ class PointGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        if config.use_points:
-            self.points = mlp(config.noise_dim, config.parts * config.points_per_part * 2, config.point_layers)
-            with torch.no_grad():
-                self.points[-1].weight *= config.point_spread
-        self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
+        self.appearance = initialise(mlp(config.noise_dim, config.embedding_dim, config.appearance_layers))
         self.constant = nn.Parameter(torch.randn(config.parts, config.embedding_dim))
+        if config.use_points:
+            outputs = config.parts * config.points_per_part * 2
+            self.points = initialise(mlp(config.noise_dim, outputs, config.point_layers))
+            self.points[-1].weight.data *= config.point_spread
 
     def dynamic(self, z_app: Tensor) -> Tensor:
         r"""Eq. 2: $\mathbf w^{dynamic} = \mathrm{MLP}_{app}(\mathbf z_{app})$; (B, D_noise) -> (B, D_emb)."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights, resnet18
+from torchvision.models import ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.segmentation import deeplabv3_resnet50
-from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabHead, DeepLabV3
+from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
 from ganseg.config import SegmenterConfig
 
@@ -30,16 +30,15 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
 class Segmenter(nn.Module):
     """DeepLab V3 that labels each pixel with a part.
 
-    `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper; "resnet18-light", which keeps more
-    resolution for images of 32 to 64 px; or "resnet18-slim", the same at a quarter of the width. `config.pretrained`:
-    ImageNet weights for the first (supervised, hence off by default).
+    `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper, or "resnet18-light", which keeps more
+    resolution for images of 32 to 64 px and whose first layers have `config.width` channels. `config.pretrained`:
+    ImageNet weights for the former (supervised, hence off by default).
     """
 
     def __init__(self, config: SegmenterConfig, parts: int) -> None:
         super().__init__()
         self.parts = parts
-        build = {"resnet50": _resnet50, "resnet18-light": _resnet18_light, "resnet18-slim": _resnet18_slim}
-        self.network = build[config.backbone](config, parts + 1)
+        self.network = (_resnet50 if config.backbone == "resnet50" else _resnet18_light)(config, parts + 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """`images` (B, 3, H, W) in [-1, 1] -> logits (B, K + 1, H, W), background first."""
@@ -57,20 +56,12 @@ def _resnet50(config: SegmenterConfig, classes: int) -> nn.Module:
 
 def _resnet18_light(config: SegmenterConfig, classes: int) -> nn.Module:
     """The first half of ResNet-18, without max-pooling, at `output_stride` 2 or 4, under a DeepLab V3 head."""
-    backbone = resnet18(weights=None)
-    backbone.maxpool = nn.Identity()
-    if config.output_stride == 2:
-        backbone.layer2[0].conv1.stride = backbone.layer2[0].downsample[0].stride = (1, 1)
-    features = IntermediateLayerGetter(backbone, {"layer2": "out"})
-    return DeepLabV3(features, DeepLabHead(128, classes, (3, 6, 9)))
-
-
-def _resnet18_slim(config: SegmenterConfig, classes: int) -> nn.Module:
-    """As `_resnet18_light`, with 16 and 32 channels for 64 and 128, and a head of 64 for 256."""
-    stride = config.output_stride // 2
-    shortcut = nn.Sequential(nn.Conv2d(16, 32, 1, stride, bias=False), nn.BatchNorm2d(32))
-    stem = nn.Sequential(nn.Conv2d(3, 16, 7, 2, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-    blocks = [BasicBlock(16, 16), BasicBlock(16, 16), BasicBlock(16, 32, stride, shortcut), BasicBlock(32, 32)]
-    backbone = IntermediateLayerGetter(nn.Sequential(stem, *blocks), {"4": "out"})
-    middle = [nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    return DeepLabV3(backbone, nn.Sequential(ASPP(32, (3, 6, 9), 64), *middle, nn.Conv2d(64, classes, 1)))
+    width, stride = config.width, config.output_stride // 2
+    shortcut = nn.Sequential(nn.Conv2d(width, 2 * width, 1, stride, bias=False), nn.BatchNorm2d(2 * width))
+    stem = nn.Sequential(nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    first = [BasicBlock(width, width), BasicBlock(width, width)]
+    second = [BasicBlock(width, 2 * width, stride, shortcut), BasicBlock(2 * width, 2 * width)]
+    features = IntermediateLayerGetter(nn.Sequential(stem, *first, *second), {"4": "out"})
+    head = [ASPP(2 * width, (3, 6, 9), 4 * width), nn.Conv2d(4 * width, 4 * width, 3, padding=1, bias=False)]
+    head += [nn.BatchNorm2d(4 * width), nn.ReLU(), nn.Conv2d(4 * width, classes, 1)]
+    return DeepLabV3(features, nn.Sequential(*head))

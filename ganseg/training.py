@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
 from ganseg import losses
@@ -32,6 +33,7 @@ from ganseg.generator import Generator, Noise, Scene
 from ganseg.segmenter import Segmenter, segmentation_loss
 
 WINDOW = 20  # steps that a row of history.csv averages
+STATISTICS = 512  # generated images that give an averaged generator its batch statistics
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
@@ -60,7 +62,6 @@ class GanTrainer:
         self.ema = copy.deepcopy(self.generator).requires_grad_(False) if optim.ema else None
         self.g_optim = adam(self.generator, optim.lr_generator, optim.betas, fabric)
         self.d_optim = adam(self.discriminator, optim.lr_discriminator, optim.betas, fabric)
-        self.result = self.ema or self.generator  # the generator to use
         self.parts = {"generator": self.generator, "discriminator": self.discriminator}  # what a checkpoint holds
         self.parts |= {"g_optim": self.g_optim, "d_optim": self.d_optim} | ({"ema": self.ema} if self.ema else {})
 
@@ -78,9 +79,12 @@ class GanTrainer:
 
     def scene(self) -> Scene:
         """A fresh batch of generated scenes."""
-        noise = self.generator.noise(self.config.optim.batch_size)
         with self.fabric.autocast():
-            return self.generator(Noise(*(own(z, self.fabric) for z in noise)))
+            return self.generator(self.noise())
+
+    def noise(self) -> Noise:
+        """This process's share of a batch of noise."""
+        return Noise(*(own(z, self.fabric) for z in self.generator.noise(self.config.optim.batch_size)))
 
     def discriminator_step(self, t: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """One step of D (Eq. 18), with the penalty in every `penalty_every`-th."""
@@ -114,15 +118,25 @@ class GanTrainer:
         heatmap = self.config.generator.heatmap
         return (
             losses.concentration_loss(masks, scene.centres, grid, weights.over_parts),
-            losses.area_loss(masks, scene.centres, scene.scales, grid, heatmap, weights.area, weights.over_parts),
+            losses.area_loss(masks, scene.centres, scene.scales, grid, heatmap, weights.area),
         )
 
     @torch.no_grad()
     def average(self) -> None:
-        """Move the averaged generator, where there is one, towards the current one; buffers are copied."""
+        """Move the averaged generator, where there is one, towards the current one."""
         if self.ema is not None:
             torch._foreach_lerp_([*self.ema.parameters()], [*self.generator.parameters()], 1 - self.config.optim.ema)
-            torch._foreach_copy_([*self.ema.buffers()], [*self.generator.buffers()])
+
+    @torch.no_grad()
+    def result(self) -> Generator:
+        """The generator to use: the averaged one, its batch statistics re-estimated on fixed noise, or the current."""
+        if self.ema is None:
+            return self.generator
+        seed_step(self.config.seed, "statistics", 0)
+        batches = max(1, STATISTICS // self.config.optim.batch_size)
+        with self.fabric.autocast():
+            update_bn(([self.noise()] for _ in range(batches)), self.ema)
+        return self.ema
 
 
 class SegmenterTrainer:
@@ -134,7 +148,7 @@ class SegmenterTrainer:
         seed_step(config.seed, "init-segmenter", 0)
         self.config, self.fabric = config, fabric
         self.generator = generator.eval().requires_grad_(False)
-        self.result = self.segmenter = place(Segmenter(config.segmenter, config.generator.parts), fabric).train()
+        self.segmenter = place(Segmenter(config.segmenter, config.generator.parts), fabric).train()
         self.s_optim = adam(self.segmenter, config.segmenter.lr, (0.9, 0.999), fabric)
         self.parts = {"segmenter": self.segmenter, "s_optim": self.s_optim}  # what a checkpoint holds
 
@@ -170,15 +184,17 @@ def fit(
     `deadline` (of `time.monotonic`), UserError at a loss that is not finite.
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
-    first, rows = load_state(path, trainer.parts) if path.exists() else (0, [])
+    first, rows = load_state(path, trainer) if path.exists() else (0, [])
     window, saved, silent = [], time.monotonic(), not (progress and fabric.is_global_zero)
     start = saved - (rows[-1]["seconds"] if rows else 0)
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step", disable=silent, mininterval=1)
     for t in bar:
         window.append(trainer.step(t))
-        full, last = len(window) == WINDOW, t + 1 == steps
-        due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
-        over, due = fabric.broadcast((time.monotonic() >= deadline and not last, due))  # the first process decides for all
+        full, last, over, due = len(window) == WINDOW, t + 1 == steps, False, False
+        if full or last or fabric.world_size == 1:  # several processes agree at a window's end, where they meet anyway
+            over = time.monotonic() >= deadline and not last
+            due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
+            over, due = fabric.broadcast((over, due))  # the first process decides for all
         if full or over or last:
             means, window = mean_losses(window, name, t + 1), []
             rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
@@ -217,16 +233,19 @@ def save_state(path: Path, trainer: GanTrainer | SegmenterTrainer, step: int, ro
         with atomic_path(history) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
         with atomic_path(path) as temporary:
-            torch.save(state | {name: part.state_dict() for name, part in trainer.parts.items()}, temporary)
+            state |= {name: part.state_dict() for name, part in trainer.parts.items()}
+            torch.save(state | {"precision": trainer.fabric.strategy.precision.state_dict()}, temporary)
     trainer.fabric.barrier()
 
 
-def load_state(path: Path, parts: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-    """Read a checkpoint into `parts`, executing nothing in it; the number of finished steps and their rows."""
+def load_state(path: Path, trainer: GanTrainer | SegmenterTrainer) -> tuple[int, list[dict[str, Any]]]:
+    """Read a checkpoint into `trainer`, executing nothing in it; the number of finished steps and their rows."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, part in parts.items():
+        for name, part in trainer.parts.items():
             part.load_state_dict(state[name])
+        if state["precision"]:  # the scaler of fp16; other precisions have none
+            trainer.fabric.strategy.precision.load_state_dict(state["precision"])
         return state["step"], state["rows"]
     except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
