@@ -148,7 +148,8 @@ def train(
         told = {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale}
         write_json(directory / CONFIG, told)
     gan = GanTrainer(config, fabric, stream)
-    draw, trained = lambda step: draw_samples(gan.result(), fabric, directory), {"train_images": len(images)}
+    trained = {"train_images": len(images)}
+    draw = lambda step: draw_samples(gan.result(), fabric, directory)
     trained["seconds_gan"] = fit(gan, config.optim.steps, directory, on_checkpoint=draw, **schedule)
     stage2 = SegmenterTrainer(config, fabric, gan.result())
     trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)
@@ -198,6 +199,8 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
         torch.manual_seed(0)
         scene = generator.eval()(generator.noise(SHEET))
     generator.train(training)
+    if not fabric.is_global_zero:
+        return
     images, labels = pictures.to_pictures(scene.image), scene.labels.byte().cpu().numpy()
     pictures.sample_sheet(images, labels, directory / "samples.png")
     with atomic_path(directory / "samples.npz") as temporary:

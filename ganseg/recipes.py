@@ -51,7 +51,7 @@ SCALES: dict[str, Settings] = {
         "optim.batch_size": 4,
         "optim.steps": 300,
         "optim.ema": 0.97,
-        "segmenter.backbone": "resnet18-slim",
+        "segmenter.width": 16,
         "segmenter.batch_size": 8,
         "segmenter.steps": 60,
         "segmenter.output_stride": 4,

@@ -180,7 +180,7 @@ def fit(
 ) -> float:
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
 
-    Saves every `every` seconds and at the end, and then the first process calls `on_checkpoint(step)`. OutOfTime at
+    Saves every `every` seconds and at the end, and then every process calls `on_checkpoint(step)`. OutOfTime at
     `deadline` (of `time.monotonic`), UserError at a loss that is not finite.
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
@@ -201,7 +201,7 @@ def fit(
             bar.set_postfix(means, refresh=False)
         if over or due or last:
             save_state(path, trainer, t + 1, rows)
-            if on_checkpoint and fabric.is_global_zero:
+            if on_checkpoint:
                 on_checkpoint(t + 1)
             saved = time.monotonic()
         if over:

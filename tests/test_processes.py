@@ -24,7 +24,7 @@ if __name__ == "__main__":
     fabric = make_fabric("cpu", devices=processes, precision="32-true")
     trainer = GanTrainer(MINUTE, fabric, Noise(MINUTE))
     losses = [{k: v.item() for k, v in trainer.step(t).items()} for t in range(4)]
-    stage2 = SegmenterTrainer(MINUTE.replace({"segmenter.batch_size": 4}), fabric, trainer.result)
+    stage2 = SegmenterTrainer(MINUTE.replace({"segmenter.batch_size": 4}), fabric, trainer.result())
     fit(stage2, 2, Path(folder) / f"run-{processes}", progress=False)
     networks = (trainer.generator, trainer.discriminator, trainer.ema, stage2.segmenter)
     torch.save((losses, [list(n.parameters()) for n in networks]), f"{folder}/{processes}-{fabric.global_rank}.pt")

@@ -22,7 +22,7 @@ SMALL = {
     "data.size": 16, "generator.block_sizes": (8, 16), "generator.block_widths": (8, 8), "generator.noise_dim": 8,
     "generator.embedding_dim": 8, "generator.spade_hidden": 8, "generator.margin": 2, "discriminator.widths": (8, 8),
     "discriminator.hidden": 8, "losses.penalty_every": 2, "optim.batch_size": 4, "optim.ema": 0.9,
-    "segmenter.backbone": "resnet18-slim", "segmenter.output_stride": 4, "segmenter.batch_size": 4,
+    "segmenter.backbone": "resnet18-light", "segmenter.width": 16, "segmenter.output_stride": 4, "segmenter.batch_size": 4,
 }  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def trace(variant: str) -> dict[str, float]:
     stream = Batches(Split(noise, tuple("abcdefghijkl")), 4, 0, "crop_flip", fabric.device)
     gan = GanTrainer(config, fabric, stream)
     found = {f"{variant}, step {t}: {name}": value.item() for t in range(3) for name, value in gan.step(t).items()}
-    second = SegmenterTrainer(config, fabric, gan.result)
+    second = SegmenterTrainer(config, fabric, gan.result())
     return found | {f"{variant}, stage 2, step {t}": second.step(t)["segmentation"].item() for t in range(2)}
 
 

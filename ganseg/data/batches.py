@@ -57,7 +57,7 @@ class Batches:
         draws = Draws(f"augment {step}", self.seed, np.arange(self.batch_size))
         mirrored = draws.chance(0.5)
         if self.augment == "flip":
-            chosen = torch.from_numpy(mirrored).to(batch.device)
+            chosen = torch.from_numpy(np.flatnonzero(mirrored)).to(batch.device)
             batch[chosen] = batch[chosen].flip(3)
         return batch if self.augment != "crop_flip" else crop(batch, *crop_boxes(draws), mirrored)
 

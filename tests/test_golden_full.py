@@ -1,0 +1,146 @@
+"""The released networks at 128 px, in train mode, with the released discriminator and its losses (float32, CPU).
+
+The files in tests/golden hold no weights: a recipe makes them from the released names of the parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import zlib
+from typing import NamedTuple
+
+import pytest
+import torch
+from conftest import ROOT
+from released_fixture import released_departures, released_tensors
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ganseg import losses
+from ganseg.config import DiscriminatorConfig, GeneratorConfig
+from ganseg.discriminator import Discriminator
+from ganseg.generator import Generator, Noise
+from ganseg.layers import crop
+from ganseg.recipes import resolve
+from ganseg.released import COMPUTED, convert_generator, released_name
+
+TOLERANCE = 1e-3  # float32 through some forty layers, batch statistics of two images
+DISCRIMINATOR = {"conv1": "net.0", "conv2": "net.2", "down": "downsample.0", "shortcut": "conv_res"}
+
+
+def error(ours: Tensor, theirs: Tensor) -> float:
+    """Largest absolute difference, relative to the largest expected value."""
+    assert ours.shape == theirs.shape
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def made(name: str, like: Tensor) -> Tensor:
+    """The value of a parameter, by its released name."""
+    if "running" in name or "num_batches" in name or name == COMPUTED:
+        return torch.zeros_like(like) if "mean" in name or "num_batches" in name else torch.ones_like(like)
+    value = torch.randn(like.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    if name == "keypoints_embedding.weight":
+        return value
+    value *= (2 / 1.04 / like[0].numel()) ** 0.5 if like.ndim > 1 else 0.01
+    return value * (12 if name == "gen_keypoints_layer.4.weight" else 1)
+
+
+def discriminator_name(ours: str) -> str:
+    """The released name of a parameter of D."""
+    module, number, *rest = ours.split(".")
+    if module == "head":
+        return f"fc.{int(number) - 1}.{rest[0]}"
+    return f"conv.{number}.{DISCRIMINATOR[rest[0]]}.{rest[1]}"
+
+
+class Full(NamedTuple):
+    """A released pair of networks, and what they made."""
+
+    golden: dict[str, Tensor]
+    told: dict[str, str]
+    generator: Generator
+    discriminator: Discriminator
+
+    def expected(self, name: str) -> Tensor:
+        return self.golden[f"train/{name}"]
+
+
+@pytest.fixture(scope="module", params=["celeba_wild_k4_cone", "flower_k8_single"])
+def full(request: pytest.FixtureRequest) -> Full:
+    path = ROOT / "tests" / "golden" / f"full_{request.param}.safetensors"
+    with safe_open(path, "pt") as file:
+        told = file.metadata()
+    theirs = json.loads(told["config"])
+    config = GeneratorConfig(
+        parts=theirs["n_keypoints"],
+        block_sizes=tuple(map(int, theirs["feature_map_sizes"].split(","))),
+        block_widths=tuple(map(int, theirs["feature_map_channels"].split(","))),
+        **released_departures(bool(theirs["single_final"]), cone=True),
+    )
+    released = {name: made(name, like) for name, like in released_tensors(config).items()}
+    generator, discriminator = Generator(config), Discriminator(DiscriminatorConfig(), 128)
+    generator.load_state_dict(convert_generator(released, config))
+    state = {name: made(discriminator_name(name), like) for name, like in discriminator.state_dict().items()}
+    discriminator.load_state_dict(state)
+    return Full(load_file(path), told, generator.train(), discriminator)
+
+
+def noise(full: Full) -> Noise:
+    given = {name.removeprefix("input/"): value for name, value in full.golden.items() if name.startswith("input/")}
+    position = given["bg_trans"][:, 0].flip(1) * torch.tensor([1.0, 0.0])  # (row, column) -> (x, y), no vertical shift
+    return Noise(given["input_noise0"], given["input_noise2"], given["input_noise1"], position)
+
+
+def test_there_are_as_many_parameters(full: Full) -> None:
+    for name in ("generator", "discriminator"):
+        ours = sum(p.numel() for p in getattr(full, name).parameters())
+        assert ours == int(full.told[f"{name}_parameters"]), name
+    config = resolve("celeba-wild", "paper", "paper")
+    assert sum(p.numel() for p in Discriminator(config.discriminator, 128).parameters()) == 23_726_721
+
+
+def test_the_scene_its_losses_and_every_gradient_are_the_released_ones(full: Full) -> None:
+    """Gradients by their norms; on the larger network, for the time it takes, the forward pass alone."""
+    with torch.set_grad_enabled("celeba" in full.told["config"]):
+        scene, margin = full.generator(noise(full)), full.generator.config.margin
+        masks, grid = scene.masks[:, 1:], full.generator.grid
+        found = {
+            "points": scene.points.flatten(1, 2).flip(-1),
+            "keypoints": scene.centres.flip(-1),
+            "kp_emb": scene.embeddings,
+            "init_mask_every_4th": full.generator.heatmaps(scene)[..., ::4, ::4],
+            "mask_every_4th": scene.masks.roll(-1, dims=1)[..., ::4, ::4],
+            "fg_every_4th": crop(scene.foreground, margin)[..., ::4, ::4],
+            "bg_every_4th": crop(scene.background, margin)[..., ::4, ::4],
+            "img_every_4th": scene.image[..., ::4, ::4],
+            "part_areas": masks.sum(dim=(2, 3)),
+            "center_penalty": losses.concentration_loss(masks, scene.centres, grid, over_parts="mean"),
+            "area_penalty": losses.area_loss(masks, scene.centres, scene.scales, grid, area="disc"),
+            "logits": full.discriminator(scene.image),
+        }
+        gan = losses.generator_loss(found["logits"])
+        found["loss"] = gan + 10 * found["center_penalty"] + found["area_penalty"]
+    assert found["area_penalty"] > 1, "an area penalty of zero cannot tell a sum over the parts from a mean"
+    assert {name: e for name, value in found.items() if (e := error(value, full.expected(name))) > TOLERANCE} == {}
+    if found["loss"].requires_grad:
+        found["loss"].backward()
+        norms = dict(zip(json.loads(full.told["grad_names"]), full.golden["grad_norm"], strict=True))
+        ours = {released_name(n, full.generator.config): p.grad for n, p in full.generator.named_parameters()}
+        assert ours.keys() == norms.keys()
+        # weights moved by a millionth move single norms by 2 % here, and their median by 6e-4
+        counted = {name: norm for name, norm in norms.items() if norm > 1e-6 * max(norms.values())}
+        errors = sorted(abs(ours[name].norm() / norm - 1).item() for name, norm in counted.items())
+        assert statistics.median(errors) < 2e-3 and errors[-1] < 3e-2
+
+
+def test_the_discriminator_its_gradients_and_their_penalty_are_the_released_ones(full: Full) -> None:
+    real = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    real.requires_grad_()
+    logits = full.discriminator(real)
+    (gradient,) = torch.autograd.grad(logits.sum(), real)
+    penalty = losses.gradient_penalty(full.discriminator, real, "unit_norm").detach()
+    assert error(logits.detach(), full.golden["d/real_logits"]) < TOLERANCE
+    assert error(gradient.flatten(1).norm(dim=1), full.golden["d/grad_norms"]) < TOLERANCE
+    assert error(penalty, full.golden["d/released_penalty_without_weight"]) < TOLERANCE

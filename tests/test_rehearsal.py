@@ -1,0 +1,155 @@
+"""A GPU rehearsed without one: whole steps on the device `meta`, forward passes on fake CUDA tensors.
+
+Both have shapes and devices but no values: mixing devices raises, and so does whatever makes the host wait for a value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+
+from ganseg import data, training
+from ganseg.config import Config
+from ganseg.data import Batches, Split
+from ganseg.generator import Generator
+from ganseg.recipes import resolve
+from ganseg.segmenter import Segmenter
+from ganseg.training import GanTrainer, SegmenterTrainer
+
+EXPERIMENTS = [(variant, scale) for variant in ("paper", "released") for scale in ("laptop", "gpu", "paper")]
+
+
+def configured(variant: str, scale: str) -> Config:
+    return resolve("flowers", variant, scale, overrides={"segmenter.pretrained": False, "optim.ema": 0.9})
+
+
+class Meta:
+    """What a training asks of Fabric, on a device without values."""
+
+    device, world_size, global_rank, is_global_zero = torch.device("meta"), 1, 0, True
+    autocast = contextlib.nullcontext
+    strategy = SimpleNamespace(precision=None)
+
+    def setup_optimizers(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        return optimizer
+
+    def backward(self, loss: Tensor, inputs: list[Tensor]) -> None:
+        loss.backward(inputs=inputs)
+
+
+class Stream:
+    """Batches of real images as the host holds them."""
+
+    def __init__(self, config: Config) -> None:
+        self.shape = (config.optim.batch_size, 3, config.data.size, config.data.size)
+
+    def batch(self, step: int) -> Tensor:
+        return torch.zeros(self.shape, dtype=torch.uint8, device="cpu")
+
+
+@pytest.fixture
+def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meta]:
+    """The device `meta` has neither autocast nor a fused Adam."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())
+    monkeypatch.setattr(torch.optim, "Adam", functools.partial(_plain_adam, torch.optim.Adam))
+    with torch.device("meta"):
+        yield Meta()
+
+
+def _plain_adam(adam: Any, parameters: Any, **options: Any) -> torch.optim.Optimizer:
+    return adam(parameters, **options | {"fused": False})
+
+
+@pytest.mark.parametrize(("variant", "scale"), EXPERIMENTS)
+def test_steps_of_stage_1_never_wait_for_a_value(variant: str, scale: str, meta: Meta) -> None:
+    config = configured(variant, scale)
+    trainer = GanTrainer(config, meta, Stream(config))
+    first, second = trainer.step(0), trainer.step(1)
+    assert first.keys() - second.keys() >= {"gp"}, "the first step has a gradient penalty, the second has none"
+    assert {value.device.type for value in (first | second).values()} == {"meta"}
+    assert trainer.g_optim.state and trainer.d_optim.state
+
+
+@pytest.mark.parametrize(("variant", "scale"), EXPERIMENTS)
+def test_steps_of_stage_2_never_wait_for_a_value(variant: str, scale: str, meta: Meta) -> None:
+    config = configured(variant, scale)
+    trainer = SegmenterTrainer(config, meta, Generator(config.generator).to("meta"))
+    assert trainer.step(0)["segmentation"].device.type == "meta" and trainer.s_optim.state
+
+
+def reading(step: Any) -> Any:
+    return lambda scene: step(scene) if scene.image.mean().item() > 0 else None
+
+
+def mixing(step: Any) -> Any:
+    return lambda scene: step(scene._replace(image=scene.image + torch.zeros(scene.image.shape, device="cpu")))
+
+
+def choosing(step: Any) -> Any:
+    return lambda scene: step(scene._replace(image=scene.image[scene.image.mean(dim=(1, 2, 3)) > 0]))
+
+
+@pytest.mark.parametrize("planted", [reading, mixing, choosing])
+def test_a_rehearsal_sees_a_value_read_a_device_mixed_and_a_boolean_index(planted: Any, meta: Meta) -> None:
+    config = configured("paper", "laptop")
+    trainer = GanTrainer(config, meta, Stream(config))
+    faulty = planted(functools.partial(trainer.generator_step, 1))
+    trainer.generator_step = lambda t, scene: faulty(scene)  # type: ignore[method-assign]
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        trainer.step(1)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args, **options: True)
+    with FakeTensorMode() as mode:
+        yield mode
+
+
+@pytest.mark.parametrize(("variant", "scale"), EXPERIMENTS)
+@torch.no_grad()
+def test_scenes_and_segmentations_stay_on_a_gpu_in_bf16(variant: str, scale: str, fake: FakeTensorMode) -> None:
+    config = configured(variant, scale)
+    with torch.device("cuda"):
+        generator, network = Generator(config.generator), Segmenter(config.segmenter, config.generator.parts)
+    with torch.autocast("cuda", torch.bfloat16):
+        for mode in (True, False):
+            images, labels = generator.train(mode).pairs(generator.noise(2))
+            probabilities = network.train(mode).probabilities(images)
+    assert {t.device.type for t in (images, labels, probabilities)} == {"cuda"}
+    assert probabilities.shape == (2, config.generator.parts + 1, config.data.size, config.data.size)
+    with pytest.raises(DataDependentOutputException):
+        images.mean().item()
+
+
+@pytest.mark.parametrize("augment", ["none", "flip", "crop_flip"])
+def test_batches_are_drawn_and_augmented_on_a_gpu(augment: str, fake: FakeTensorMode, monkeypatch) -> None:
+    monkeypatch.setattr(data.batches, "_fits", lambda split, device: True)
+    split = Split(np.zeros((9, 16, 16, 3), np.uint8), tuple("abcdefghi"))
+    batch = Batches(split, 4, 0, augment, torch.device("cuda")).batch(0)
+    assert batch.device.type == "cuda" and batch.shape == (4, 3, 16, 16)
+    with pytest.raises(DynamicOutputShapeException):
+        batch[batch[:, 0, 0, 0] > 0]
+
+
+def test_a_training_of_several_gpus_meets_at_the_ends_of_windows_only(monkeypatch, tmp_path) -> None:
+    """A step sends no objects between processes: the first decides for all in every 20th."""
+    meetings = []
+    fabric = SimpleNamespace(
+        world_size=2, is_global_zero=True, barrier=lambda: meetings.append("barrier"),
+        broadcast=lambda value: meetings.append("broadcast") or value,
+    )  # fmt: skip
+    trainer = SimpleNamespace(fabric=fabric, name="gan", parts={}, step=lambda t: {"d": torch.tensor(1.0)})
+    monkeypatch.setattr(training, "save_state", lambda *args: None)
+    training.fit(trainer, 60, tmp_path, progress=False)
+    assert meetings == ["broadcast"] * 3

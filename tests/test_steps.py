@@ -1,0 +1,171 @@
+"""What a step does with its numbers: rates, weights, order and whose weights are used afterwards."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric.plugins import MixedPrecision
+from test_training import MINUTE, gan, segmenter, state
+from torch import nn
+
+from ganseg import experiments
+from ganseg.devices import Fabric, make_fabric
+from ganseg.discriminator import Discriminator
+from ganseg.evaluation import find_parts
+from ganseg.experiments import Experiment
+from ganseg.generator import Generator
+from ganseg.points import PointGenerator
+from ganseg.recipes import resolve
+from ganseg.training import fit, load_state
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    return make_fabric("cpu", precision="32-true")
+
+
+def test_each_network_learns_at_its_own_rate_with_the_given_betas(fabric: Fabric) -> None:
+    told = {"optim.lr_generator": 1e-3, "optim.lr_discriminator": 5e-3, "optim.betas": (0.3, 0.8)}
+    trainer = gan(fabric, MINUTE.replace(told | {"optim.ema": 0}))
+    for optimizer, rate, network in (
+        (trainer.g_optim, 1e-3, trainer.generator),
+        (trainer.d_optim, 5e-3, trainer.discriminator),
+    ):
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["betas"]) == (rate, (0.3, 0.8))
+        assert [id(p) for p in group["params"]] == [id(p) for p in network.parameters()]
+    before = [p.detach().clone() for p in trainer.discriminator.parameters()]
+    trainer.step(1)
+    moved = [(p - b).abs().max().item() for p, b in zip(trainer.discriminator.parameters(), before, strict=True)]
+    assert max(moved) == pytest.approx(5e-3, rel=1e-3), "the first step of Adam is its learning rate"
+
+
+def test_the_generator_learns_from_the_discriminator_that_has_just_learnt(fabric: Fabric) -> None:
+    trainer, seen = gan(fabric), []
+    start = [p.detach().clone() for p in trainer.discriminator.parameters()]
+    whole, names = trainer.generator_step, ("discriminator_step", "generator_step")
+    order = []
+    for name in names:
+        step = getattr(trainer, name)
+        setattr(trainer, name, lambda *args, step=step, name=name: order.append(name) or step(*args))
+    inner = trainer.generator_step
+
+    def looking(t: int, scene: object) -> object:
+        seen.extend(torch.equal(p, s) for p, s in zip(trainer.discriminator.parameters(), start, strict=True))
+        return inner(t, scene)
+
+    trainer.generator_step = looking  # type: ignore[method-assign]
+    trainer.step(1)
+    assert whole and order == list(names) and not any(seen)
+
+
+@pytest.mark.parametrize("parts", [4, 8])
+def test_the_area_loss_is_a_sum_over_the_parts_and_only_lambda_con_follows_k(parts: int) -> None:
+    paper, released = (
+        resolve("celeba-wild", variant, "paper", parts=parts).losses for variant in ("paper", "released")
+    )
+    assert (paper.lambda_area, released.lambda_area) == (1, 1)
+    assert paper.lambda_con * parts == released.lambda_con == 10
+    assert (paper.over_parts, released.over_parts) == ("sum", "mean")
+
+
+def test_every_layer_of_both_networks_starts_as_kaimings_for_leaky_relu() -> None:
+    config = resolve("celeba-wild", "paper", "gpu").replace({"generator.point_spread": 1.0})
+    torch.manual_seed(0)
+    for network in (Generator(config.generator), Discriminator(config.discriminator, 128)):
+        layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        assert layers and all(not layer.bias.any() for layer in layers)
+        for layer in layers:
+            expected = math.sqrt(2 / 1.04 / layer.weight[0].numel())
+            spread = 5 / math.sqrt(2 * layer.weight.numel())  # five standard errors of a standard deviation
+            assert layer.weight.std().item() == pytest.approx(expected, rel=spread)
+
+
+def test_the_points_start_as_spread_as_asked() -> None:
+    spreads = {}
+    for asked in (0.05, 0.5):
+        torch.manual_seed(0)
+        points = PointGenerator(resolve("cub", "paper", "gpu").generator.model_copy(update={"point_spread": asked}))
+        spreads[asked] = points(torch.randn(256, 256), torch.randn(256, 256)).points.std().item()
+    assert spreads[0.5] / spreads[0.05] == pytest.approx(10, rel=1e-3)
+    assert spreads[0.05] == pytest.approx(0.05 * math.sqrt(2 / 1.04), rel=0.2)
+
+
+def test_the_averaged_generator_is_used_with_batch_statistics_of_its_own(fabric: Fabric) -> None:
+    trainer = gan(fabric)
+    for t in range(3):
+        trainer.step(t)
+    live = {name: value.clone() for name, value in trainer.generator.named_buffers()}
+    result = trainer.result()
+    norm = result.foreground_generator.blocks[-1].spade1.norm
+    seen = []
+    hook = norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean(dim=(0, 2, 3))))
+    again = {name: value.clone() for name, value in trainer.result().named_buffers()}
+    hook.remove()
+    torch.testing.assert_close(norm.running_mean, torch.stack(seen).mean(dim=0))
+    assert len(seen) * MINUTE.optim.batch_size >= 512 and norm.momentum == 0.1
+    assert not torch.equal(norm.running_mean, live["foreground_generator.blocks.1.spade1.norm.running_mean"])
+    assert all(torch.equal(value, again[name]) for name, value in result.named_buffers()), "it is the same every time"
+    assert all(torch.equal(value, live[name]) for name, value in trainer.generator.named_buffers())
+
+
+def test_stage_2_samples_and_weights_are_of_the_averaged_generator(monkeypatch, tmp_path: Path, fabric: Fabric) -> None:
+    used = {}
+    trainers = {"gan": experiments.GanTrainer, "segmenter": experiments.SegmenterTrainer}
+
+    def remembered(name: str):
+        return lambda *args: used.setdefault(name, trainers[name](*args))
+
+    monkeypatch.setattr(experiments, "GanTrainer", remembered("gan"))
+    monkeypatch.setattr(experiments, "SegmenterTrainer", remembered("segmenter"))
+    monkeypatch.setattr(experiments, "draw_samples", lambda generator, *_: used.setdefault("drawn", generator))
+    monkeypatch.setattr(experiments, "save_weights", lambda path, module: used.setdefault(path.stem, module))
+    monkeypatch.setattr(
+        experiments, "evaluate", lambda *args, generator, **_: used.setdefault("scored", generator) and {}
+    )
+    overrides = {"optim.steps": 2, "segmenter.steps": 1, "data.train_limit": 20, "data.test_limit": 5}
+    experiment = Experiment("synthetic-bird", scale="tiny", overrides=overrides)
+    experiments.train(experiment, tmp_path, fabric, progress=False)
+    averaged = used["gan"].ema
+    assert averaged is not None and averaged is not used["gan"].generator
+    for what in ("drawn", "generator", "scored"):
+        assert used[what] is averaged, what
+    assert used["segmenter"].generator is averaged
+
+
+def test_parts_are_found_in_evaluation_mode(fabric: Fabric) -> None:
+    network = segmenter(fabric).segmenter.train()
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    before = copy.deepcopy(network.state_dict())
+    alone = [find_parts(network.train(), images[i : i + 1], fabric).centres for i in range(5)]
+    together = find_parts(network.train(), images, fabric).centres
+    np.testing.assert_allclose(np.concatenate(alone), together, rtol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_resume_under_another_precision_keeps_adams_moments(tmp_path: Path, fabric: Fabric) -> None:
+    first, second = gan(make_fabric("cpu", precision="bf16-mixed")), gan(fabric)
+    fit(first, 3, tmp_path, progress=False)
+    assert load_state(tmp_path / "checkpoint" / "gan.pt", second)[0] == 3
+    kept, moments = state(second), [name for name in state(first) if "exp_avg" in name]
+    parameters = [*first.generator.parameters(), *first.discriminator.parameters()]
+    assert len(moments) == 2 * len(parameters)
+    assert all(torch.equal(value, kept[name]) for name, value in state(first).items())
+    for optimizer, network in ((second.g_optim, second.generator), (second.d_optim, second.discriminator)):
+        for parameter in network.parameters():
+            assert optimizer.state[parameter]["exp_avg"].shape == parameter.shape
+
+
+def test_the_scaler_of_fp16_is_kept_and_another_precision_resumes_without(tmp_path: Path, fabric: Fabric) -> None:
+    scalers = [torch.amp.GradScaler("cpu", init_scale=scale) for scale in (2.0**7, 2.0**16)]
+    precisions = [MixedPrecision("16-mixed", "cpu", scaler) for scaler in scalers]
+    first, again = (gan(Fabric(accelerator="cpu", plugins=precision)) for precision in precisions)
+    fit(first, 2, tmp_path, progress=False)
+    load_state(tmp_path / "checkpoint" / "gan.pt", again)
+    assert scalers[1].get_scale() == scalers[0].get_scale() == 2.0**7
+    assert load_state(tmp_path / "checkpoint" / "gan.pt", gan(fabric))[0] == 2
