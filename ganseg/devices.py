@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -18,21 +16,26 @@ def make_fabric(
 ) -> Fabric:
     """A launched Fabric.
 
-    `device`: auto, cpu, cuda or mps; `precision`: any of Fabric's names, or auto: `wanted`, but fp32 where that is bf16
-    and no hardware multiplies it, as CUDA from Ampere on and CPUs with AVX512-BF16 do.
+    `device`: auto, cpu, cuda or mps; `precision`: one of Fabric's names, or auto: `wanted`, but fp32 where that is bf16
+    and no hardware multiplies it.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        has_bf16 = {"cpu": torch.cpu._is_avx512_bf16_supported, "cuda": partial(torch.cuda.is_bf16_supported, including_emulation=False)}
-        lacking = device not in has_bf16 or not has_bf16[device]()
-        precision = "32-true" if wanted.startswith("bf16") and lacking else wanted
+        precision = "32-true" if wanted.startswith("bf16") and not multiplies_bf16(device) else wanted
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True  # all batches have one shape
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
     return fabric
+
+
+def multiplies_bf16(device: str) -> bool:
+    """Whether hardware, not an emulation, multiplies bf16: CUDA from Ampere on, CPUs with AVX512-BF16."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def place(module: nn.Module, fabric: Fabric) -> nn.Module:

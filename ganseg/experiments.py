@@ -6,8 +6,8 @@ import datetime
 import functools
 import hashlib
 import json
-import shutil
 import math
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -26,10 +26,11 @@ from ganseg.devices import Fabric, make_fabric
 from ganseg.evaluation import evaluate, held_out, predict
 from ganseg.files import UserError, atomic_path, global_rank, results_dir, write_json
 from ganseg.generator import Generator
+from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
 from ganseg.runs import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run
 from ganseg.segmenter import Segmenter
-from ganseg.training import GanTrainer, SegmenterTrainer, fit, save_weights
+from ganseg.training import GanTrainer, SegmenterTrainer
 
 RECIPE = 1  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
 SHEET = 12  # pictures in a sheet

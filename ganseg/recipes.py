@@ -133,7 +133,6 @@ OPTIONS: dict[str, Settings] = {
 }  # fmt: skip
 
 
-
 def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
     """Settings of `paper`, `released`, or either with differences and options added: `paper+cone-heatmap+no-area`.
 

@@ -13,8 +13,8 @@ import pandas as pd
 from ganseg.config import Config
 from ganseg.files import UserError, read_json, results_dir
 from ganseg.generator import Generator
+from ganseg.loop import load_weights
 from ganseg.segmenter import Segmenter
-from ganseg.training import load_weights
 
 CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
 GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"

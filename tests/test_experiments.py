@@ -19,8 +19,8 @@ from ganseg import Experiment, Run, UserError, find_runs
 from ganseg.config import Config
 from ganseg.experiments import check_shares
 from ganseg.files import write_json
+from ganseg.loop import OutOfTime
 from ganseg.recipes import DIFFERENCES, OPTIONS, SCALES, resolve
-from ganseg.training import OutOfTime
 
 MINUTE = {
     "data.size": 16, "generator.block_sizes": "8,16", "generator.block_widths": "8,8", "generator.noise_dim": 8,

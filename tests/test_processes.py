@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from test_training import MINUTE, Noise
 from ganseg.devices import make_fabric
-from ganseg.training import GanTrainer, SegmenterTrainer, fit
+from ganseg.loop import fit
+from ganseg.training import GanTrainer, SegmenterTrainer
 
 if __name__ == "__main__":
     folder, processes = sys.argv[1], int(sys.argv[2])

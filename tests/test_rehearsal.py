@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
-from ganseg import data, training
+from ganseg import data, loop
 from ganseg.config import Config
 from ganseg.data import Batches, Split
 from ganseg.generator import Generator
@@ -150,6 +150,6 @@ def test_a_training_of_several_gpus_meets_at_the_ends_of_windows_only(monkeypatc
         broadcast=lambda value: meetings.append("broadcast") or value,
     )  # fmt: skip
     trainer = SimpleNamespace(fabric=fabric, name="gan", parts={}, step=lambda t: {"d": torch.tensor(1.0)})
-    monkeypatch.setattr(training, "save_state", lambda *args: None)
-    training.fit(trainer, 60, tmp_path, progress=False)
+    monkeypatch.setattr(loop, "save_state", lambda *args: None)
+    loop.fit(trainer, 60, tmp_path, progress=False)
     assert meetings == ["broadcast"] * 3

@@ -19,9 +19,9 @@ from ganseg.discriminator import Discriminator
 from ganseg.evaluation import find_parts
 from ganseg.experiments import Experiment
 from ganseg.generator import Generator
+from ganseg.loop import fit, load_state
 from ganseg.points import PointGenerator
 from ganseg.recipes import resolve
-from ganseg.training import fit, load_state
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ SMALL = {
     "data.size": 16, "generator.block_sizes": (8, 16), "generator.block_widths": (8, 8), "generator.noise_dim": 8,
     "generator.embedding_dim": 8, "generator.spade_hidden": 8, "generator.margin": 2, "discriminator.widths": (8, 8),
     "discriminator.hidden": 8, "losses.penalty_every": 2, "optim.batch_size": 4, "optim.ema": 0.9,
-    "segmenter.backbone": "resnet18-light", "segmenter.width": 16, "segmenter.output_stride": 4, "segmenter.batch_size": 4,
+    "segmenter.backbone": "resnet18-light", "segmenter.output_stride": 4,
+    "segmenter.width": 16, "segmenter.batch_size": 4,
 }  # fmt: skip
 
 

@@ -16,17 +16,9 @@ from ganseg.config import Config
 from ganseg.devices import Fabric, make_fabric
 from ganseg.files import UserError
 from ganseg.generator import Generator
+from ganseg.loop import OutOfTime, fit, load_state, load_weights, mean_losses, save_weights
 from ganseg.segmenter import Segmenter
-from ganseg.training import (
-    GanTrainer,
-    OutOfTime,
-    SegmenterTrainer,
-    fit,
-    load_state,
-    load_weights,
-    mean_losses,
-    save_weights,
-)
+from ganseg.training import GanTrainer, SegmenterTrainer
 
 MINUTE = Config().replace(
     {
@@ -282,7 +274,7 @@ def test_history_keeps_window_means_of_both_stages_and_drops_rows_that_will_be_m
     def steps() -> list[tuple[str, int]]:
         return [(row.stage, row.step) for row in pd.read_csv(tmp_path / "history.csv").itertuples()]
 
-    monkeypatch.setattr("ganseg.training.WINDOW", 2)
+    monkeypatch.setattr("ganseg.loop.WINDOW", 2)
     found = mean_losses([{"d": torch.tensor(1.0)}, {"d": torch.tensor(3.0), "gp": torch.tensor(5.0)}], "gan", 2)
     assert found == {"d": 2.0, "gp": 5.0}
     fit(segmenter(fabric), 3, tmp_path, progress=False)

@@ -1,0 +1,132 @@
+"""The loop that both stages share: a budget of time, checkpoints to go on from, history.csv, files of weights."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ganseg.files import UserError, atomic_path
+from ganseg.training import GanTrainer, SegmenterTrainer
+
+WINDOW = 20  # steps that a row of history.csv averages
+
+
+class OutOfTime(Exception):
+    """The wall-clock budget ended before the steps did; everything is saved and the run can be resumed."""
+
+
+def fit(
+    trainer: GanTrainer | SegmenterTrainer,
+    steps: int,
+    directory: Path,
+    *,
+    deadline: float = math.inf,
+    every: float = 60,
+    progress: bool = True,
+    on_checkpoint: Callable[[int], None] | None = None,
+) -> float:
+    """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
+
+    Saves every `every` seconds and at the end, and then every process calls `on_checkpoint(step)`. OutOfTime at
+    `deadline` (of `time.monotonic`), UserError at a loss that is not finite.
+    """
+    fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
+    first, rows = load_state(path, trainer) if path.exists() else (0, [])
+    window, saved, silent = [], time.monotonic(), not (progress and fabric.is_global_zero)
+    start = saved - (rows[-1]["seconds"] if rows else 0)
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step", disable=silent, mininterval=1)
+    for t in bar:
+        window.append(trainer.step(t))
+        full, last, over, due = len(window) == WINDOW, t + 1 == steps, False, False
+        if full or last or fabric.world_size == 1:  # several processes agree at a window's end, where they meet anyway
+            over = time.monotonic() >= deadline and not last
+            due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
+            over, due = fabric.broadcast((over, due))  # the first process decides for all
+        if full or over or last:
+            means, window = mean_losses(window, name, t + 1), []
+            rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
+            bar.set_postfix(means, refresh=False)
+        if over or due or last:
+            save_state(path, trainer, t + 1, rows)
+            if on_checkpoint:
+                on_checkpoint(t + 1)
+            saved = time.monotonic()
+        if over:
+            where = f"step {t + 1} of {steps} of stage {name!r}"
+            raise OutOfTime(f"stopped at {where}; the same command goes on from there")
+    return rows[-1]["seconds"] if rows else 0.0
+
+
+def mean_losses(window: list[dict[str, Tensor]], stage: str, end: int) -> dict[str, float]:
+    """Means over a `window` of steps that ends before step `end`. UserError at the first loss that is not finite."""
+    seen = defaultdict(list)
+    for step, values in enumerate(window, end - len(window)):
+        for name, value in values.items():
+            seen[name].append(value.item())
+            if not value.isfinite():
+                raise UserError(
+                    f"the loss {name!r} became {value.item()} at step {step} of stage {stage!r}; "
+                    "a smaller learning rate or --set optim.precision=32-true may help"
+                )
+    return {name: sum(values) / len(values) for name, values in seen.items()}
+
+
+def save_state(path: Path, trainer: GanTrainer | SegmenterTrainer, step: int, rows: list[dict[str, Any]]) -> None:
+    """Write the checkpoint, and its `rows` of mean losses among those of the other stage in `history.csv`."""
+    history, state = path.parents[1] / "history.csv", {"step": step, "rows": rows}
+    if trainer.fabric.is_global_zero:
+        kept = pd.read_csv(history) if history.exists() else pd.DataFrame({"stage": []})
+        rows = kept[kept.stage != trainer.name].to_dict("records") + rows
+        with atomic_path(history) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
+        with atomic_path(path) as temporary:
+            state |= {name: part.state_dict() for name, part in trainer.parts.items()}
+            torch.save(state | {"precision": trainer.fabric.strategy.precision.state_dict()}, temporary)
+    trainer.fabric.barrier()
+
+
+def load_state(path: Path, trainer: GanTrainer | SegmenterTrainer) -> tuple[int, list[dict[str, Any]]]:
+    """Read a checkpoint into `trainer`, executing nothing in it; the number of finished steps and their rows."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for name, part in trainer.parts.items():
+            part.load_state_dict(state[name])
+        if state["precision"]:  # the scaler of fp16; other precisions have none
+            trainer.fabric.strategy.precision.load_state_dict(state["precision"])
+        return state["step"], state["rows"]
+    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is damaged or of another training ({reason}); delete it and train again") from None
+
+
+def save_weights(path: Path, module: nn.Module) -> None:
+    """Write the weights of `module` as safetensors, whole or not at all."""
+    with atomic_path(path) as temporary:
+        save_model(module, str(temporary))
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; groups share clusters
+
+
+def load_weights(path: Path, module: nn.Module) -> nn.Module:
+    """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's."""
+    try:
+        load_model(module, path)
+        return module
+    except FileNotFoundError:
+        fault = "is not there; weights are not part of a published run: train it again to have them"
+    except SafetensorError as error:
+        fault = f"is damaged ({error}); delete it and train again"
+    except RuntimeError as error:
+        fault = f"does not hold the weights of this network: {str(error).splitlines()[-1].strip()}"
+    raise UserError(f"{path} {fault}")
