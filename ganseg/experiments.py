@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import shutil
+import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -28,7 +29,7 @@ from ganseg.generator import Generator
 from ganseg.recipes import resolve
 from ganseg.runs import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run
 from ganseg.segmenter import Segmenter
-from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit, save_weights
+from ganseg.training import GanTrainer, SegmenterTrainer, fit, save_weights
 
 RECIPE = 1  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
 SHEET = 12  # pictures in a sheet
@@ -136,7 +137,8 @@ def train(
 
     OutOfTime is raised when `time_limit` seconds are over; calling again goes on from the last checkpoint.
     """
-    config, clock = experiment.config, Clock(time_limit)
+    config = experiment.config
+    schedule = {"deadline": math.inf if time_limit is None else time.monotonic() + time_limit, "progress": progress}
     check_shares(config, fabric.world_size)
     name, limit = config.data.name, config.data.train_limit
     images = load(name, "train", config.data.size, data_dir=experiment.data_dir, limit=limit or None)
@@ -147,9 +149,9 @@ def train(
         write_json(directory / CONFIG, told)
     gan = GanTrainer(config, fabric, stream)
     draw, trained = lambda step: draw_samples(gan.result, fabric, directory), {"train_images": len(images)}
-    trained["seconds_gan"] = fit(gan, config.optim.steps, directory, clock, progress=progress, on_checkpoint=draw)
+    trained["seconds_gan"] = fit(gan, config.optim.steps, directory, on_checkpoint=draw, **schedule)
     stage2 = SegmenterTrainer(config, fabric, gan.result)
-    trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, clock, progress=progress)
+    trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)
     if fabric.is_global_zero:
         finish(experiment, directory, fabric, gan.result, stage2.result, trained)
     fabric.barrier()

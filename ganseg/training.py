@@ -154,32 +154,20 @@ class OutOfTime(Exception):
     """The wall-clock budget ended before the steps did; everything is saved and the run can be resumed."""
 
 
-class Clock:
-    """A wall-clock budget of `limit` seconds for the whole run; None is no limit."""
-
-    def __init__(self, limit: float | None = None) -> None:
-        self.end = math.inf if limit is None else time.monotonic() + limit
-
-    @property
-    def over(self) -> bool:
-        """Whether the budget is spent."""
-        return time.monotonic() >= self.end
-
-
 def fit(
     trainer: GanTrainer | SegmenterTrainer,
     steps: int,
     directory: Path,
-    clock: Clock,
     *,
+    deadline: float = math.inf,
     every: float = 60,
     progress: bool = True,
     on_checkpoint: Callable[[int], None] | None = None,
 ) -> float:
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
 
-    Saves every `every` seconds and at the end, and then the first process calls `on_checkpoint(step)`. OutOfTime when
-    `clock` runs out, UserError at a loss that is not finite.
+    Saves every `every` seconds and at the end, and then the first process calls `on_checkpoint(step)`. OutOfTime at
+    `deadline` (of `time.monotonic`), UserError at a loss that is not finite.
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
     first, rows = load_state(path, trainer.parts) if path.exists() else (0, [])
@@ -190,7 +178,7 @@ def fit(
         window.append(trainer.step(t))
         full, last = len(window) == WINDOW, t + 1 == steps
         due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
-        over, due = fabric.broadcast((clock.over and not last, due))  # the first process decides for all
+        over, due = fabric.broadcast((time.monotonic() >= deadline and not last, due))  # the first process decides for all
         if full or over or last:
             means, window = mean_losses(window, name, t + 1), []
             rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from test_training import MINUTE, Noise
 from ganseg.devices import make_fabric
-from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit
+from ganseg.training import GanTrainer, SegmenterTrainer, fit
 
 if __name__ == "__main__":
     folder, processes = sys.argv[1], int(sys.argv[2])
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     trainer = GanTrainer(MINUTE, fabric, Noise(MINUTE))
     losses = [{k: v.item() for k, v in trainer.step(t).items()} for t in range(4)]
     stage2 = SegmenterTrainer(MINUTE.replace({"segmenter.batch_size": 4}), fabric, trainer.result)
-    fit(stage2, 2, Path(folder) / f"run-{processes}", Clock(), progress=False)
+    fit(stage2, 2, Path(folder) / f"run-{processes}", progress=False)
     networks = (trainer.generator, trainer.discriminator, trainer.ema, stage2.segmenter)
     torch.save((losses, [list(n.parameters()) for n in networks]), f"{folder}/{processes}-{fabric.global_rank}.pt")
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,6 @@ from ganseg.files import UserError
 from ganseg.generator import Generator
 from ganseg.segmenter import Segmenter
 from ganseg.training import (
-    Clock,
     GanTrainer,
     OutOfTime,
     SegmenterTrainer,
@@ -119,13 +119,13 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize(("make", "steps"), [(gan, 24), (segmenter, 22)])
 def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, tmp_path: Path) -> None:
     whole, first, second = make(fabric), make(fabric), make(fabric)
-    fit(whole, steps, tmp_path / "whole", Clock(), every=0, progress=False)
+    fit(whole, steps, tmp_path / "whole", every=0, progress=False)
     kill_at(first, steps - 2)
     with pytest.raises(Killed):
-        fit(first, steps, tmp_path / "killed", Clock(), every=0, progress=False)
+        fit(first, steps, tmp_path / "killed", every=0, progress=False)
     (tmp_path / "killed" / "checkpoint" / f".{first.name}.1.tmp.pt").write_bytes(b"half a file")
     assert not same(state(whole), state(second))
-    fit(second, steps, tmp_path / "killed", Clock(), every=0, progress=False)
+    fit(second, steps, tmp_path / "killed", every=0, progress=False)
     assert same(state(whole), state(second))
     histories = [pd.read_csv(tmp_path / run / "history.csv").drop(columns="seconds") for run in ("whole", "killed")]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
@@ -136,13 +136,13 @@ def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, 
 
 def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
     first, second = gan(fabric), gan(fabric)
-    fit(first, 3, tmp_path, Clock(), progress=False)
+    fit(first, 3, tmp_path, progress=False)
     kill_at(first, 5)
     with pytest.raises(Killed):
-        fit(first, 6, tmp_path, Clock(), every=1e9, progress=False)
-    fit(second, 6, tmp_path, Clock(), progress=False)
+        fit(first, 6, tmp_path, every=1e9, progress=False)
+    fit(second, 6, tmp_path, progress=False)
     assert second.stream.steps == [3, 4, 5]
-    fit(second, 6, tmp_path, Clock(), progress=False)
+    fit(second, 6, tmp_path, progress=False)
     assert second.stream.steps == [3, 4, 5], "a finished stage does nothing"
 
 
@@ -158,21 +158,21 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(fabric: Fabric)
 def test_out_of_time_saves_and_says_where_it_stopped(fabric: Fabric, tmp_path: Path) -> None:
     trainer, saved = gan(fabric), []
     with pytest.raises(OutOfTime, match="step 1 of 3 of stage 'gan'"):
-        fit(trainer, 3, tmp_path, Clock(limit=0), progress=False, on_checkpoint=saved.append)
+        fit(trainer, 3, tmp_path, deadline=0, progress=False, on_checkpoint=saved.append)
     assert saved == [1]
     resumed = gan(fabric)
-    seconds = fit(resumed, 3, tmp_path, Clock(limit=1e9), progress=False)
+    seconds = fit(resumed, 3, tmp_path, deadline=math.inf, progress=False)
     assert resumed.stream.steps == [1, 2]
     assert seconds >= pd.read_csv(tmp_path / "history.csv").seconds.iloc[0]
 
 
 def test_time_running_out_at_the_last_step_is_no_interruption(fabric: Fabric, tmp_path: Path) -> None:
-    fit(gan(fabric), 1, tmp_path, Clock(limit=0), progress=False)
+    fit(gan(fabric), 1, tmp_path, deadline=0, progress=False)
 
 
 def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
     first, broken, fresh = gan(fabric), gan(fabric), gan(fabric)
-    fit(first, 2, tmp_path, Clock(), progress=False)
+    fit(first, 2, tmp_path, progress=False)
     whole = broken.step
 
     def breaking(t: int) -> dict[str, Tensor]:
@@ -182,7 +182,7 @@ def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, t
 
     broken.step = breaking  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"'d' became nan at step 3 of stage 'gan'"):
-        fit(broken, 5, tmp_path, Clock(), progress=False)
+        fit(broken, 5, tmp_path, progress=False)
     assert load_state(tmp_path / "checkpoint" / "gan.pt", fresh.parts)[0] == 2
     assert same(state(first), state(fresh))
 
@@ -285,13 +285,13 @@ def test_history_keeps_window_means_of_both_stages_and_drops_rows_that_will_be_m
     monkeypatch.setattr("ganseg.training.WINDOW", 2)
     found = mean_losses([{"d": torch.tensor(1.0)}, {"d": torch.tensor(3.0), "gp": torch.tensor(5.0)}], "gan", 2)
     assert found == {"d": 2.0, "gp": 5.0}
-    fit(segmenter(fabric), 3, tmp_path, Clock(), progress=False)
-    fit(gan(fabric), 2, tmp_path, Clock(), progress=False)
+    fit(segmenter(fabric), 3, tmp_path, progress=False)
+    fit(gan(fabric), 2, tmp_path, progress=False)
     checkpoint = (tmp_path / "checkpoint" / "gan.pt").read_bytes()
-    fit(gan(fabric), 5, tmp_path, Clock(), progress=False)
+    fit(gan(fabric), 5, tmp_path, progress=False)
     assert steps() == [("segmenter", 2), ("segmenter", 3), ("gan", 2), ("gan", 4), ("gan", 5)]
     (tmp_path / "checkpoint" / "gan.pt").write_bytes(checkpoint)  # as if it had been killed before the next
-    fit(gan(fabric), 3, tmp_path, Clock(), progress=False)
+    fit(gan(fabric), 3, tmp_path, progress=False)
     assert steps() == [("segmenter", 2), ("segmenter", 3), ("gan", 2), ("gan", 3)]
 
 
@@ -309,7 +309,7 @@ def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:1000], lambda content: b"", lambda content: content[::-1]])
 def test_a_damaged_checkpoint_is_a_user_error(damage: object, fabric: Fabric, tmp_path: Path) -> None:
-    fit(gan(fabric), 1, tmp_path, Clock(), progress=False)
+    fit(gan(fabric), 1, tmp_path, progress=False)
     path = tmp_path / "checkpoint" / "gan.pt"
     assert [p.name for p in path.parent.iterdir()] == ["gan.pt"]
     path.write_bytes(damage(path.read_bytes()))
@@ -318,15 +318,15 @@ def test_a_damaged_checkpoint_is_a_user_error(damage: object, fabric: Fabric, tm
 
 
 def test_a_checkpoint_of_another_network_is_a_user_error(fabric: Fabric, tmp_path: Path) -> None:
-    fit(gan(fabric), 1, tmp_path, Clock(), progress=False)
+    fit(gan(fabric), 1, tmp_path, progress=False)
     with pytest.raises(UserError, match="of another training"):
-        fit(gan(fabric, MINUTE.replace({"discriminator.widths": (8, 16)})), 2, tmp_path, Clock(), progress=False)
+        fit(gan(fabric, MINUTE.replace({"discriminator.widths": (8, 16)})), 2, tmp_path, progress=False)
 
 
 def test_optimizer_state_is_read_back_in_the_layout_of_its_parameter(fabric: Fabric, tmp_path: Path) -> None:
     """The fused Adam pairs elements by their place in memory."""
     first, second = gan(fabric), gan(fabric)
-    fit(first, 1, tmp_path, Clock(), progress=False)
+    fit(first, 1, tmp_path, progress=False)
     load_state(tmp_path / "checkpoint" / "gan.pt", second.parts)
     for optimizer in (second.g_optim, second.d_optim):
         for parameter, values in optimizer.state.items():
