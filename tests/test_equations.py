@@ -239,11 +239,3 @@ def test_without_a_separate_background_its_embedding_is_one_more_part() -> None:
     close(scene.image, generator.composition.convs(scene.foreground)[..., 2:-2, 2:-2])
     assert not torch.allclose(generator(noise._replace(background=noise.background.flip(0))).image, scene.image)
     assert not [name for name, _ in generator.named_parameters() if "adain" in name]
-
-
-def test_both_can_be_switched_off_and_still_learn() -> None:
-    generator = varied(SMALL, use_points=False, separate_background=False).train()
-    scene = generator(generator.noise(2))
-    concentration = losses.concentration_loss(scene.masks[:, 1:], scene.centres, generator.grid)
-    (scene.image.square().mean() + concentration).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())
