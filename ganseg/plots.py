@@ -201,8 +201,8 @@ def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str
 def learning_curves(history: pd.DataFrame) -> Figure:
     """Losses over the steps of both stages, from a run's `history`; what it does not have is left out."""
     history = history.dropna(axis=1, how="all").set_index("step")
-    known = {title: history[history.columns.intersection(names)] for title, names in LOSSES.items()}
-    known = {title: frame.dropna(how="all") for title, frame in known.items() if len(frame.columns)}
+    known = {title: history.filter(items=names).dropna(how="all") for title, names in LOSSES.items()}
+    known = {title: frame for title, frame in known.items() if len(frame)}
     rows = -(-len(known) // 2)
     figure = new_figure(1.9 * rows + 0.3)
     for place, (title, frame) in enumerate(known.items(), 1):

@@ -76,9 +76,11 @@ def test_a_segmentation_has_the_truth_only_where_there_is_one(truth: bool) -> No
 
 
 def test_learning_curves_leave_out_what_the_history_does_not_have() -> None:
-    history = pd.DataFrame({"stage": ["gan", "gan", "segmenter"], "step": [1, 2, 1], "g": [1.0, 2.0, None]})
-    axes = plots.learning_curves(history.assign(foreground=[0.5, 0.4, None], area=np.nan)).axes
+    stages = {"stage": ["gan", "gan", "segmenter"], "step": [1, 2, 1]}
+    history = pd.DataFrame(stages | {"d": [3.0, 4.0, None], "g": [1.0, 2.0, None], "foreground": [0.5, 0.4, None]})
+    axes = plots.learning_curves(history.assign(area=np.nan)).axes
     assert [ax.get_title() for ax in axes] == ["Adversarial losses (Eq. 13, 14)", "Foreground of generated masks"]
+    assert [line.get_label() for line in axes[0].lines] == ["generator", "discriminator"]
     np.testing.assert_array_equal(axes[0].lines[0].get_xydata(), [[1, 1], [2, 2]])
 
 
