@@ -217,4 +217,4 @@ def draw_segmentation(
     chosen = labelled[:: max(1, len(labelled) // SHEET)][:SHEET]
     labels = predict(segmenter, test.images[chosen], fabric).argmax(dim=1).numpy()
     truth = None if test.foreground is None else test.foreground[chosen]
-    pictures.segmentation_sheet(test.images[chosen], labels, truth, directory / "segmentation.png")
+    pictures.sample_sheet(test.images[chosen], labels, directory / "segmentation.png", truth)

@@ -17,14 +17,10 @@ class UserError(Exception):
     """A mistake in the input. The message says what was wrong, where, and what would be right."""
 
 
-def project_root() -> Path:
-    """The checkout this package runs from, or the current folder when it is installed elsewhere."""
-    return PACKAGE.parent if (PACKAGE.parent / "_config.yml").exists() else Path.cwd()
-
-
 def results_dir(results: str | Path | None = None) -> Path:
-    """`results`, else $GANSEG_RESULTS, else `results/` of the project."""
-    return Path(results or os.environ.get("GANSEG_RESULTS") or project_root() / "results")
+    """`results`, else $GANSEG_RESULTS, else `results/` of the checkout, or of the current folder without one."""
+    checkout = PACKAGE.parent if (PACKAGE.parent / "_config.yml").exists() else Path.cwd()
+    return Path(results or os.environ.get("GANSEG_RESULTS") or checkout / "results")
 
 
 def downloads_allowed() -> bool:

@@ -26,8 +26,8 @@ from ganseg import pictures
 DPI, WIDTH = 150, 9.0  # dots an inch, inches
 FACE, INK, QUIET = "#f4f4f1", "#26262a", "#6a6a70"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+SIDES = {"left": ("o", LINES[0]), "right": ("D", LINES[1])}  # of a comparison: mark and colour
 BESIDE = {"loc": "upper left", "bbox_to_anchor": (1, 1)}  # a legend to the right of its axes
-Rows, Place = Mapping[str, np.ndarray], tuple[float, float]
 LOSSES = {  # panels of `learning_curves`, and the columns of a history that each draws
     "Adversarial losses (Eq. 13, 14)": {"g": "generator", "d": "discriminator"},
     "Geometric losses (Eq. 16, 17)": {"con": "concentration", "area": "area"},
@@ -146,7 +146,7 @@ def numbers(ax: Axes, values: Tensor) -> None:
     ax.set_box_aspect(1)
 
 
-def arrow(start: Axes, end: Axes, leave: Place = (1.01, 0.5), arrive: Place = (-0.02, 0.5)) -> None:
+def arrow(start: Axes, end: Axes, leave: Sequence[float] = (1.01, 0.5), arrive: Sequence[float] = (-0.02, 0.5)) -> None:
     """From the right edge of one panel to the left one of another, or between other places, in panel sizes."""
     look = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.1, "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0}
     end.annotate("", arrive, leave, xycoords=end.transAxes, textcoords=start.transAxes, arrowprops=look)
@@ -169,7 +169,7 @@ def streams(above: Sequence[str], below: Sequence[str]) -> tuple[Figure, np.ndar
     return figure, axes
 
 
-def image_rows(rows: Rows, marks: Rows | None = None, columns: int = 8) -> Figure:
+def image_rows(rows: Mapping[str, Any], marks: Mapping[str, Any] | None = None, columns: int = 8) -> Figure:
     """Named rows of images (N, H, W, 3) or grey maps (N, H, W); `marks`: places (N, K, 2) to mark in a row."""
     columns = min(columns, *(len(images) for images in rows.values()))
     figure, axes = panels(len(rows), columns, 1.0)
@@ -183,10 +183,8 @@ def image_rows(rows: Rows, marks: Rows | None = None, columns: int = 8) -> Figur
 
 
 def segmentation_figure(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None) -> Figure:
-    """Fig. 1, right: images, the parts found in them, and the truth (parts, or 0, 1 and 255) where there is one."""
-    both = pictures.overlay(images, labels, contour=0)
-    rows = {"image": images, "parts found": pictures.colour_labels(labels), "both": both}
-    return image_rows(rows if truth is None else rows | {"truth": pictures.colour_labels(truth)})
+    """Fig. 1, right: the `pictures.part_rows` of images, labels and, where there is one, the truth."""
+    return image_rows(pictures.part_rows(images, labels, truth))
 
 
 def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str], **options: Any) -> Figure:
@@ -202,16 +200,15 @@ def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str
 
 def learning_curves(history: pd.DataFrame) -> Figure:
     """Losses over the steps of both stages, from a run's `history`; what it does not have is left out."""
-    seen = {name for name in history if history[name].notna().any()}
-    known = [names for names in LOSSES.items() if seen & names[1].keys()]
+    history = history.dropna(axis=1, how="all").set_index("step")
+    known = {title: history.filter(items=names).dropna(how="all") for title, names in LOSSES.items()}
+    known = {title: frame for title, frame in known.items() if len(frame)}
     rows = -(-len(known) // 2)
     figure = new_figure(1.9 * rows + 0.3)
-    for place, (title, names) in enumerate(known, 1):
+    for place, (title, frame) in enumerate(known.items(), 1):
         ax = figure.add_subplot(rows, 2, place)
-        for colour, name in zip(LINES, filter(seen.__contains__, names), strict=False):
-            ax.plot(*history[["step", name]].dropna().to_numpy().T, color=colour, label=names[name])
+        frame.rename(columns=LOSSES[title]).plot(ax=ax, color=LINES, ylim=(0, None))
         dress(ax, "step", title=title)
-        ax.set_ylim(bottom=0)
         legend(ax)
     return figure
 
@@ -236,15 +233,14 @@ def keypoints_figure(images: np.ndarray, keypoints: pd.DataFrame) -> Figure:
     figure, axes = panels(-(-len(images) // 6), 6, 1.0)
     for ax, image in itertools.zip_longest(axes.flat, images):
         picture(ax, image)
-    for ax, (_, frame) in zip(axes.flat, keypoints.groupby("image", sort=False), strict=False):
-        colours, seen = np.array(sns.husl_palette(len(frame), l=0.62)), frame["visible"].to_numpy()
-        if seen.any():
-            places = frame.loc[seen, ["x", "y", "x_predicted", "y_predicted"]].to_numpy()
-            true, found = np.split((places + 0.5) * 2 / images.shape[1] - 1, 2, axis=1)
-            ax.plot(*np.stack([true, found], axis=1).T, color="white", linewidth=1.0, zorder=2)
-            ax.scatter(*true.T, s=38, facecolor="none", edgecolor="white", linewidths=2.4, zorder=3)
-            ax.scatter(*true.T, s=38, facecolor="none", edgecolor=colours[seen], linewidths=1.3, zorder=3)
-            ax.scatter(*found.T, s=20, color=colours[seen], edgecolor="black", linewidths=0.5, zorder=4)
+    names = ["x", "y", "x_predicted", "y_predicted"]
+    places = ((keypoints[names] + 0.5) * 2 / images.shape[1] - 1).where(keypoints["visible"])  # nan is not drawn
+    for ax, (_, frame) in zip(axes.flat, places.groupby(keypoints["image"], sort=False), strict=False):
+        (x, y, u, v), colours = frame.to_numpy().T, sns.husl_palette(len(frame), l=0.62)
+        ax.plot([x, u], [y, v], color="white", linewidth=1.0, zorder=2)
+        ax.scatter(x, y, s=38, facecolor="none", edgecolor="white", linewidths=2.4, zorder=3)
+        ax.scatter(x, y, s=38, facecolor="none", edgecolor=colours, linewidths=1.3, zorder=3)
+        ax.scatter(u, v, s=20, color=colours, edgecolor="black", linewidths=0.5, zorder=4)
     mark = {"linestyle": "", "marker": "o", "color": QUIET}
     ring = Line2D([], [], **mark, fillstyle="none", markersize=7, label="true keypoint")
     dot = Line2D([], [], **mark, markeredgecolor="black", markersize=5, label="predicted from part centres")
@@ -264,3 +260,11 @@ def conventions_figure(errors: pd.DataFrame, unit: str) -> Figure:
     ax.margins(x=0.12)
     legend(ax, **BESIDE)
     return figure
+
+
+def whisker(ax: Axes, row: Mapping[str, Any], y: float) -> None:
+    """The `mean` of a `row` and its interval, `low` to `high`, at `y` in the look of its `side`; hollow if no seeds."""
+    marker, colour = SIDES[row["side"]]
+    if pd.notna(row["low"]):
+        ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+    ax.plot(row["mean"], y, marker, color=colour, markersize=5.5, fillstyle="full" if row["seeds"] else "none")

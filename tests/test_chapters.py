@@ -52,6 +52,7 @@ def test_a_chapter_is_more_prose_than_visible_code_in_short_cells(path: Path) ->
     visible = cells(path, "code", hidden=False)
     assert len(prose(path)) > sum(len(cell.source) for cell in visible)
     assert max(len(cell.source.splitlines()) for cell in visible) <= 13
+    assert max(len(line) for cell in visible for line in cell.source.splitlines()) <= 88  # what a page shows
 
 
 @every

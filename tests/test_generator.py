@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganseg.config import DiscriminatorConfig, GeneratorConfig, SegmenterConfig
 from ganseg.discriminator import Discriminator
-from ganseg.generator import Generator
+from ganseg.generator import Generator, Noise
 from ganseg.segmenter import Segmenter
 
 
 def tiny(sizes: tuple[int, ...] = (8, 16), parts: int = 3, **fields: object) -> Generator:
     """A generator with hardly any channels."""
     torch.manual_seed(0)
-    return Generator(
-        GeneratorConfig(
-            **{
-                "parts": parts,
-                "noise_dim": 8,
-                "embedding_dim": 6,
-                "block_sizes": sizes,
-                "block_widths": (8, *[6] * (len(sizes) - 1)),
-                "spade_hidden": 4,
-                "margin": 2,
-                **fields,
-            }
-        )
-    )
+    usual = {"noise_dim": 8, "embedding_dim": 6, "block_widths": (8, *[6] * (len(sizes) - 1)), "spade_hidden": 4}
+    return Generator(GeneratorConfig(**{"parts": parts, "block_sizes": sizes, "margin": 2, **usual, **fields}))
+
+
+@pytest.fixture
+def still() -> Generator:
+    """A tiny generator in eval mode; nothing records gradients."""
+    with torch.no_grad():
+        yield tiny().eval()
+
+
+def flipped(noise: Noise, *names: str) -> Noise:
+    """The noise with the sign of some of its parts turned."""
+    return noise._replace(**{name: -getattr(noise, name) for name in names})
 
 
 class Largest(TorchDispatchMode):
@@ -52,17 +52,9 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("sizes", "parts"),
-    [
-        ((32,), 1),
-        ((8, 16, 32), 6),
-        ((12, 24, 48), 2),
-        ((32, 32, 64), 4),
-        ((4, 8, 16, 32, 64), 3),
-        ((32, 32, 64, 128), 12),
-        ((32, 32, 64, 64, 128, 128), 2),
-        ((32, 64, 128, 256), 1),
-    ],
-)
+    [((32,), 1), ((8, 16, 32), 6), ((12, 24, 48), 2), ((4, 8, 16, 32, 64), 3), ((32, 32, 64, 64, 128, 128), 12),
+     ((32, 64, 128, 256), 1)],
+)  # fmt: skip
 def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], parts: int) -> None:
     generator, size = tiny(sizes, parts), sizes[-1]
     with torch.no_grad():
@@ -87,19 +79,20 @@ def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], p
         {"rgb_layers": 3},
         {"rgb_crop": "before", "rgb_activation": True},
         {"margin": 0},
-        {"margin": 10},
-        {"points_per_part": 2},
+        {"margin": 10, "points_per_part": 2},
         {"point_squash": "tanh", "point_divisor": 3.0},
         {"point_layers": 5, "appearance_layers": 1},
+        {"use_points": False},
+        {"separate_background": False},
+        {"use_points": False, "separate_background": False},
     ],
 )
 def test_every_option_builds_and_gradients_reach_every_parameter(fields: dict[str, object]) -> None:
     generator = tiny((8, 8, 16), **fields).train()
     scene = generator(generator.noise(4))
     (scene.image.square().mean() + scene.masks[:, 0].square().mean()).backward()
-    assert [
-        n for n, p in generator.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
-    ] == []
+    reached = lambda p: p.grad is not None and p.grad.isfinite().all() and p.grad.any()
+    assert [name for name, parameter in generator.named_parameters() if not reached(parameter)] == []
 
 
 def test_no_tensor_has_parts_times_channels_times_pixels() -> None:
@@ -112,35 +105,16 @@ def test_no_tensor_has_parts_times_channels_times_pixels() -> None:
     assert largest.numel >= 2 * 32 * padded  # it did see the feature maps
 
 
-def test_the_recorder_of_the_largest_tensor_sees_a_broadcast_product() -> None:
-    with Largest() as largest:
-        (torch.ones(2, 12, 1, 36, 36) * torch.ones(2, 12, 32, 1, 1)).sum(1)
-    assert largest.numel == 2 * 12 * 32 * 36 * 36
-
-
-def test_noise_decides_the_scene() -> None:
-    generator = tiny().eval()
-    with torch.no_grad():
-        noise = generator.noise(2, torch.Generator().manual_seed(3))
-        first, second = generator(noise), generator(generator.noise(2, torch.Generator().manual_seed(3)))
-        other = generator(noise._replace(appearance=-noise.appearance))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.equal(first.points, other.points) and not torch.equal(
-        first.masks, other.masks
-    )  # w_k shapes masks, not points
-
-
-def test_each_noise_reaches_only_its_own_part_of_the_scene() -> None:
-    generator = tiny().eval()
-    with torch.no_grad():
-        noise = generator.noise(2, torch.Generator().manual_seed(3))
-        first = generator(noise)
-        background = generator(noise._replace(background=-noise.background, position=-noise.position))
-        points = generator(noise._replace(point=-noise.point))
+def test_each_noise_decides_its_own_part_of_the_scene(still: Generator) -> None:
+    noise, again = (still.noise(2, torch.Generator().manual_seed(3)) for _ in range(2))
+    first, background = still(noise), still(flipped(noise, "background", "position"))
+    points, appearance = still(flipped(noise, "point")), still(flipped(noise, "appearance"))
+    assert all(torch.equal(a, b) for a, b in zip(first, still(again), strict=True))
     assert torch.equal(first.masks, background.masks) and torch.equal(first.foreground, background.foreground)
     assert not torch.equal(first.background, background.background)
     assert torch.equal(first.background, points.background) and torch.equal(first.embeddings, points.embeddings)
     assert not torch.equal(first.masks, points.masks)
+    assert torch.equal(first.points, appearance.points) and not torch.equal(first.masks, appearance.masks)
 
 
 def test_background_positions_cover_the_square_or_a_line() -> None:
@@ -149,12 +123,10 @@ def test_background_positions_cover_the_square_or_a_line() -> None:
     assert (line[:, 1] == 0).all() and line[:, 0].abs().max() > 0.9
 
 
-def test_images_of_a_batch_do_not_depend_on_each_other_in_eval_mode() -> None:
-    generator = tiny().eval()
-    with torch.no_grad():
-        noise = generator.noise(3)
-        alone = generator(type(noise)(*(t[1:2] for t in noise)))
-        torch.testing.assert_close(generator(noise).image[1:2], alone.image, rtol=1e-4, atol=1e-5)
+def test_images_of_a_batch_do_not_depend_on_each_other_in_eval_mode(still: Generator) -> None:
+    noise = still.noise(3)
+    alone = still(Noise(*(z[1:2] for z in noise)))
+    torch.testing.assert_close(still(noise).image[1:2], alone.image, rtol=1e-4, atol=1e-5)
 
 
 def test_bf16_autocast_is_close_to_fp32() -> None:
@@ -192,9 +164,7 @@ def test_discriminator_trains_in_fp32_without_corrupting_memory() -> None:
         "    d = Discriminator(DiscriminatorConfig(widths=(4, 6, 8, 8, 8, 8), hidden=5), size)\n"
         "    for _ in range(6): d(torch.randn(2, 3, size, size)).sum().backward()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=300
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -205,8 +175,7 @@ def test_light_segmenter(stride: int, size: int) -> None:
         features = segmenter.network.backbone(torch.zeros(1, 3, size, size))["out"]
         logits = segmenter(torch.randn(2, 3, size, size))
         probabilities = segmenter.probabilities(torch.randn(1, 3, size, size))
-    assert features.shape[-1] == size // stride
-    assert logits.shape == (2, 6, size, size)
+    assert features.shape[-1] == size // stride and logits.shape == (2, 6, size, size)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(1, size, size))
 
 

@@ -72,13 +72,15 @@ def test_a_segmentation_has_the_truth_only_where_there_is_one(truth: bool) -> No
     images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.ones((4, 8, 8), np.uint8)
     figure = plots.segmentation_figure(images, labels, labels if truth else None)
     names = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
-    assert names == ["image", "parts found", "both"] + ["truth"] * truth and len(figure.axes) == 4 * len(names)
+    assert names == ["image", "parts", "both"] + ["truth"] * truth and len(figure.axes) == 4 * len(names)
 
 
 def test_learning_curves_leave_out_what_the_history_does_not_have() -> None:
-    history = pd.DataFrame({"stage": ["gan", "gan", "segmenter"], "step": [1, 2, 1], "g": [1.0, 2.0, None]})
-    axes = plots.learning_curves(history.assign(foreground=[0.5, 0.4, None], area=np.nan)).axes
+    stages = {"stage": ["gan", "gan", "segmenter"], "step": [1, 2, 1]}
+    history = pd.DataFrame(stages | {"d": [3.0, 4.0, None], "g": [1.0, 2.0, None], "foreground": [0.5, 0.4, None]})
+    axes = plots.learning_curves(history.assign(area=np.nan)).axes
     assert [ax.get_title() for ax in axes] == ["Adversarial losses (Eq. 13, 14)", "Foreground of generated masks"]
+    assert [line.get_label() for line in axes[0].lines] == ["generator", "discriminator"]
     np.testing.assert_array_equal(axes[0].lines[0].get_xydata(), [[1, 1], [2, 2]])
 
 
@@ -103,7 +105,16 @@ def test_keypoints_that_are_not_visible_are_left_out() -> None:
     keypoints = pd.DataFrame({"image": list("aaabbb"), "visible": [True, False, True] + 3 * [False]})
     keypoints = keypoints.assign(x=4.0, y=4.0, x_predicted=5.0, y_predicted=5.0)
     axes = plots.keypoints_figure(np.zeros((2, 8, 8, 3), np.uint8), keypoints).axes
-    assert [len(marks.get_offsets()) for marks in axes[0].collections] == [2, 2, 2] and len(axes[0].lines) == 2
-    assert not any(len(ax.collections) for ax in axes[1:])
-    for marks, place in zip(axes[0].collections, (4, 4, 5), strict=True):  # rings at the truth, dots at the prediction
-        np.testing.assert_allclose(marks.get_offsets(), (place + 0.5) * 2 / 8 - 1)  # a pixel's centre
+    drawn = [[np.ma.getdata(marks.get_offsets()) for marks in ax.collections] for ax in axes]
+    assert np.isnan(drawn[1]).all()
+    for marks, place in zip(drawn[0], (4, 4, 5), strict=True):  # rings at the truth, dots at the prediction
+        assert np.isnan(marks[1]).all()
+        np.testing.assert_allclose(marks[::2], (place + 0.5) * 2 / 8 - 1)  # a pixel's centre
+
+
+def test_a_whisker_reaches_over_its_interval_and_is_hollow_without_seeds() -> None:
+    ax = plots.new_figure(2).subplots()
+    plots.whisker(ax, {"side": "left", "mean": 2.0, "low": 1.0, "high": 4.0, "seeds": 3}, 0.5)
+    plots.whisker(ax, {"side": "right", "mean": 3.0, "low": np.nan, "high": np.nan, "seeds": 0}, 0.5)
+    assert [list(line.get_xdata()) for line in ax.lines] == [[1.0, 4.0], [2.0], [3.0]]
+    assert [line.get_fillstyle() for line in ax.lines[1:]] == ["full", "none"]
