@@ -91,7 +91,7 @@ class GeneratorConfig(Section):
 
     point_layers: Positive = 3  # linear layers of MLP_point (Eq. 1)
     appearance_layers: Positive = 3  # of MLP_app and MLP_bg_app (Eq. 2, 9)
-    point_spread: Real = 1 / 3  # standard deviation of the MLP's points before training; the paper does not say
+    point_spread: Real = 0.05  # factor of MLP_point's last weights at the start: the released code's division by 20
     point_squash: Literal["none", "tanh"] = "none"  # x = MLP(z), or x = tanh(MLP(z) / point_divisor)
     point_divisor: Annotated[float, Field(ge=1e-6)] = 1.0
     part_scale: Literal["std", "mean_abs", "distance_variance"] = "std"  # sigma_k of Eq. 1, or the released code's two

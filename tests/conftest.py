@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"  # tensors that the released code made
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,6 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden_metrics(shared: Path) -> dict[str, np.ndarray]:
+def golden_metrics() -> dict[str, np.ndarray]:
     """Inputs of metrics and what the released code makes of them."""
-    return load_file(shared / "golden" / "metrics.safetensors")
+    return load_file(GOLDEN / "metrics.safetensors")

@@ -126,7 +126,8 @@ def test_background_positions_cover_the_square_or_a_line() -> None:
 def test_images_of_a_batch_do_not_depend_on_each_other_in_eval_mode(still: Generator) -> None:
     noise = still.noise(3)
     alone = still(Noise(*(z[1:2] for z in noise)))
-    torch.testing.assert_close(still(noise).image[1:2], alone.image, rtol=1e-4, atol=1e-5)
+    together = still(noise).image[1:2]
+    torch.testing.assert_close(together, alone.image, rtol=1e-4, atol=1e-5 * together.abs().max().item())
 
 
 def test_bf16_autocast_is_close_to_fp32() -> None:
@@ -137,8 +138,8 @@ def test_bf16_autocast_is_close_to_fp32() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough = generator(noise)
     assert rough.image.dtype == rough.masks.dtype == rough.points.dtype == torch.float32
-    assert (rough.masks - exact.masks).abs().max() < 0.02
-    assert (rough.image - exact.image).abs().max() < 0.05 * exact.image.abs().max()
+    assert (rough.masks - exact.masks).abs().mean() < 0.01, "masks start sharp, so that single pixels change sides"
+    assert (rough.image - exact.image).square().mean() < 0.1**2 * exact.image.square().mean()
     assert (rough.labels == exact.labels).float().mean() > 0.97
 
 

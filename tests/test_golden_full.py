@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import GOLDEN
 from released_fixture import released_departures, released_tensors
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -69,7 +69,7 @@ class Full(NamedTuple):
 
 @pytest.fixture(scope="module", params=["celeba_wild_k4_cone", "flower_k8_single"])
 def full(request: pytest.FixtureRequest) -> Full:
-    path = ROOT / "tests" / "golden" / f"full_{request.param}.safetensors"
+    path = GOLDEN / f"full_{request.param}.safetensors"
     with safe_open(path, "pt") as file:
         told = file.metadata()
     theirs = json.loads(told["config"])
