@@ -125,7 +125,7 @@ OPTIONS: dict[str, Settings] = {
     },
     # no points to be near, no heatmaps to compare areas with: both losses go; or a mask's own centre and spread serve
     "no-points": {"generator.use_points": False, "losses.lambda_con": 0.0, "losses.lambda_area": 0.0},
-    "own-centres": {"generator.use_points": False},
+    "no-points-own-centres": {"generator.use_points": False},
     "no-background": {"generator.separate_background": False},
     "no-concentration": {"losses.lambda_con": 0.0},
     "no-area": {"losses.lambda_area": 0.0},
