@@ -68,7 +68,7 @@ def numbers(text: str) -> set[float]:
 def printed() -> set[float]:
     """Every number of the paper's tables and of later work, and those in the remarks on them."""
     tables = reported.TABLES.values()
-    values = {v for table in tables for row in (*table.rows, *table.later) for v in row.values.values()}
+    values = {number["mean"] for table in tables for number in table.numbers}
     remarked = {v for table in tables for remark in table.remarks for v in numbers(remark)}
     return values | {v for v in remarked if v % 1}
 
