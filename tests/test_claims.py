@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from finished_runs import write_run
 
 from ganseg import reported
 from ganseg.files import UserError
@@ -19,22 +19,13 @@ from ganseg.recipes import variant_settings
 from ganseg.studies import Interval
 
 ROLES = {"full": Role("full model", "paper"), "ablated": Role("without it", "paper+no-points")}
-USUAL = {"part_usage": [1.0] * 6, "iou_images": 1000, "test_images": 1000, "foreground_fraction": 0.2}
 GOOD, BAD = (0.80, 0.81, 0.82), (0.30, 0.31, 0.32)
 
 
-def write(results: Path, values: Sequence[float], variant: str = "paper", *, scale: str = "laptop",
-          data: str = "synthetic-bird", parts: int = 6, overrides: dict[str, Any] | None = None,
-          train_images: int = 10000, metric: str = "iou", **more: Any) -> None:  # fmt: skip
+def write(results: Path, values: Sequence[float], variant: str = "paper", metric: str = "iou", **fields: Any) -> None:
     """Finished runs, one a seed, whose `metric` is `values` by seed."""
     for seed, value in enumerate(values):
-        own = "".join(c for c in str(overrides or "") if c.isalnum())
-        directory = results / scale / "runs" / f"{data}-{variant}-k{parts}-s{seed}-0{own}"
-        directory.mkdir(parents=True)
-        record = {"scale": scale, "data": data, "variant": variant, "parts": parts, "seed": seed, "finished": "2026",
-                  "overrides": overrides or {}, "train_images": train_images}  # fmt: skip
-        (directory / "metrics.json").write_text(json.dumps(USUAL | more | {metric: value}))
-        (directory / "provenance.json").write_text(json.dumps(record))
+        write_run(results, variant, seed=seed, **fields, **{metric: value})
 
 
 def judged(results: Path, name: str = "points-help") -> Any:
