@@ -79,11 +79,11 @@ def interval(values: Iterable[float | None], confidence: float = 0.95) -> Interv
     return Interval(*(float(known.mean() + side * reach) for side in (0, -1, 1)))
 
 
-def measurements(results: str | Path | None, scale: str = "*", **wanted: Any) -> list[dict[str, Any]]:
-    """A row a finished run (chosen as by `find_runs`): IDENTITY, the numbers of metrics.json, `counts`, the `run`."""
+def measurements(results: str | Path | None) -> list[dict[str, Any]]:
+    """A row a finished run: IDENTITY (None where not recorded), the numbers of metrics.json, `counts`, the `run`."""
     return [
         {name: run.provenance.get(name) for name in IDENTITY} | run.metrics | counts(run) | {"run": run}
-        for run in find_runs(results or None, scale, own_settings=True, **wanted)
+        for run in find_runs(results or None, own_settings=True)
     ]
 
 
@@ -106,30 +106,29 @@ def counts(run: Run) -> dict[str, float]:
     }
 
 
-def study(results: str | Path | None, scale: str, data: str, parts: int | None = None,
-          overrides: Sequence[str] = ()) -> pd.DataFrame:  # fmt: skip
-    """Finished runs at `scale` on `data`, a row each, in the paper's order, then by K, training images and seed.
+def settings(results: str | Path | None, first: str = "", parts: int | None = None,
+             overrides: Iterable[str] = ()) -> list[pd.DataFrame]:  # fmt: skip
+    """A study for each scale and data set that results hold; data set `first` and the best scale come first.
 
-    `parts`: K; by default the data set's usual one, 0 for every K. `overrides`: settings that a run may have of its
-    own; runs with any other are left out. Empty, with its first columns, where there is no run.
+    In each, runs are in the paper's order, then by K, training images and seed. `parts`: K; by default the data set's
+    usual one, 0 for every K. `overrides`: settings that a run may have of its own; with any other it is left out.
     """
-    wanted, place = PARTS.get(data, 8) if parts is None else parts, list(MODELS).index
-    rows = [row for row in measurements(results, scale, data=data) if set(row["overrides"]) <= set(overrides)]
-    rows = [row for row in rows if wanted in (0, row["parts"])]
-    rows.sort(key=lambda row: [row[name] for name in ("variant", "parts", "train_images", "seed")])
-    rows.sort(key=lambda row: place(row["variant"]) if row["variant"] in MODELS else len(MODELS))
-    return pd.DataFrame(rows, columns=None if rows else [*IDENTITY, "run"])
+    studies: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in measurements(results):
+        wanted = PARTS.get(row["data"], 8) if parts is None else parts
+        if set(row["overrides"]) <= set(overrides) and wanted in (0, row["parts"]):
+            where = row["data"] != first, -list(SCALES).index(row["scale"]), row["data"]
+            studies.setdefault(where, []).append(row)
+    place = {variant: number for number, variant in enumerate(MODELS)}
+    order = lambda row: (place.get(row["variant"], len(place)), row["variant"], row["parts"], row["train_images"] or 0,
+                         row["seed"])  # fmt: skip
+    return [pd.DataFrame(sorted(rows, key=order)) for _, rows in sorted(studies.items())]
 
 
-def settings(results: str | Path | None, first: str = "", **kind: Any) -> list[pd.DataFrame]:
-    """The study of each scale and data set that results hold; data set `first` and the best scale come first.
-
-    `kind`: `parts` and `overrides`, as of `study`.
-    """
-    found = {(run.provenance["scale"], run.provenance["data"]) for run in find_runs(results or None)}
-    order = sorted(found, key=lambda pair: (pair[1] != first, -list(SCALES).index(pair[0]), pair[1]))
-    frames = [study(results, *pair, **kind) for pair in order]
-    return [frame for frame in frames if len(frame)]
+def study(results: str | Path | None, scale: str, data: str, **kind: Any) -> pd.DataFrame:
+    """That of `settings` at `scale` on `data`; empty, with its first columns, where there is no run."""
+    here = [frame for frame in settings(results, **kind) if place(frame) == f"{data}, scale {scale}"]
+    return here[0] if here else pd.DataFrame(columns=[*IDENTITY, "run"])
 
 
 def several(results: str | Path | None, first: str = "", variants: Iterable[str] = (), by: str = "variant",
