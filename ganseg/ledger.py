@@ -11,7 +11,6 @@ the claim can be judged; where several data sets allow it, it must hold on each.
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -85,14 +84,6 @@ class Side(NamedTuple):
         rows = [row for row in runs.get(self.role.key(scale, data), ()) if pd.notna(row.get(self.metric))]
         return self._replace(interval=interval(row[self.metric] * self.factor + self.offset for row in rows), rows=rows)
 
-    def __str__(self) -> str:
-        """`full model 0.80 [0.77, 0.83]`, `0.551 (a method in Table 2)`, `1`; one seed has no brackets."""
-        digits = TITLES[self.metric].digits
-        mean, low, high = ("–" if math.isnan(value) else f"{value:.{digits}f}" for value in self.interval)
-        if not self.role:
-            return self.name if self.name == f"{self.offset:g}" else f"{mean} ({self.name})"
-        return f"{self.name} {mean}" + (f" [{low}, {high}]" if len(self.rows) > 1 else "")
-
 
 class Rule(NamedTuple):
     """`relation(left, right)`; once measured, also where, and why it decides nothing there."""
@@ -132,17 +123,10 @@ class Rule(NamedTuple):
         """Whether the sides lie as the relation says."""
         return self.order == RELATIONS[self.relation][1]
 
-    def __str__(self) -> str:
-        """What was measured, and how the sides lie, as a sentence."""
-        one, other = (TITLES[side.metric].words for side in (self.left, self.right))
-        told = f"{one}, {self.left} against" if one == other else f"{one} {self.left} against {other}"
-        lie = "holds" if self.holds else "the other way round" if self.order else "intervals overlap"
-        return f"{self.data}, {self.scale}: {told} {self.right}: {'undecided' if self.why_not else lie}"
-
     def measured(self, runs: Runs, scale: str, data: str) -> Rule:
         """The same with both sides measured; no scale where no run has any."""
         left, right = (side.measured(runs, scale, data) for side in (self.left, self.right))
-        names = _listed(sorted({side.role.data or data for side in self.sides}))
+        names = ", ".join(sorted({side.role.data or data for side in self.sides} - {""}))
         return self._replace(left=left, right=right, data=names, scale=scale if left.rows or right.rows else "")
 
 
@@ -181,8 +165,8 @@ def _side(found: Mapping[str, Any], text: str, roles: Mapping[str, Role]) -> Sid
     role, name, value = roles.get(found["role"]), found["bar"], float(found["bar"] or 0)
     if found["table"]:
         table, name = reported.TABLES[found["table"]], f"{found['method']} in {found['table']}"
-        unit = 100 if table.columns[found["column"]].unit == "%" else 1
-        value = table.value(found["column"], found["method"]) / unit
+        value = table.value(found["column"], found["method"])
+        value /= 100 if table.columns[found["column"]].unit == "%" else 1
     name, times = role.title if role else name, float(found["times"] or 1)
     name = f"{times:g} x {name}" if found["times"] else name
     name = f"{name} {found['sign']} {found['plus']}" if found["sign"] else name
@@ -190,40 +174,29 @@ def _side(found: Mapping[str, Any], text: str, roles: Mapping[str, Role]) -> Sid
     return Side(name, role, found["metric"] or "", times, times * value + plus)
 
 
-def evaluate_claims(results: str | Path | None = None, ledger: Path = LEDGER) -> pd.DataFrame:
+def evaluate_claims(results: str | Path | None = None) -> pd.DataFrame:
     """The ledger judged on the runs among the results: a row a claim, in the paper's order.
 
-    Columns: those of the file, `rule` in words, `verdict`, `why` it could not be tested, `measured` in words,
-    `scale`, `data`, the least number of `seeds`, and two lists, `checks` (measured rules) and `runs`.
+    Columns: those of the file, `verdict`, `why` it could not be tested, and `checks`, the measured rules behind both:
+    on the data sets that decide, or else on the one that has most of the runs.
     """
     runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in measurements(results):
         role = Role("", *(row[name] for name in ("variant", "data", "parts", "overrides")))
         runs.setdefault(role.key(row["scale"]), []).append(row)
-    return pd.DataFrame([_judged(claim, runs) for claim in load_ledger(ledger)])
+    return pd.DataFrame([claim | _judged(claim, runs) for claim in load_ledger()])
 
 
 def _judged(claim: Claim, runs: Runs) -> dict[str, Any]:
-    """A row of the evaluated ledger; it counts the data sets that decide, or else the one with most runs."""
     cases = [[_best(rule, claim, runs, data) for rule in claim["rule"]] for data in _data_sets(claim, runs)]
     decided = [case for case in cases if case and not any(rule.why_not for rule in case)]
-    closest = min(cases, key=lambda case: sum(rule.missing for rule in case))
-    checks = list(itertools.chain(*decided)) or closest
-    word = REPRODUCED if all(rule.holds for rule in checks) else NOT_REPRODUCED
+    if decided:
+        checks = list(itertools.chain(*decided))
+        verdict = REPRODUCED if all(rule.holds for rule in checks) else NOT_REPRODUCED
+        return {"verdict": verdict, "why": "", "checks": checks}
+    checks = min(cases, key=lambda case: sum(rule.missing for rule in case))
     reasons = dict.fromkeys(f"{rule.why_not}." for rule in checks if rule.why_not)
-    sides = [side for rule in checks for side in rule.sides]
-    return {name: claim[name] for name in ("id", "section", "place", "claim", "statistic")} | {
-        "rule": "; ".join(rule.words for rule in claim["rule"]) or "none",
-        "verdict": word if decided else NOT_TESTABLE,
-        "why": "" if decided else " ".join([*reasons, claim["needs"]]).strip(),
-        "measured": "; ".join(str(rule) for rule in checks if rule.scale),
-        "scale": _listed(rule.scale for rule in checks),
-        "data": _listed(rule.data for rule in checks),
-        "seeds": min((len(side.rows) for side in sides), default=0),
-        "chapters": claim["chapters"],
-        "checks": checks,
-        "runs": list({row["run"].directory: row["run"] for side in sides for row in side.rows}.values()),
-    }
+    return {"verdict": NOT_TESTABLE, "why": " ".join([*reasons, claim["needs"]]).strip(), "checks": checks}
 
 
 def _data_sets(claim: Claim, runs: Runs) -> list[str]:
@@ -255,7 +228,3 @@ def _lack(rule: Rule, claim: Claim, scale: str, given: Iterable[Rule]) -> str:
     roles = [side.role for side in rule.sides]
     unmet = [one for one in given if any(side.role in roles for side in one.sides) and not one.holds]
     return f"It does not hold that {unmet[0].words}" if unmet else ""
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(filter(None, names)))

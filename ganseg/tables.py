@@ -92,11 +92,9 @@ def tidy(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = Fal
     """One line a number, unrounded, of the paper, of later work if `later`, of ours: the data behind `wide`."""
     printed = [number for number in table.numbers if later or number["scale"] != "later work"]
     frame = pd.DataFrame([*printed, *ours], columns=TIDY)
-    for row in frame[frame.duplicated(["method", "scale", "column"])].to_dict("records"):
-        raise UserError(
-            f"{table.name} has two numbers for {row['method']!r} in column {row['column']!r} "
-            f"at scale {row['scale']!r}; give them different methods"
-        )
+    keys = ["method", "column", "scale"]
+    for twice in frame[frame.duplicated(keys)][keys].values:
+        raise UserError(f"{table.name} has two numbers for {', '.join(twice)}; give them different methods")
     return frame
 
 

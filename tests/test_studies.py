@@ -98,11 +98,8 @@ def test_full_is_compared_with_ablated_seed_by_seed(laptop: Any) -> None:
     assert iou.gain == pytest.approx((0.2, 0.2, 0.2)) and iou.pairs == 3 and iou.holds
     pieces = compared(laptop, "paper+no-concentration", "components_per_part")  # lower is better
     assert pieces.gain.mean == pytest.approx(0.9) and pieces.holds
-    assert compared(laptop, "paper+no-area", "vanished_parts").gain == (
-        2,
-        2,
-        2,
-    )  # seen in less than 5 %
+    vanished = compared(laptop, "paper+no-area", "vanished_parts")  # seen in less than 5 % of the images
+    assert vanished.gain == (2, 2, 2)
     unclear = compared(laptop, "paper+no-area", "iou")  # 0.80, 0.81, 0.82 against 0.80
     assert unclear.gain.mean > 0 and not unclear.holds
     missing = compared(laptop, "paper+no-area", "components_per_part")
