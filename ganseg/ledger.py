@@ -23,7 +23,7 @@ from ganseg import reported
 from ganseg.data import DATASETS
 from ganseg.files import PACKAGE, UserError
 from ganseg.recipes import PARTS, SCALES
-from ganseg.studies import SEEDS, UNKNOWN, Interval, interval, measurements
+from ganseg.studies import SEEDS, Interval, interval, measurements
 from ganseg.titles import TITLES
 
 LEDGER = PACKAGE / "claims.yml"
@@ -74,7 +74,7 @@ class Side(NamedTuple):
     metric: str
     factor: float
     offset: float
-    interval: Interval = UNKNOWN
+    interval: Interval = Interval()
     rows: Sequence[Mapping[str, Any]] = ()
 
     def measured(self, runs: Runs, scale: str, data: str) -> Side:

@@ -50,9 +50,9 @@ TOO_FEW = (
 class Interval(NamedTuple):
     """A mean over seeds and the bounds of its 95 % interval; NaN where there are too few."""
 
-    mean: float
-    low: float
-    high: float
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def __str__(self) -> str:
         """As in tables: 0.712 [0.690, 0.734], without bounds 0.712, without a mean a dash."""
@@ -61,10 +61,7 @@ class Interval(NamedTuple):
         return f"{self.mean:.3f}" + ("" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
 
 
-UNKNOWN = Interval(math.nan, math.nan, math.nan)
-
-
-def interval(values: Iterable[float | None], confidence: float = 0.95) -> Interval:
+def interval(values: Iterable[float | None]) -> Interval:
     """Mean of `values` over seeds, and the bounds of its t-interval; None and NaN are left out.
 
     Student's t and not the bootstrap: with three seeds, resampling draws from ten different samples only and never
@@ -73,10 +70,10 @@ def interval(values: Iterable[float | None], confidence: float = 0.95) -> Interv
     known = np.array(list(values), float)
     known = known[~np.isnan(known)]
     if len(known) < 2:
-        return UNKNOWN._replace(mean=float(known[0])) if len(known) else UNKNOWN
-    _, t = stats.t.interval(confidence, len(known) - 1)
-    reach = t * known.std(ddof=1) / math.sqrt(len(known))
-    return Interval(*(float(known.mean() + side * reach) for side in (0, -1, 1)))
+        return Interval(*known.tolist())
+    _, t = stats.t.interval(0.95, len(known) - 1)
+    mean, reach = known.mean(), t * known.std(ddof=1) / math.sqrt(len(known))
+    return Interval(float(mean), float(mean - reach), float(mean + reach))
 
 
 def measurements(results: str | Path | None) -> list[dict[str, Any]]:
@@ -119,9 +116,12 @@ def settings(results: str | Path | None, first: str = "", parts: int | None = No
         if set(row["overrides"]) <= set(overrides) and wanted in (0, row["parts"]):
             where = row["data"] != first, -list(SCALES).index(row["scale"]), row["data"]
             studies.setdefault(where, []).append(row)
-    place = {variant: number for number, variant in enumerate(MODELS)}
-    order = lambda row: (place.get(row["variant"], len(place)), row["variant"], row["parts"], row["train_images"] or 0,
-                         row["seed"])  # fmt: skip
+    known = {variant: number for number, variant in enumerate(MODELS)}
+
+    def order(row: dict[str, Any]) -> tuple[Any, ...]:
+        variant = row["variant"]
+        return known.get(variant, len(known)), variant, row["parts"], row["train_images"] or 0, row["seed"]
+
     return [pd.DataFrame(sorted(rows, key=order)) for _, rows in sorted(studies.items())]
 
 
