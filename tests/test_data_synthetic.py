@@ -6,18 +6,7 @@ import numpy as np
 import pytest
 
 from ganseg.data.creatures import CREATURES, SPLITS
-from ganseg.data.synthetic import (
-    GOLDEN,
-    Draws,
-    bounding_box,
-    capsule,
-    distance,
-    hsv,
-    mix,
-    place,
-    turn,
-    vector,
-)
+from ganseg.data.synthetic import GOLDEN, Draws, bounding_box, capsule, distance, hsv, mix, place, turn, vector
 
 
 @pytest.fixture(scope="module", params=CREATURES)
@@ -36,7 +25,7 @@ def test_the_random_numbers_are_splitmix64():
 
 
 def test_distance_to_a_tapered_capsule_by_hand():
-    one = capsule(vector(0.0, 0.0)[None], vector(4.0, 0.0)[None], 1.0, 0.5)[:, None]  # (N, C, 6) = (1, 1, 6)
+    one = capsule(vector(0.0, 0.0)[None], vector(4.0, 0.0)[None], 1.0, 0.5)  # (N, 2, 3) = (1, 2, 3)
     x, y = np.float32([[[-3.0, 2.0, 6.0, 0.0]]]), np.float32([[[0.0, 2.0, 0.0, 0.0]]])
     np.testing.assert_allclose(distance(one, x, y)[0, 0], [2.0, 1.25, 1.5, -1.0], atol=1e-5)
 
@@ -122,7 +111,7 @@ def test_objects_fill_a_moderate_part_of_the_image_and_are_not_centred(creature,
 def test_at_most_the_stated_overhang_leaves_the_image(creature):
     draws = Draws("place", 0, np.arange(200))
     figure, _ = creature.figure(draws)
-    low, high = bounding_box(place(figure, draws, overhang=0.1))
+    low, high = bounding_box(place(figure, draws, np.ones(200), np.zeros(200), overhang=0.1))
     extent = high - low
     assert (low >= -0.1001 * extent).all() and (high <= 1 + 0.1001 * extent).all()
     assert (low < 0).any() and (high > 1).any()
