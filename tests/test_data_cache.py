@@ -20,7 +20,7 @@ def make_source(count=600, stamp=(), reads=None, broken=(), spare=3):
             reads.append(len(positions))
         good = [p for p in positions if p not in broken]
         images = np.stack([np.full((size, size, 3), p % 251, np.uint8) for p in good])
-        return {"images": images}, {i: "bad" for i, p in enumerate(positions) if p in broken}
+        return {"images": images}, {f"n{p}": "bad" for p in positions if p in broken}
 
     return Source(tuple(f"n{i}" for i in range(count)), ("numbers",), read, stamp, spare=spare)
 
