@@ -15,21 +15,18 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 
-from ganseg.data.batches import AUGMENTATIONS, Batches
+from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
 from ganseg.data.creatures import SYNTHETIC_BIRD, SYNTHETIC_FACE
 from ganseg.data.cub import CUB
 from ganseg.data.files import digest, told
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
-from ganseg.data.sets import DataSet, Listing, Sample, Source, Split
+from ganseg.data.sets import DataSet, Listing, Source, Split
 from ganseg.data.taichi import TAICHI
 from ganseg.files import UserError, atomic_path, read_json, write_json
 
-__all__ = [
-    "AUGMENTATIONS", "DATASETS", "Batches", "DataSet", "Listing", "Sample", "Source", "Split",
-    "cached", "check", "default_cache_dir", "describe", "fingerprint", "load",
-]  # fmt: skip
+__all__ = ["DATASETS", "Batches", "DataSet", "Listing", "Source", "Split", "check", "describe", "fingerprint", "load"]
 log = logging.getLogger(__name__)
 
 SETS = (SYNTHETIC_BIRD, SYNTHETIC_FACE, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
@@ -142,19 +139,15 @@ def _unlike(data: DataSet, listing: Listing, *splits: str) -> list[str]:
     return [message.format(*one) for one in found if one[2] not in (None, one[1])]
 
 
-def default_cache_dir() -> Path:
-    """$GANSEG_CACHE, or `ganseg` in the platform's folder for caches."""
-    return Path(os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False)).expanduser()
-
-
 def cached(source: Source, label: str, size: int, cache_dir: str | Path | None = None) -> Split:
     """Open the decoded form of `source` at `size` pixels, decoding it first where it is missing or damaged.
 
-    `label` begins the name of its folder. Several processes may do this at once: one decodes, the others wait.
+    `label` begins the name of its folder, in `cache_dir`, $GANSEG_CACHE, or `ganseg` in the platform's folder for
+    caches. Several processes may do this at once: one decodes, the others wait.
     """
-    root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+    root = cache_dir or os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False)
     key = digest(FORMAT, source.names, source.identity, source.stamp, source.part_names, source.keypoint_names)
-    folder = root / f"{label}-{size}-{key}"
+    folder = Path(root).expanduser() / f"{label}-{size}-{key}"
     try:
         split = _open(folder, source, size)
         if not split:

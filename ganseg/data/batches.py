@@ -10,9 +10,6 @@ import torch.nn.functional as F
 
 from ganseg.data.sets import Split
 from ganseg.data.synthetic import Draws
-from ganseg.files import UserError
-
-AUGMENTATIONS = ("none", "flip", "crop_flip")
 
 
 class Batches:
@@ -26,10 +23,6 @@ class Batches:
     def __init__(
         self, split: Split, batch_size: int, seed: int, augment: str = "flip", device: torch.device | None = None
     ) -> None:
-        if augment not in AUGMENTATIONS:
-            raise UserError(f"unknown augmentation {augment!r}; known are {', '.join(AUGMENTATIONS)}.")
-        if batch_size < 1 or not len(split):
-            raise UserError(f"cannot make batches of {batch_size} from {len(split)} images.")
         self.split, self.batch_size, self.seed, self.augment = split, batch_size, seed, augment
         self.order = lru_cache(3)(self._order)
         resident = device is not None and device.type == "cuda"

@@ -42,11 +42,10 @@ class Creature:
         keypoints (N, J, 2) float32 in pixels (centres at integers) and visible (N, J) bool.
         """
         together = max(1, 2**15 // size**2)  # images whose fields fit in a core's cache
-        pieces = [np.asarray(indices[i : i + together]) for i in range(0, len(indices), together)]
-        drawn = [self._scenes(seed, piece, size) for piece in pieces]
-        return {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}
-
-    def _scenes(self, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        if len(indices) > together:
+            pieces = [indices[i : i + together] for i in range(0, len(indices), together)]
+            drawn = [self.scenes(seed, piece, size) for piece in pieces]
+            return {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}
         draws = Draws(self.name, seed, indices)
         figure, hue = self.figure(draws)
         scale = draws.uniform(*self.scale)

@@ -112,19 +112,14 @@ def capsule(a: np.ndarray, b: np.ndarray, radius_a: np.ndarray | float, radius_b
     return np.stack(discs, axis=1)
 
 
-def bounding_box(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corners, (N, 2) each."""
-    discs = np.concatenate([layer.discs for layer in figure.layers], axis=1)
-    return (discs[..., :2] - discs[..., 2:]).min(1), (discs[..., :2] + discs[..., 2:]).max(1)
-
-
 def place(figure: Figure, draws: Draws, scale: np.ndarray, angle: np.ndarray, overhang: float = 0.08) -> Figure:
     """Turn by `angle`, enlarge by `scale` (each (N,)), and put anywhere in the unit square.
 
     At most `overhang` of a figure's box may leave the image.
     """
     figure = figure.moved(lambda discs: turn(discs, angle[:, None]) * scale[:, None, None])
-    low, high = bounding_box(figure)
+    discs = np.concatenate([layer.discs for layer in figure.layers], axis=1)
+    low, high = (discs[..., :2] - discs[..., 2:]).min(1), (discs[..., :2] + discs[..., 2:]).max(1)  # (N, 2)
     slack = overhang * (high - low)
     first, last = -low - slack, 1.0 - high + slack
     offset = np.insert(first + (last - first) * draws.uniform(0.0, 1.0, 2), 2, 0, axis=1)[:, None]  # radii stay
@@ -247,8 +242,7 @@ def visibility(figure: Figure) -> np.ndarray:
     points = figure.keypoints
     visible = ((points >= 0.0) & (points < 1.0)).all(-1)
     x, y = points[:, None, :, 0], points[:, None, :, 1]  # (N, 1, J)
-    own = np.array(figure.keypoint_layers)
     for number, layer in enumerate(figure.layers):
-        covered = distance(layer.discs, x, y)[:, 0] < 0.0
-        visible &= ~covered | (number <= own)
+        behind = number > np.array(figure.keypoint_layers)
+        visible &= ~(behind & (distance(layer.discs, x, y)[:, 0] < 0.0))
     return visible
