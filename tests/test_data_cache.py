@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ganseg.data import DATASETS, Source, cached, fingerprint, load
+from ganseg.data.creatures import SPLITS
 from ganseg.files import UserError
 
 
@@ -136,9 +137,12 @@ def test_mistakes_are_refused_with_what_would_be_right(tmp_path, name, split, mo
 
 
 def test_the_registry_describes_every_data_set():
-    for name, spec in DATASETS.items():
-        assert spec.title and spec.how_to_get and "train" in spec.splits and "test" in spec.splits
-        assert name in (spec.name, "synthetic")
+    for name, data in DATASETS.items():
+        assert (
+            data.title and data.how_to_get and {"train", "test"} <= {*data.splits} and name in (data.name, "synthetic")
+        )
+    drawn = {"train": range(0, 10_000), "val": range(10_000, 11_000), "test": range(11_000, 12_000)}
+    assert drawn == SPLITS and DATASETS["synthetic"].counts == {split: len(numbers) for split, numbers in drawn.items()}
 
 
 def test_the_fingerprint_of_a_data_set_is_that_of_its_images(tmp_path):

@@ -66,14 +66,10 @@ def test_a_file_that_was_whole_but_not_yet_named_is_not_sent_again(site, tmp_pat
     assert site.sent == 0
 
 
-def test_a_server_without_ranges_sends_the_whole_again(site, tmp_path):
-    site.ranges_work, site.cuts = False, [300_000]
-    message(remote(site), tmp_path)
-    assert fetch(remote(site), tmp_path).read_bytes() == CONTENT
-
-
-def test_a_server_that_does_not_tell_the_length_is_read_to_the_end(site, tmp_path):
-    site.length_told = False
+@pytest.mark.parametrize("lacks", ["ranges_work", "length_told"])
+def test_a_server_without_ranges_or_lengths_sends_the_whole(site, tmp_path, lacks):
+    setattr(site, lacks, False)
+    (tmp_path / "birds.bin.part").write_bytes(CONTENT[:1000])
     assert fetch(remote(site), tmp_path).read_bytes() == CONTENT
 
 
@@ -128,18 +124,18 @@ def test_an_archive_is_fetched_and_unpacked_once(site, tmp_path):
 
 
 def test_what_a_person_put_there_is_verified_and_unpacked(site, tmp_path):
-    site.files["birds.tgz"] = tar(tmp_path / "birds.tgz").read_bytes()
-    by_hand = remote(site, "birds.tgz", url="", unpacks="birds", makes="images", how="log in and get it")
+    content = tar(tmp_path / "birds.tgz").read_bytes()
+    by_hand = RemoteFile("birds.tgz", "", None, hashlib.md5(content).hexdigest(), "birds", "images")
     folder = tmp_path / "new"
-    assert state(by_hand, folder) == "to get by hand"
     install([by_hand], folder)
+    assert state(by_hand, folder) == "to get by hand"
     (folder / "birds.tgz").write_bytes(b"another")
     with pytest.raises(UserError, match="its MD5 is"):
         install([by_hand], folder)
-    (folder / "birds.tgz").write_bytes(site.files["birds.tgz"])
+    (folder / "birds.tgz").write_bytes(content)
     assert state(by_hand, folder) == "to unpack"
     install([by_hand], folder)
-    assert state(by_hand, folder) == "there" and site.asked == []
+    assert state(by_hand, folder) == "there"
 
 
 def test_two_downloads_into_one_folder_do_not_meet(site, tmp_path):

@@ -91,7 +91,7 @@ def bird_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
     }, hue
 
 
-def head_and_neck(draws: Draws, chest: np.ndarray):
+def head_and_neck(draws: Draws, chest: np.ndarray) -> tuple:
     """Capsules of neck, head, beak and eye, and the keypoints beak tip, eye and neck; `chest`: (N, 2)."""
     base = chest + vector(-0.02, -0.05)
     top = base + draws.uniform(0.1, 0.18)[:, None] * heading(draws.uniform(-2.6, -1.75))
