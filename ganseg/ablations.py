@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,10 +70,7 @@ def show_answers(answers: pd.DataFrame, name: str, **where: Any) -> None:
 
 
 def models_figure(rows: Rows, columns: int = 5) -> Figure:
-    """Fig. 9: a row a model; of each sample the image, and its masks over the image in grey.
-
-    The n-th samples of all models come from the same noise.
-    """
+    """Fig. 9: a row a model; of each sample, from the same noise for all, the image, and its masks over it in grey."""
     pairs = {}
     for name, (images, labels) in rows.items():
         grey = np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
@@ -92,12 +90,11 @@ def samples_data(rows: Rows) -> pd.DataFrame:
     """What `models_figure` shows as numbers: share of the image and pieces of each part of each sample."""
     lines = []
     for model, (_, labels) in rows.items():
-        for number, one in enumerate(labels, 1):
-            for part in range(1, int(labels.max(initial=0)) + 1):
-                pieces = metrics.components_per_part((one[None] == part).astype(np.uint8), 1)
-                line = {"model": model, "sample": number, "part": part, "share": round(float((one == part).mean()), 5)}
-                lines.append(line | {"pieces": 0 if np.isnan(pieces) else int(pieces)})
-    return pd.DataFrame(lines)
+        for (number, one), part in itertools.product(enumerate(labels, 1), range(1, int(labels.max(initial=0)) + 1)):
+            mask = (one == part).astype(np.uint8)
+            pieces = np.nan_to_num(metrics.components_per_part(mask[None], 1))
+            lines.append([model, number, part, round(float(mask.mean()), 5), int(pieces)])
+    return pd.DataFrame(lines, columns=["model", "sample", "part", "share", "pieces"])
 
 
 def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
@@ -122,7 +119,7 @@ def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
 
 def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant", **where: Any) -> None:
     """Display the means and intervals of all statistics of several studies."""
-    show_table(table(frames, by), name, data=summary(frames, by), runs=_runs(frames), **where,
+    show_table(table(frames, by), name, data=summary(frames, by), runs=list(pd.concat(frames)["run"]), **where,
                caption="Means over seeds, with their 95 % intervals where there are several; arrows point to the "
                "better side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
 
@@ -164,34 +161,27 @@ def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where:
          f"a panel for each of: {listed}.")  # fmt: skip
 
 
-def sweep_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str], title: str, scale: str) -> Figure:
-    """Statistics against a number of several studies: runs, means (a line a study), 95 % intervals."""
+def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], scaling: str = "linear",
+               **where: Any) -> None:  # fmt: skip
+    """Display those of `keys` that several studies have against a number `by`: runs, means (a line a study), intervals.
+
+    `scaling`: "linear", or "log".
+    """
     shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
-    ticks = sorted(set(shown[by]))
+    keys, ticks = [key for key in keys if key in shown], sorted(set(shown[by]))
+    title = {"parts": "number of parts K"}.get(by, HEADS[by].lower())
     figure, axes = _panels(keys, 2.35)
     for ax, key in zip(axes, keys, strict=True):
         look = {"x": by, "y": key, "hue": "study", "palette": plots.line_colours(len(frames)), "ax": ax}
         sns.scatterplot(shown, **look, s=12, alpha=0.6, legend=False)
         sns.lineplot(shown, **look, marker="D", errorbar=BOUNDS, legend=ax is axes[0])
         plots.dress(ax, title, title=TITLES[key].arrowed)
-        ax.set_xscale(scale)
+        ax.set_xscale(scaling)
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
         ax.minorticks_off()
     plots.legend(figure, handles=axes[0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3)
     axes[0].legend_.remove()
-    return figure
-
-
-def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], scaling: str = "linear",
-               **where: Any) -> None:  # fmt: skip
-    """Display `sweep_figure` of those of `keys` that several studies have, against `by`; `scaling`: or "log"."""
-    keys = [key for key in keys if any(key in frame for frame in frames)]
-    title = {"parts": "number of parts K"}.get(by, HEADS[by].lower())
-    lines = f"Panels of lines over the {title}, one for each statistic, a line for each scale and data set."
-    show(sweep_figure(frames, by, keys, title, scaling), name, runs=_runs(frames), data=summary(frames, by, keys),
-         **where, alt=lines, caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals "
-         "(shaded).")  # fmt: skip
-
-
-def _runs(frames: Sequence[pd.DataFrame]) -> list[Run]:
-    return [run for frame in frames for run in frame["run"]]
+    show(figure, name, runs=list(shown["run"]), data=summary(frames, by, keys), **where,
+         caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
+         alt=f"Panels of lines over the {title}, one for each statistic, "
+         "a line for each scale and data set.")  # fmt: skip

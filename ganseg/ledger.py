@@ -1,197 +1,230 @@
-"""The claims ledger judged: a verdict on every claim of the paper, computed from finished runs.
+"""The claims ledger: what the paper claims (`claims.yml`), and a verdict on each claim, computed from finished runs.
 
-Rules compare means over seeds with their 95 % intervals. A verdict needs three seeds of every experiment that the rule
-names, at a scale where the claim can be judged, on one data set at least; where several data sets allow it, the rule
-must hold on each.
+    higher(full.iou, no_points.iou)             two measurements, 95 % intervals apart
+    below(full.landmark_error_ratio, 1)         a measurement and a bar
+    above(cub.iou, printed("Table 2", "cub", "ReDO [4]") - 0.05)
+
+A rule is parsed, never run as code. It decides with three seeds of every experiment that it names, at a scale where
+the claim can be judged; where several data sets allow it, it must hold on each.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import yaml
 
-from ganseg import studies
-from ganseg.claims import LEDGER, Claim, Roles, Rule, Term, load_ledger
+from ganseg import reported
 from ganseg.data import DATASETS
+from ganseg.files import PACKAGE, UserError
 from ganseg.recipes import PARTS, SCALES
-from ganseg.runs import find_runs
+from ganseg.studies import SEEDS, Interval, interval, measurements
 from ganseg.titles import TITLES
 
+LEDGER = PACKAGE / "claims.yml"
+FIELDS = (
+    "id section place claim statistic rule given scales needs chapters".split()
+)  # the file's head says what each is
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
-Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]
+# Relation -> how it reads, and the order that it asks for: +1 where the left side must be the higher one.
+RELATIONS = {
+    "higher": ("is higher than", +1),
+    "lower": ("is lower than", -1),
+    "above": ("is above", +1),
+    "below": ("is below", -1),
+}
+RULE = re.compile(rf"({'|'.join(RELATIONS)})\((.+?), (.+)\)")
+OPERAND = re.compile(
+    r"""(?:(?P<times>[\d.]+)\ \*\ )?
+    (?:(?P<role>\w+)\.(?P<metric>[a-z]\w*) | (?P<bar>[\d.]+)
+      | printed\("(?P<table>.+)",\ "(?P<column>.+)",\ "(?P<method>.+)"\))
+    (?:\ (?P<sign>[+-])\ (?P<plus>[\d.]+))?""",
+    re.VERBOSE,
+)
+Claim = Mapping[str, Any]
+Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]  # `Role.key` -> a row a seed, as of `measurements`
 
 
-class Measured(NamedTuple):
-    """One side of a rule: mean and 95 % interval over seeds; a bar has no seeds and no width."""
+class Role(NamedTuple):
+    """An experiment; without `data` one on any data set, without `parts` with the data set's usual K."""
+
+    title: str
+    variant: str
+    data: str = ""
+    parts: int = 0
+    overrides: Mapping[str, Any] = {}
+
+    def key(self, scale: str, data: str = "") -> tuple[Any, ...]:
+        """What its runs at `scale` have in common, on `data` where the role leaves that open."""
+        data = self.data or data
+        own = frozenset((name, str(value)) for name, value in self.overrides.items())  # a command line has text only
+        return scale, data, self.variant, self.parts or PARTS.get(data, 8), own
+
+
+class Side(NamedTuple):
+    """One side of a rule: factor * metric + offset of the runs of a role, or without a role the bar `offset`."""
 
     name: str
+    role: Role | None
     metric: str
-    mean: float
-    low: float
-    high: float
-    seeds: tuple[int, ...]
-    runs: tuple[Any, ...]
+    factor: float
+    offset: float
+    interval: Interval = Interval()
+    rows: Sequence[Mapping[str, Any]] = ()
+
+    def measured(self, runs: Runs, scale: str, data: str) -> Side:
+        """The same with its rows among the runs, one a seed, and their interval."""
+        if not self.role:
+            return self._replace(interval=Interval(self.offset, self.offset, self.offset))
+        rows = [row for row in runs.get(self.role.key(scale, data), ()) if pd.notna(row.get(self.metric))]
+        return self._replace(interval=interval(row[self.metric] * self.factor + self.offset for row in rows), rows=rows)
+
+
+class Rule(NamedTuple):
+    """`relation(left, right)`; once measured, also where, and why it decides nothing there."""
+
+    text: str
+    relation: str
+    left: Side
+    right: Side
+    scale: str = ""
+    data: str = ""
+    why_not: str = ""
 
     @property
     def words(self) -> str:
-        """`full model 0.80 [0.77, 0.83]`, `0.551 (a method in Table 2)`, `1`; one seed has no brackets."""
-        value, low, high = (number(self.metric, v) for v in (self.mean, self.low, self.high))
-        if not self.runs and self.mean == self.mean:
-            return self.name if self.name == f"{self.mean:g}" else f"{value} ({self.name})"
-        return f"{self.name} {value}" + (f" [{low}, {high}]" if len(self.seeds) > 1 else "")
-
-
-def number(metric: str, value: float) -> str:
-    """`value` with the digits of its metric; a dash for NaN."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{TITLES[metric].digits}f}"
-
-
-class Check(NamedTuple):
-    """One rule of a claim on one data set at one scale; `why_not` is empty where it decides."""
-
-    rule: Rule
-    data: str
-    scale: str
-    left: Measured
-    right: Measured
-    holds: bool
-    why_not: str
+        """The rule as a sentence."""
+        one, other = (f"{TITLES[s.metric].words} ({s.name})" if s.role else s.name for s in (self.left, self.right))
+        return f"{one} {RELATIONS[self.relation][0]} {other}"
 
     @property
-    def words(self) -> str:
-        """What was measured, as a sentence."""
-        same, sides = self.left.metric == self.right.metric, (self.left, self.right)
-        told = [side.words if same else f"{TITLES[side.metric].words} {side.words}" for side in sides]
-        what = f"{TITLES[self.left.metric].words}, " if same else ""
-        return f"{self.data}, {self.scale}: {what}{told[0]} against {told[1]}: {self.outcome}"
-
-    @property
-    def measured(self) -> list[Measured]:
-        """The sides that runs measure, or should have."""
-        pairs = ((self.rule.left, self.left), (self.rule.right, self.right))
-        return [side for term, side in pairs if term.role]
+    def sides(self) -> list[Side]:
+        """Those that runs measure."""
+        return [side for side in (self.left, self.right) if side.role]
 
     @property
     def missing(self) -> int:
         """How many of them no run has."""
-        return sum(not side.runs for side in self.measured)
+        return sum(not side.rows for side in self.sides)
 
     @property
-    def outcome(self) -> str:
-        """How the two sides lie."""
-        if self.why_not:
-            return "undecided"
-        apart = self.left.low > self.right.high or self.left.high < self.right.low
-        return "holds" if self.holds else "the other way round" if apart else "intervals overlap"
+    def order(self) -> int:
+        """+1 where the whole interval of the left side lies above that of the right, -1 below it, 0 if they overlap."""
+        left, right = self.left.interval, self.right.interval
+        return (left.low > right.high) - (left.high < right.low)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the sides lie as the relation says."""
+        return self.order == RELATIONS[self.relation][1]
+
+    def measured(self, runs: Runs, scale: str, data: str) -> Rule:
+        """The same with both sides measured; no scale where no run has any."""
+        left, right = (side.measured(runs, scale, data) for side in (self.left, self.right))
+        names = ", ".join(sorted({side.role.data or data for side in self.sides} - {""}))
+        return self._replace(left=left, right=right, data=names, scale=scale if left.rows or right.rows else "")
 
 
-def measurements(results: str | Path | None = None) -> Runs:
-    """All finished runs among the results: (scale, data, variant, K, overrides as JSON) -> a row a seed, of metrics,
-    `seed`, `train_images`, the `run`, and the counts of `studies.counts`."""
-    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in find_runs(results, own_settings=True):
-        p = run.provenance
-        row = run.metrics | studies.counts(run) | {"seed": p.get("seed"), "train_images": p.get("train_images")}
-        key = _key(p["scale"], p["data"], p["variant"], p["parts"], p["overrides"])
-        runs.setdefault(key, []).append(row | {"run": run})
-    return runs
+def load_ledger(path: Path = LEDGER) -> list[dict[str, Any]]:
+    """The claims of the file, by its fields. UserError for unknown or missing ones, and where `parse` finds no rule."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    roles, claims = {name: Role(**role) for name, role in content["roles"].items()}, []
+    for entry in content["claims"]:
+        claim = {"given": [], "needs": ""} | entry
+        wrong = set(claim) ^ set(FIELDS) or set(claim["scales"]) - set(SCALES)
+        if wrong or not (claim["rule"] or claim["needs"]):
+            fault = f"unknown or missing {', '.join(sorted(wrong))}" if wrong else "neither a rule nor what it needs"
+            raise UserError(f"{path.name}: claim {entry.get('id')} has {fault}")
+        claims.append(claim | {key: [parse(text, roles) for text in claim[key]] for key in ("rule", "given")})
+    return claims
 
 
-def _key(scale: str, data: str, variant: str, parts: int, overrides: Mapping[str, Any]) -> tuple[Any, ...]:
-    settings = {name: str(value) for name, value in overrides.items()}  # words of a command line, values of a notebook
-    return scale, data, variant, parts, json.dumps(settings, sort_keys=True)
+def parse(text: str, roles: Mapping[str, Role]) -> Rule:
+    """The rule that `text` spells. UserError for anything that is none, and for unknown roles, metrics and tables."""
+    found = RULE.fullmatch(text)
+    operands = [OPERAND.fullmatch(side) for side in found.groups()[1:]] if found else [None]
+    if not all(operands):
+        known = f"{', '.join(RELATIONS)}; sides are role.metric, a number, or printed(table, column, method)"
+        raise UserError(f"not a rule: {text}; rules are relation(side, side), relations {known}")
+    left, right = (_side(operand.groupdict(), text, roles) for operand in operands)
+    if not left.role:
+        raise UserError(f"{text}: its left side is measured by no run")
+    return Rule(text, found[1], left, right if right.role else right._replace(metric=left.metric))
 
 
-def evaluate_claims(results: str | Path | None = None, ledger: Path = LEDGER) -> pd.DataFrame:
+def _side(found: Mapping[str, Any], text: str, roles: Mapping[str, Role]) -> Side:
+    """number * (role.metric, a number, or printed("table", "column", "method")) + number; per cent as a fraction."""
+    for what, known in (("role", roles), ("metric", TITLES), ("table", reported.TABLES)):
+        if found[what] and found[what] not in known:
+            raise UserError(f"{text}: unknown {what} {found[what]!r}; known are {', '.join(known)}")
+    role, name, value = roles.get(found["role"]), found["bar"], float(found["bar"] or 0)
+    if found["table"]:
+        table, name = reported.TABLES[found["table"]], f"{found['method']} in {found['table']}"
+        value = table.value(found["column"], found["method"])
+        value /= 100 if table.columns[found["column"]].unit == "%" else 1
+    name, times = role.title if role else name, float(found["times"] or 1)
+    name = f"{times:g} x {name}" if found["times"] else name
+    name = f"{name} {found['sign']} {found['plus']}" if found["sign"] else name
+    plus = float(f"{found['sign'] or ''}{found['plus'] or 0}")
+    return Side(name, role, found["metric"] or "", times, times * value + plus)
+
+
+def evaluate_claims(results: str | Path | None = None) -> pd.DataFrame:
     """The ledger judged on the runs among the results: a row a claim, in the paper's order.
 
-    Columns: those of the file, `rule` in words, `verdict`, `why` it could not be tested, `measured` in words,
-    `scale`, `data`, the least number of `seeds`, and two lists, `checks` (`Check`) and `runs`.
+    Columns: those of the file, `verdict`, `why` it could not be tested, and `checks`, the measured rules behind both:
+    on the data sets that decide, or else on the one that has most of the runs.
     """
-    (roles, claims), runs = load_ledger(ledger), measurements(results)
-    return pd.DataFrame([_judged(claim, roles, runs) for claim in claims])
+    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in measurements(results):
+        role = Role("", *(row[name] for name in ("variant", "data", "parts", "overrides")))
+        runs.setdefault(role.key(row["scale"]), []).append(row)
+    return pd.DataFrame([claim | _judged(claim, runs) for claim in load_ledger()])
 
 
-def _judged(claim: Claim, roles: Roles, runs: Runs) -> dict[str, Any]:
-    cases = [_checks(claim, roles, runs, data) for data in _data_sets(claim, roles, runs)]
-    decided = [case for case in cases if case and not any(check.why_not for check in case)]
-    best = min(cases, key=lambda case: sum(check.missing for check in case))
-    checks = [check for case in decided or [best] for check in case]
-    word = REPRODUCED if all(check.holds for check in checks) else NOT_REPRODUCED
-    reasons = dict.fromkeys(f"{check.why_not}." for check in checks if check.why_not)
-    sides = [side for check in checks for side in check.measured]
-    told = {name: getattr(claim, name) for name in ("id", "section", "place", "claim", "statistic")}
-    return told | {
-        "rule": "; ".join(rule.words for rule in claim.rule) or "none",
-        "verdict": word if decided else NOT_TESTABLE,
-        "why": "" if decided else " ".join([*reasons, claim.needs]).strip(),
-        "measured": "; ".join(check.words for check in checks if check.scale),
-        "scale": _listed(check.scale for check in checks),
-        "data": _listed(check.data for check in checks),
-        "seeds": min((len(side.seeds) for side in sides), default=0),
-        "chapters": claim.chapters,
-        "checks": checks,
-        "runs": list({run.directory: run for side in sides for run in side.runs}.values()),
-    }
+def _judged(claim: Claim, runs: Runs) -> dict[str, Any]:
+    cases = [[_best(rule, claim, runs, data) for rule in claim["rule"]] for data in _data_sets(claim, runs)]
+    decided = [case for case in cases if case and not any(rule.why_not for rule in case)]
+    if decided:
+        checks = list(itertools.chain(*decided))
+        verdict = REPRODUCED if all(rule.holds for rule in checks) else NOT_REPRODUCED
+        return {"verdict": verdict, "why": "", "checks": checks}
+    checks = min(cases, key=lambda case: sum(rule.missing for rule in case))
+    reasons = dict.fromkeys(f"{rule.why_not}." for rule in checks if rule.why_not)
+    return {"verdict": NOT_TESTABLE, "why": " ".join([*reasons, claim["needs"]]).strip(), "checks": checks}
 
 
-def _data_sets(claim: Claim, roles: Roles, runs: Runs) -> list[str]:
+def _data_sets(claim: Claim, runs: Runs) -> list[str]:
     """The data sets that the open roles of a claim can take; one empty name for none."""
-    names = {name for rule in claim.rule for name in rule.roles if "data" not in roles[name]}
-    there = lambda data: any(_rows(runs, roles[name], data, scale) for name in names for scale in SCALES)
+    roles = [side.role for rule in claim["rule"] for side in rule.sides if not side.role.data]
+    there = lambda data: any(role.key(scale, data) in runs for role in roles for scale in SCALES)
     return [data for data in DATASETS if there(data)] or [""]
 
 
-def _checks(claim: Claim, roles: Roles, runs: Runs, data: str) -> list[Check]:
-    """Each rule of the claim on `data`, at the best scale that decides it, or else the best that has most of it."""
-    scales = list(reversed(SCALES))
-    tried = [[_check(claim, rule, roles, runs, data, scale) for scale in scales] for rule in claim.rule]
-    return [min(checks, key=lambda check: (bool(check.why_not), check.missing)) for checks in tried]
+def _best(rule: Rule, claim: Claim, runs: Runs, data: str) -> Rule:
+    """The rule on `data`, at the best scale that decides it, or else the best that has most of it."""
+    tried = []
+    for scale in reversed(SCALES):
+        found = rule.measured(runs, scale, data)
+        given = [condition.measured(runs, scale, data) for condition in claim["given"]]
+        tried.append(found._replace(why_not=_lack(found, claim, scale, given)))
+    return min(tried, key=lambda found: (bool(found.why_not), found.missing))
 
 
-def _check(claim: Claim, rule: Rule, roles: Roles, runs: Runs, data: str, scale: str) -> Check:
-    measured = lambda one: [_measure(term, roles, runs, data, scale) for term in (one.left, one.right)]
-    left, right = measured(rule)
-    why = _lack(rule.left, left, claim, scale) or _lack(rule.right, right, claim, scale)
-    for condition in claim.given:
-        if not why and condition.roles & rule.roles and not condition.holds(*measured(condition)):
-            why = f"It does not hold that {condition.words}"
-    names = _listed(sorted({roles[name].get("data", data) for name in rule.roles}))
-    return Check(rule, names, scale if left.runs or right.runs else "", left, right, rule.holds(left, right), why)
-
-
-def _lack(term: Term, side: Measured, claim: Claim, scale: str) -> str:
-    """Why a side of a rule decides nothing at `scale`; empty where it does."""
-    if term.role and not side.runs:
-        return f"No run has {TITLES[term.metric].words} of: {side.name}"
-    if scale not in claim.scales:
-        return f"Scale {scale} is too small"
-    few = term.role and len(side.seeds) < studies.SEEDS
-    return f"{side.name} has {len(side.seeds)} of {studies.SEEDS} seeds" if few else ""
-
-
-def _measure(term: Term, roles: Roles, runs: Runs, data: str, scale: str) -> Measured:
-    """A side of a rule on `data` at `scale`; NaN where no run has it."""
-    if not term.role:
-        return Measured(term.text, term.metric, term.offset, term.offset, term.offset, (), ())
-    rows = _rows(runs, roles[term.role], data, scale)
-    rows = [row for row in rows if not math.isnan(row.get(term.metric, math.nan))]
-    values = [row[term.metric] * term.factor + term.offset for row in rows]
-    seeds, behind = (tuple(row[name] for row in rows) for name in ("seed", "run"))
-    return Measured(term.text, term.metric, *studies.interval(values), seeds, behind)
-
-
-def _rows(runs: Runs, role: Mapping[str, Any], data: str, scale: str) -> Sequence[Mapping[str, Any]]:
-    """The rows of the runs that play `role`, its data set being `data` where it is open."""
-    data = role.get("data", data)
-    parts = role.get("parts", PARTS.get(data, 8))
-    return runs.get(_key(scale, data, role["variant"], parts, role.get("overrides", {})), ())
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(name for name in names if name))
+def _lack(rule: Rule, claim: Claim, scale: str, given: Iterable[Rule]) -> str:
+    """Why a measured rule decides nothing at `scale`, or where a condition on its runs does not hold; else empty."""
+    for side in rule.sides:
+        if not side.rows:
+            return f"No run has {TITLES[side.metric].words} of: {side.name}"
+        if scale not in claim["scales"]:
+            return f"Scale {scale} is too small"
+        if len(side.rows) < SEEDS:
+            return f"{side.name} has {len(side.rows)} of {SEEDS} seeds"
+    roles = [side.role for side in rule.sides]
+    unmet = [one for one in given if any(side.role in roles for side in one.sides) and not one.holds]
+    return f"It does not hold that {unmet[0].words}" if unmet else ""

@@ -6,18 +6,19 @@ Methods and types are named as printed, reference numbers included. `reported.ym
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
 from ganseg.files import PACKAGE, UserError
 
+KINDS = {"rows": "as printed", "later": "later work"}  # of rows in the file -> what stands for a scale in tables
+
 
 class Column(NamedTuple):
-    """A column of a table: `key` names it in code, `better` is lower or higher, `digits` are those printed."""
+    """A column of a table: `better` is lower or higher, `digits` are those printed."""
 
-    key: str
     title: str
     better: str
     digits: int
@@ -30,53 +31,44 @@ class Column(NamedTuple):
         return f"{self.title}{unit} {'↓' if self.better == 'lower' else '↑'}"
 
 
-class Row(NamedTuple):
-    """What one method scores: column key -> number, in the column's unit; `marks`: column key -> its mark."""
-
-    method: str
-    type: str
-    values: Mapping[str, float]
-    marks: Mapping[str, str]
-    source: str
-
-
 class Table(NamedTuple):
-    """A table of the paper: its rows as printed, rows of later work, the meaning of each mark, our remarks."""
+    """A table of the paper. Its `numbers`, in the columns' units: method, type, column, mean, mark, scale, source."""
 
     name: str
     columns: Mapping[str, Column]
-    rows: Sequence[Row]
-    later: Sequence[Row]
+    numbers: Sequence[Mapping[str, Any]]
     marks: Mapping[str, str]
     remarks: Sequence[str]
 
     def value(self, column: str, method: str = "Ours") -> float:
         """The number in the paper's row `method`, in the column's unit; UserError where none is printed."""
-        if column not in self.columns:
-            raise UserError(f"{self.name} has no column {column!r}; it has {', '.join(self.columns)}")
-        for row in self.rows:
-            if row.method == method and column in row.values:
-                return row.values[column]
-        raise UserError(f"{self.name} prints no number for {method!r} in column {column!r}")
+        for number in self.numbers:
+            if (number["column"], number["method"], number["scale"]) == (column, method, "as printed"):
+                return number["mean"]
+        known = ", ".join(self.columns)
+        raise UserError(f"{self.name} prints no number for {method!r} in column {column!r}; it has {known}")
 
 
-def _table(name: str, raw: dict[str, Any]) -> Table:
-    """A table as `reported.yml` has it."""
-    keys, sources = list(raw["columns"]), raw.get("sources", {})
-
-    def row(method: str, kind: str, *cells: float | str | None) -> Row:
-        """A cell is a number, "number mark", or None for a dash."""
-        words = {key: str(cell).split() for key, cell in zip(keys, cells, strict=True) if cell is not None}
-        values = {key: float(number) for key, (number, *_) in words.items()}
-        marks = {key: mark for key, (_, *marked) in words.items() for mark in marked}
-        printed = raw.get("source", f"{name}, row '{method}'")
-        return Row(method, kind, values, marks, sources.get(method, printed))
-
-    columns = {key: Column(key, **fields) for key, fields in raw["columns"].items()}
-    rows = [[row(*line) for line in raw.get(kind, ())] for kind in ("rows", "later")]
-    return Table(name, columns, *rows, raw.get("marks", {}), raw.get("remarks", ()))
+def _numbers(name: str, raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those of a table of the file, row by row: a cell is a number, "number mark", or None for a dash."""
+    for kind, scale in KINDS.items():
+        for method, type_, *cells in raw.get(kind, ()):
+            source = raw.get("sources", {}).get(method, raw.get("source", f"{name}, row '{method}'"))
+            for column, cell in zip(raw["columns"], cells, strict=True):
+                number, _, mark = str(cell).partition(" ")
+                about = {"method": method, "type": type_, "column": column, "scale": scale, "source": source}
+                if cell is not None:
+                    yield about | {"mean": float(number), "mark": mark or None}
 
 
-_RAW = yaml.safe_load((PACKAGE / "reported.yml").read_text(encoding="utf-8"))
-TABLES = {name: _table(name, raw) for name, raw in _RAW.items()}
+TABLES = {
+    name: Table(
+        name,
+        {key: Column(**fields) for key, fields in raw["columns"].items()},
+        list(_numbers(name, raw)),
+        raw.get("marks", {}),
+        raw.get("remarks", ()),
+    )
+    for name, raw in yaml.safe_load((PACKAGE / "reported.yml").read_text(encoding="utf-8")).items()
+}
 TABLE_1, TABLE_2, TABLE_3, CUB_LANDMARKS, CUB_PARTS = TABLES.values()

@@ -1,12 +1,12 @@
 """Runs over seeds: their statistics, 95 % intervals, comparisons seed by seed, and tables of them.
 
-A study is a DataFrame of one row a finished run: `variant`, `parts`, `seed`, `scale`, `data`, `train_images`, every
-number of its `metrics.json`, its `counts`, and `run`, the `experiments.Run`. Only runs of one scale, data set and seed
-are compared, which differ in what is studied.
+A study is a DataFrame of one row a finished run, with what `measurements` has of it. Only runs of one scale, data set
+and seed are compared, which differ in what is studied.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,7 +33,12 @@ MODELS = {  # the rows of Fig. 9 in the paper's order: variant, and what is disa
     FULL: "full model",
 }
 HEADS = {"variant": "Model", "parts": "K", "train_images": "Training images"}
-IDENTITY = ["variant", "parts", "seed", "scale", "data", "train_images"]
+IDENTITY = ["variant", "parts", "seed", "scale", "data", "train_images", "overrides"]
+SHARES = ["generated_foreground", "foreground_fraction", "iou", "nmi_foreground", "equivariance_error"]  # in [0, 1]
+STATISTICS = (
+    "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts foreground_fraction "
+    "iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance fid"
+).split()  # columns of a study
 RARE = 0.05  # a part that is seen in fewer images than this has vanished
 SEEDS = 3  # what a verdict asks for
 TOO_FEW = (
@@ -42,18 +47,12 @@ TOO_FEW = (
 )
 
 
-KEYS = "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts"
-KEYS += " foreground_fraction iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance fid"
-STATISTICS = {key: TITLES[key] for key in KEYS.split()}  # column of a study -> what it is
-SHARES = ["generated_foreground", "foreground_fraction", "iou", "nmi_foreground", "equivariance_error"]  # in [0, 1]
-
-
 class Interval(NamedTuple):
     """A mean over seeds and the bounds of its 95 % interval; NaN where there are too few."""
 
-    mean: float
-    low: float
-    high: float
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def __str__(self) -> str:
         """As in tables: 0.712 [0.690, 0.734], without bounds 0.712, without a mean a dash."""
@@ -62,7 +61,7 @@ class Interval(NamedTuple):
         return f"{self.mean:.3f}" + ("" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
 
 
-def interval(values: Iterable[float | None], confidence: float = 0.95) -> Interval:
+def interval(values: Iterable[float | None]) -> Interval:
     """Mean of `values` over seeds, and the bounds of its t-interval; None and NaN are left out.
 
     Student's t and not the bootstrap: with three seeds, resampling draws from ten different samples only and never
@@ -71,30 +70,18 @@ def interval(values: Iterable[float | None], confidence: float = 0.95) -> Interv
     known = np.array(list(values), float)
     known = known[~np.isnan(known)]
     if len(known) < 2:
-        return Interval(float(known[0]) if len(known) else math.nan, math.nan, math.nan)
-    _, t = stats.t.interval(confidence, len(known) - 1)
-    reach = t * known.std(ddof=1) / math.sqrt(len(known))
-    return Interval(*(float(known.mean() + side * reach) for side in (0, -1, 1)))
+        return Interval(*known.tolist())
+    _, t = stats.t.interval(0.95, len(known) - 1)
+    mean, reach = known.mean(), t * known.std(ddof=1) / math.sqrt(len(known))
+    return Interval(float(mean), float(mean - reach), float(mean + reach))
 
 
-def study(results: str | Path | None, scale: str, data: str, parts: int | None = None,
-          overrides: Sequence[str] = ()) -> pd.DataFrame:  # fmt: skip
-    """Finished runs at `scale` on `data`, a row each, in the paper's order, then by K, training images and seed.
-
-    `parts`: K; by default the data set's usual one, 0 for every K. `overrides`: settings that a run may have of its
-    own; runs with any other are left out. Empty, with its first columns, where there is no run.
-    """
-    wanted, order = PARTS.get(data, 8) if parts is None else parts, list(MODELS)
-    found = find_runs(results or None, scale, own_settings=True, data=data)
-    runs = [run for run in found if set(run.provenance["overrides"]) <= set(overrides)]
-    rows = [
-        {name: run.provenance[name] for name in IDENTITY} | run.metrics | counts(run) | {"run": run}
-        for run in runs
-        if not wanted or run.provenance["parts"] == wanted
+def measurements(results: str | Path | None) -> list[dict[str, Any]]:
+    """A row a finished run: IDENTITY (None where not recorded), the numbers of metrics.json, `counts`, the `run`."""
+    return [
+        {name: run.provenance.get(name) for name in IDENTITY} | run.metrics | counts(run) | {"run": run}
+        for run in find_runs(results or None, own_settings=True)
     ]
-    place = lambda row: order.index(row["variant"]) if row["variant"] in order else len(order)
-    rows.sort(key=lambda row: (place(row), *(row[name] for name in ("variant", "parts", "train_images", "seed"))))
-    return pd.DataFrame(rows, columns=None if rows else [*IDENTITY, "run"])
 
 
 def samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -116,15 +103,32 @@ def counts(run: Run) -> dict[str, float]:
     }
 
 
-def settings(results: str | Path | None, first: str = "", **kind: Any) -> list[pd.DataFrame]:
-    """The study of each scale and data set that results hold; data set `first` and the best scale come first.
+def settings(results: str | Path | None, first: str = "", parts: int | None = None,
+             overrides: Iterable[str] = ()) -> list[pd.DataFrame]:  # fmt: skip
+    """A study for each scale and data set that results hold; data set `first` and the best scale come first.
 
-    `kind`: `parts` and `overrides`, as of `study`.
+    In each, runs are in the paper's order, then by K, training images and seed. `parts`: K; by default the data set's
+    usual one, 0 for every K. `overrides`: settings that a run may have of its own; with any other it is left out.
     """
-    found = {(run.provenance["scale"], run.provenance["data"]) for run in find_runs(results or None)}
-    order = sorted(found, key=lambda pair: (pair[1] != first, -list(SCALES).index(pair[0]), pair[1]))
-    frames = [study(results, *pair, **kind) for pair in order]
-    return [frame for frame in frames if len(frame)]
+    studies: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in measurements(results):
+        wanted = PARTS.get(row["data"], 8) if parts is None else parts
+        if set(row["overrides"]) <= set(overrides) and wanted in (0, row["parts"]):
+            where = row["data"] != first, -list(SCALES).index(row["scale"]), row["data"]
+            studies.setdefault(where, []).append(row)
+    known = {variant: number for number, variant in enumerate(MODELS)}
+
+    def order(row: dict[str, Any]) -> tuple[Any, ...]:
+        variant = row["variant"]
+        return known.get(variant, len(known)), variant, row["parts"], row["train_images"] or 0, row["seed"]
+
+    return [pd.DataFrame(sorted(rows, key=order)) for _, rows in sorted(studies.items())]
+
+
+def study(results: str | Path | None, scale: str, data: str, **kind: Any) -> pd.DataFrame:
+    """That of `settings` at `scale` on `data`; empty, with its first columns, where there is no run."""
+    here = [frame for frame in settings(results, **kind) if place(frame) == f"{data}, scale {scale}"]
+    return here[0] if here else pd.DataFrame(columns=[*IDENTITY, "run"])
 
 
 def several(results: str | Path | None, first: str = "", variants: Iterable[str] = (), by: str = "variant",
@@ -146,7 +150,7 @@ def place(frame: pd.DataFrame) -> str:
 
 def in_range(frames: Sequence[pd.DataFrame]) -> bool:
     """Whether the studies' shares lie in [0, 1], and no other statistic but ARI is negative."""
-    known = pd.concat(frames).filter(list(STATISTICS)).drop(columns="ari_foreground", errors="ignore").astype(float)
+    known = pd.concat(frames).filter(STATISTICS).drop(columns="ari_foreground", errors="ignore").astype(float)
     return bool(known.min(axis=None) >= 0 and known.filter(SHARES).max(axis=None) <= 1)
 
 
@@ -177,19 +181,19 @@ def compare(frame: pd.DataFrame, one: pd.Series, other: pd.Series, key: str, sid
         raise UserError("runs of different scales or data sets do not compare; take one study")
     values = [frame[side].set_index("seed")[key].astype(float) for side in (one, other)]
     both = pd.concat(values, axis=1, keys=["one", "other"], join="inner").dropna()
-    gain = interval(STATISTICS[key].better * (both["one"] - both["other"]) + 0.0)  # no negative zero
-    intervals = map(interval, (both["one"], both["other"]))
-    return Comparison(place(frame), sides, STATISTICS[key], *intervals, gain, len(both))
+    gain = TITLES[key].better * (both["one"] - both["other"]) + 0.0  # no negative zero
+    intervals = map(interval, (both["one"], both["other"], gain))
+    return Comparison(place(frame), sides, TITLES[key], *intervals, len(both))
 
 
 def against(frames: Iterable[pd.DataFrame], variants: Iterable[str], keys: Sequence[str]) -> list[Comparison]:
     """The full model against each of `variants` on those statistics `keys` that a study has labels for."""
-    triples = [(frame, variant, key) for frame in frames for variant in variants for key in keys if key in frame]
-    return [
-        compare(frame, frame["variant"] == FULL, frame["variant"] == variant, key,
-                f"full model against {MODELS[variant]}")
-        for frame, variant, key in triples
-    ]  # fmt: skip
+    found = []
+    for frame, variant in itertools.product(frames, variants):
+        one, other = frame["variant"] == FULL, frame["variant"] == variant
+        sides = f"full model against {MODELS[variant]}"
+        found += [compare(frame, one, other, key, sides) for key in keys if key in frame]
+    return found
 
 
 def judged(comparisons: Iterable[Comparison]) -> tuple[dict[str, bool], bool]:
@@ -209,9 +213,8 @@ def summary(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[
         for group, rows in frame.groupby(["data", "scale", by], sort=False):
             for key in (key for key in keys if key in frame):
                 known = rows[key].dropna().tolist()
-                line = dict(zip(["data", "scale", by, "statistic"], [*group, key], strict=True))
-                lines.append(line | interval(known)._asdict() | {"n": len(known), "values": known})
-    return pd.DataFrame(lines)
+                lines.append([*group, key, *interval(known), len(known), known])
+    return pd.DataFrame(lines, columns=["data", "scale", by, "statistic", *Interval._fields, "n", "values"])
 
 
 def table(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[str] = STATISTICS) -> pd.DataFrame:
@@ -221,5 +224,5 @@ def table(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[st
         start = {HEADS[by]: MODELS.get(row[by], row[by]), "Data": row["data"], "Scale": row["scale"], "Seeds": 0}
         line = lines.setdefault((row["data"], row["scale"], row[by]), start)
         line["Seeds"] = max(line["Seeds"], row["n"])
-        line[STATISTICS[row["statistic"]].arrowed] = str(Interval(row["mean"], row["low"], row["high"]))
-    return pd.DataFrame(list(lines.values())).fillna(BLANK)
+        line[TITLES[row["statistic"]].arrowed] = str(Interval(row["mean"], row["low"], row["high"]))
+    return pd.DataFrame(lines.values()).fillna(BLANK)

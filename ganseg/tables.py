@@ -1,11 +1,4 @@
-"""The paper's tables with our rows beside the printed ones, the keypoints behind them; any table as HTML and CSV.
-
-A row of ours is a dict: `mean`, `std` and `n` over seeds, `scale`, `data`, `seeds`, and
-
-- `column`: the key of a column of the table, by default `data`. A key that the table lacks (a data set that the
-  paper does not use) becomes a column of its own: no number stands under another's name.
-- `method`, `type`: what the first two columns say; both have defaults.
-"""
+"""The paper's tables with our rows beside the printed ones, the keypoints behind them; any table as HTML and CSV."""
 
 from __future__ import annotations
 
@@ -50,8 +43,7 @@ def grouped(runs: Iterable[Any], first: str = "") -> list[list[Any]]:
 
 def group_name(group: Sequence[Any]) -> str:
     """Data set, scale, variant and K of runs that differ in their seed only."""
-    r = group[0].provenance
-    return f"{r['data']}, scale {r['scale']}, variant {r['variant']}, K = {r['parts']}"
+    return "{data}, scale {scale}, variant {variant}, K = {parts}".format_map(group[0].provenance)
 
 
 def drawable(runs: Iterable[Any], data: str) -> list[Any]:
@@ -70,18 +62,19 @@ def summarise(runs: Iterable[Any], metric: str) -> dict[str, Any]:
     return {"mean": float(np.mean(values)), "median": float(np.median(values)), "std": std, "n": len(values)}
 
 
-def mean_std(mean: float, std: float = math.nan, n: int | None = None, digits: int = 3) -> str:
+def mean_std(mean: float, std: float = math.nan, n: float | None = None, digits: int = 3) -> str:
     """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712; a dash for NaN."""
     if math.isnan(mean):
         return BLANK
     deviation = "" if math.isnan(std) else f" ± {std:.{digits}f}"
-    return f"{mean:.{digits}f}{deviation}" + (f" (n = {n})" if n else "")
+    return f"{mean:.{digits}f}{deviation}" + (f" (n = {n:.0f})" if pd.notna(n) else "")
 
 
 def our_row(runs: Iterable[Any], metric: str, *, factor: float = 1.0, **fields: Any) -> dict[str, Any]:
-    """A row of ours: `metric` over runs of one experiment that differ in their seed only.
+    """A row of ours, with the columns `TIDY`: `metric` over runs of one experiment that differ in their seed only.
 
-    `factor` turns the metric into the table's unit (100 for %); `fields` are column, method, type.
+    `factor` turns the metric into the table's unit (100 for %). `fields`: `method`, `type`, and `column`, the key of
+    one of the table's, by default the data set's name: what the paper does not use gets a column of its own.
     """
     runs = [run for run in runs if run.metrics.get(metric) is not None]
     row = {key: value if key == "n" else value * factor for key, value in summarise(runs, metric).items()}
@@ -90,50 +83,35 @@ def our_row(runs: Iterable[Any], metric: str, *, factor: float = 1.0, **fields: 
         if len(found) > 1:
             raise UserError(f"a row mixes runs of {key} {', '.join(found)}; make a row of each")
         row[key] = found[0]
-    return row | {"seeds": sorted(run.provenance["seed"] for run in runs)} | fields
+    seeds = ", ".join(map(str, sorted(run.provenance["seed"] for run in runs)))
+    row |= {"seeds": seeds, "source": f"{row['data']}, seed{'s' * (len(runs) > 1)} {seeds}"}
+    return {"method": "This reproduction", "type": "Part", "column": row["data"]} | row | fields
 
 
 def tidy(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
     """One line a number, unrounded, of the paper, of later work if `later`, of ours: the data behind `wide`."""
-    printed = [("as printed", row) for row in table.rows] + [("later work", row) for row in table.later if later]
-    records = [
-        {"method": row.method, "type": row.type, "column": key, "mean": value, "mark": row.marks.get(key)}
-        | {"scale": scale, "source": row.source}
-        for scale, row in printed
-        for key, value in row.values.items()
-    ]
-    frame = pd.DataFrame(records + [_record(row) for row in ours], columns=TIDY)
-    for row in frame[frame.duplicated(["method", "scale", "column"])].to_dict("records"):
-        raise UserError(
-            f"{table.name} has two numbers for {row['method']!r} in column {row['column']!r} "
-            f"at scale {row['scale']!r}; give them different methods"
-        )
+    printed = [number for number in table.numbers if later or number["scale"] != "later work"]
+    frame = pd.DataFrame([*printed, *ours], columns=TIDY)
+    keys = ["method", "column", "scale"]
+    for twice in frame[frame.duplicated(keys)][keys].values:
+        raise UserError(f"{table.name} has two numbers for {', '.join(twice)}; give them different methods")
     return frame
-
-
-def _record(row: Mapping[str, Any]) -> dict[str, Any]:
-    seeds = ", ".join(str(seed) for seed in row.get("seeds", ()))
-    source = row["data"] + (f", {_plural('seed', seeds)} {seeds}" if seeds else "")
-    defaults = {"method": "This reproduction", "type": "Part", "column": row["data"]}
-    return defaults | row | {"seeds": seeds, "source": source}
 
 
 def wide(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
     """The table as displayed: one line a method and scale, all cells text."""
     frame, first = tidy(table, ours, later), next(iter(table.columns.values()))
-    own = {key: first._replace(key=key, title=key) for key in frame["column"] if key not in table.columns}
-    columns, lines = table.columns | own, []
-    for (method, scale), group in frame.groupby(["method", "scale"], sort=False):
-        cells = {cell["column"]: _cell(cell, columns[cell["column"]].digits) for cell in group.to_dict("records")}
-        numbers = {column.heading: cells.get(key, BLANK) for key, column in columns.items()}
-        lines.append({"Method": method, "Type": group["type"].iloc[0], **numbers, "Scale": scale})
-    return pd.DataFrame(lines)
-
-
-def _cell(number: Mapping[str, Any], digits: int) -> str:
-    n = None if pd.isna(number["n"]) else int(number["n"])
-    text = mean_std(number["mean"], number["std"], n, digits)
-    return text if pd.isna(number["mark"]) else f"{text} {number['mark']}"
+    own = [key for key in frame["column"] if key not in table.columns]
+    columns = table.columns | {key: first._replace(title=key) for key in own}
+    blanks = {column.heading: BLANK for column in columns.values()}
+    lines: dict[Any, dict[str, str]] = {}
+    for cell in frame.to_dict("records"):
+        empty = {"Method": cell["method"], "Type": cell["type"], **blanks, "Scale": cell["scale"]}
+        line = lines.setdefault((cell["method"], cell["scale"]), empty)
+        column = columns[cell["column"]]
+        mark = f" {cell['mark']}" if pd.notna(cell["mark"]) else ""
+        line[column.heading] = mean_std(cell["mean"], cell["std"], cell["n"], column.digits) + mark
+    return pd.DataFrame(lines.values())
 
 
 def notes(table: Table) -> list[str]:
@@ -181,23 +159,16 @@ def held_out_keypoints(
 
 def provenance_line(runs: Iterable[Any]) -> str:
     """Where numbers come from: scale, data, seeds, device, commit and keys of the runs behind them."""
-    records = [run.provenance for run in runs]
-    words = {"scale": "scale", "data": "data", "seed": "seed", "device": "device", "commit": "commit", "key": "run"}
-    said = []
-    for key, word in words.items():
-        values = ", ".join(dict.fromkeys(_told(record, key) for record in records if record.get(key) is not None))
-        said += [f"{_plural(word, values)} {values}"] if values else []
-    line = "; ".join(said) if records else "no run yet"
-    return f"{line[:1].upper()}{line[1:]}."
-
-
-def _told(record: Mapping[str, Any], key: str) -> str:
-    changed = " with uncommitted changes" if record.get("dirty") else ""
-    return record[key][:10] + changed if key == "commit" else str(record[key])
-
-
-def _plural(word: str, listed: str) -> str:
-    return f"{word}s" if ", " in listed and word != "data" else word
+    told: dict[str, list[str]] = {"scale": [], "data": [], "seed": [], "device": [], "commit": [], "run": []}
+    for record in (run.provenance for run in runs):
+        commit, changed = record.get("commit"), " with uncommitted changes" * bool(record.get("dirty"))
+        values = record | {"run": record.get("key"), "commit": commit and commit[:10] + changed}
+        for word, known in told.items():
+            if values.get(word) is not None and str(values[word]) not in known:
+                known.append(str(values[word]))
+    words = {f"{word}s" if len(known) > 1 and word != "data" else word: known for word, known in told.items()}
+    line = "; ".join(f"{word} {', '.join(known)}" for word, known in words.items() if known) or "no run yet"
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str:
@@ -207,7 +178,7 @@ def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str
     class "ours". The table scrolls sideways on a narrow screen.
     """
     heads = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
-    body = "\n".join(_html_row(row) for row in frame.to_dict("records"))
+    body = "\n".join(map(_html_row, frame.to_dict("records")))
     below = "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
     return (
         f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n'
@@ -217,17 +188,15 @@ def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str
 
 
 def _html_row(row: Mapping[str, Any]) -> str:
-    scale = row.get("Scale")
-    badge = f'<span class="ganseg-badge ganseg-{scale}" title="measured at scale {scale}">{scale}</span>'
-    ours = scale in SCALES
-    cells = [badge if ours and title == "Scale" else _unbroken(html.escape(str(text))) for title, text in row.items()]
-    inner = f'<th scope="row">{cells[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in cells[1:])
-    return f'<tr class="ours">{inner}</tr>' if ours else f"<tr>{inner}</tr>"
-
-
-def _unbroken(text: str) -> str:
     """A narrow column may break "0.5 ± 0.1 (n = 3)" before its bracket only, and no number from its mark."""
-    return re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", text)
+    cells = {title: re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", html.escape(str(text))) for title, text in row.items()}
+    scale, ours = row.get("Scale"), row.get("Scale") in SCALES
+    if ours:
+        title = f"measured at scale {scale}"
+        cells["Scale"] = f'<span class="ganseg-badge ganseg-{scale}" title="{title}">{scale}</span>'
+    first, *others = cells.values()
+    inner = f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others)
+    return f'<tr class="ours">{inner}</tr>' if ours else f"<tr>{inner}</tr>"
 
 
 def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:

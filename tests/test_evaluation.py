@@ -56,7 +56,7 @@ SPLITS = {"train": range(60), "regression": range(40, 100), "test": range(90, 12
 def draw_faces(split: str, hidden: tuple[str, ...] = ()) -> Source:
     numbers = np.array(SPLITS[split])
 
-    def read(positions: np.ndarray, size: int) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+    def read(positions: np.ndarray, size: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         return {key: value for key, value in faces(numbers[positions]).items() if key not in hidden}, {}
 
     names = tuple(f"{n}.jpg" for n in numbers)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from finished_runs import write_run
 
 from book import build, execute
 from ganseg import Experiment
@@ -16,20 +17,12 @@ from ganseg import Experiment
 NAME = "14_table2.ipynb"
 
 
-def publish_run(results: Path, **metrics: float) -> None:
-    """A finished run of the default experiment without weights, as a published one, with these `metrics`."""
+def publish_run(results: Path, iou: float) -> None:
+    """A finished run of the default experiment without weights, as a published one."""
     experiment = Experiment()
-    folder = experiment.directory(results)
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = {"data": experiment.data, "variant": experiment.variant, "parts": experiment.config.generator.parts,
-                "seed": 0, "scale": "tiny", "key": experiment.key, "overrides": {}, "train_images": 10,
-                "device": "a device", "commit": "0123456789abcdef", "dirty": False,
-                "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
-    parts = experiment.config.generator.parts
-    known = {"iou_constant_mask": 0.2, "foreground_fraction": 0.1, "part_usage": [1.0] * parts, "iou_images": 10}
-    content = {"config": {"config": experiment.config.to_dict()}, "provenance": identity, "metrics": known | metrics}
-    for name, value in content.items():
-        (folder / f"{name}.json").write_text(json.dumps(value))
+    folder = write_run(results, scale="tiny", key=experiment.key, iou=iou)
+    assert folder == experiment.directory(results)
+    (folder / "config.json").write_text(json.dumps({"config": experiment.config.to_dict()}))
     (folder / "history.csv").write_text("stage,step,foreground\ngan,1,0.5\ngan,2,0.1\n")
 
 
@@ -39,12 +32,9 @@ def page(project: Path) -> str:
     source, output = project / "notebooks" / NAME, results / "tiny" / "notebooks" / NAME
     execute.execute(source, output, {"results_dir": str(results)})
     build.stage(project, project / "staged", results)
-    outputs = [
-        out for cell in execute.read(project / "staged" / "notebooks" / NAME).cells for out in cell.get("outputs", [])
-    ]
-    html = "\n".join(
-        str(out.get("data", {}).get(kind, "")) for out in outputs for kind in ("text/html", "text/markdown")
-    )
+    cells = execute.read(project / "staged" / "notebooks" / NAME).cells
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    html = "\n".join(str(data.get(kind, "")) for data in outputs for kind in ("text/html", "text/markdown"))
     return re.sub(r"base64,[\w+/=]+", "", html)
 
 

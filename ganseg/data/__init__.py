@@ -15,21 +15,18 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 
-from ganseg.data.batches import AUGMENTATIONS, Batches
+from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
 from ganseg.data.creatures import SYNTHETIC_BIRD, SYNTHETIC_FACE
 from ganseg.data.cub import CUB
 from ganseg.data.files import digest, told
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
-from ganseg.data.sets import DataSet, Listing, Sample, Source, Split
+from ganseg.data.sets import DataSet, Listing, Source, Split
 from ganseg.data.taichi import TAICHI
 from ganseg.files import UserError, atomic_path, read_json, write_json
 
-__all__ = [
-    "AUGMENTATIONS", "DATASETS", "Batches", "DataSet", "Listing", "Sample", "Source", "Split",
-    "cached", "check", "default_cache_dir", "describe", "fingerprint", "load",
-]  # fmt: skip
+__all__ = ["DATASETS", "Batches", "DataSet", "Listing", "Source", "Split", "check", "describe", "fingerprint", "load"]
 log = logging.getLogger(__name__)
 
 SETS = (SYNTHETIC_BIRD, SYNTHETIC_FACE, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
@@ -61,20 +58,7 @@ def load(
         raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} images leaves nothing; it must be 1 or more.")
-    source = data.draw(split) if data.draw else _source(data, split, data_dir)
-    return cached(source.limited(limit), f"{data.name}-{split}", size, cache_dir)
-
-
-def _source(data: DataSet, split: str, data_dir: str | Path | None) -> Source:
-    """A split that lies in a folder; its oddities are told, once a process."""
-    listing = data.list(_existing(data, data_dir))
-    if faults := listing.faults + listing.missing(split):
-        raise UserError("\n  ".join([f"{data.name} cannot be read from {data_dir}:", *faults]))
-    if not listing.splits[split]:
-        raise UserError(f"{data.name}: the split {split} is empty in {data_dir}. {data.how_to_get}")
-    for oddity in (*listing.oddities, *_unlike(data, listing, split)):
-        warn_once(f"{data.name}: {oddity}")
-    return listing.source(split)
+    return cached(_source(data, split, data_dir).limited(limit), f"{data.name}-{split}", size, cache_dir)
 
 
 def describe(name: str) -> DataSet:
@@ -90,8 +74,6 @@ def check(name: str, data_dir: str | Path | None) -> Listing:
     UserError for an unknown name, a missing `data_dir`, or a data set that has no folder to look at.
     """
     data = describe(name)
-    if data.draw:
-        raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
     folder = _existing(data, data_dir)
     try:
         listing = data.list(folder)
@@ -110,28 +92,38 @@ def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
     UserError as by `load`. What a user labels in a folder of images makes no difference.
     """
     data = describe(name)
-    if data.draw:
-        return _fingerprint(data.draw("train"))
-    if not data_dir:
+    if data.needs_dir and not data_dir:
         return ""
     if data.name != "folder":
-        return _published(data.name, _existing(data, data_dir))
+        return _published(data, data_dir)
     samples = data.list(_existing(data, data_dir)).samples
     return digest([(sample.name, sample.image.stat().st_size) for sample in samples])
 
 
 @cache
-def _published(name: str, data_dir: Path) -> str:
+def _published(data: DataSet, data_dir: str | Path | None) -> str:
     """As `Split.fingerprint` of all training images: they do not change while we look."""
-    return _fingerprint(_source(DATASETS[name], "train", data_dir))
+    return _source(data, "train", data_dir).fingerprint
 
 
-def _fingerprint(source: Source) -> str:
-    return digest(source.names, source.identity)
+def _source(data: DataSet, split: str, data_dir: str | Path | None) -> Source:
+    """A split that is drawn, or lies in a folder, whose oddities are told once a process."""
+    if data.draw:
+        return data.draw(split)
+    listing = data.list(_existing(data, data_dir))
+    if faults := listing.faults + listing.missing(split):
+        raise UserError("\n  ".join([f"{data.name} cannot be read from {data_dir}:", *faults]))
+    if not listing.splits[split]:
+        raise UserError(f"{data.name}: the split {split} is empty in {data_dir}. {data.how_to_get}")
+    for oddity in (*listing.oddities, *_unlike(data, listing, split)):
+        warn_once(f"{data.name}: {oddity}")
+    return listing.source(split)
 
 
 def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
     """The folder of a data set; UserError where there is none."""
+    if data.draw:
+        raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
     if not data_dir:
         raise UserError(f"the data set {data.name} needs its folder (data_dir). {data.how_to_get}")
     path = Path(data_dir).expanduser()
@@ -142,41 +134,32 @@ def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
 
 def _unlike(data: DataSet, listing: Listing, *splits: str) -> list[str]:
     """Which of the splits have another number of images than in the paper."""
-    return [
-        f"{count:,} images in split {split}, where the paper's protocol has {wanted:,}: results are not comparable."
-        for split in splits
-        if (count := listing.counts[split]) != (wanted := data.counts.get(split, count))
-    ]
-
-
-def default_cache_dir() -> Path:
-    """$GANSEG_CACHE, or `ganseg` in the platform's folder for caches."""
-    return Path(os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False)).expanduser()
+    found = [(split, listing.counts[split], data.counts.get(split)) for split in splits]
+    message = "{1:,} images in split {0}, where the paper's protocol has {2:,}: results are not comparable."
+    return [message.format(*one) for one in found if one[2] not in (None, one[1])]
 
 
 def cached(source: Source, label: str, size: int, cache_dir: str | Path | None = None) -> Split:
     """Open the decoded form of `source` at `size` pixels, decoding it first where it is missing or damaged.
 
-    `label` begins the name of its folder. Several processes may do this at once: one decodes, the others wait.
+    `label` begins the name of its folder, in `cache_dir`, $GANSEG_CACHE, or `ganseg` in the platform's folder for
+    caches. Several processes may do this at once: one decodes, the others wait.
     """
-    root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+    root = cache_dir or os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False)
     key = digest(FORMAT, source.names, source.identity, source.stamp, source.part_names, source.keypoint_names)
-    folder = root / f"{label}-{size}-{key}"
+    folder = Path(root).expanduser() / f"{label}-{size}-{key}"
     try:
         split = _open(folder, source, size)
-        if split is None:
+        if not split:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
-                if _open(folder, source, size) is None:
-                    _decode(folder, source, label, size)
-            split = _open(folder, source, size)
+                split = _open(folder, source, size) or _decode(folder, source, label, size)
     except OSError as error:
         raise UserError(
             f"cannot write the image cache {folder}: {error.strerror or error}. "
             "Free some space there, or name another folder in the environment variable GANSEG_CACHE."
         ) from error
-    skipped = [f"{name}: {reason}" for name, reason in split.skipped]
-    for sentence in told("unreadable images are left out", skipped, "Mend or remove them."):
+    for sentence in told("unreadable images are left out", map(": ".join, split.skipped), "Mend or remove them."):
         log.warning("%s: %s", label, sentence)
     return split
 
@@ -193,20 +176,15 @@ def _open(folder: Path, source: Source, size: int) -> Split | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
         return None
-    return Split(
-        **arrays,
-        names=tuple(meta["names"]),
-        part_names=source.part_names,
-        keypoint_names=source.keypoint_names,
-        fingerprint=_fingerprint(source),
-        skipped=tuple((name, reason) for name, reason in meta["skipped"]),
-    )
+    names, skipped = tuple(meta["names"]), tuple(map(tuple, meta["skipped"]))
+    about = {"part_names": source.part_names, "keypoint_names": source.keypoint_names}
+    return Split(**arrays, **about, names=names, skipped=skipped, fingerprint=source.fingerprint)
 
 
-def _decode(folder: Path, source: Source, label: str, size: int) -> None:
+def _decode(folder: Path, source: Source, label: str, size: int) -> Split:
     """Write one .npy file an array and, last, what says that all are there."""
     (folder / META).unlink(missing_ok=True)
-    count, names, skipped, arrays = len(source.names), [], [], {}
+    count, names, skipped, arrays = len(source.names), [], {}, {}
     with tqdm(total=count, desc=f"decoding {label}", unit="img", delay=5.0, mininterval=0.5, leave=False) as bar:
         for positions in np.array_split(np.arange(count), -(-count // CHUNK)):
             rows, broken = source.read(positions, size)
@@ -214,14 +192,15 @@ def _decode(folder: Path, source: Source, label: str, size: int) -> None:
                 if name not in arrays:
                     arrays[name] = np.empty((count, *values.shape[1:]), values.dtype)
                 arrays[name][len(names) : len(names) + len(values)] = values
-            names += [source.names[p] for i, p in enumerate(positions) if i not in broken]
-            skipped += [(source.names[positions[i]], reason) for i, reason in broken.items()]
+            names += [name for name in (source.names[i] for i in positions) if name not in broken]
+            skipped |= broken
             if len(skipped) > source.spare:
-                first = [f"{name}: {reason}" for name, reason in skipped]
                 remedy = f"Get them again; {source.spare} of {count} can be left out."
-                raise UserError(" ".join([f"{label}:", *told("images or their masks cannot be read", first, remedy)]))
+                what = told("images or their masks cannot be read", map(": ".join, skipped.items()), remedy)
+                raise UserError(f"{label}: {what[0]}")
             bar.update(len(positions))
     for name, array in arrays.items():
         with atomic_path(folder / f"{name}.npy") as path:
             np.save(path, array[: len(names)])
-    write_json(folder / META, {"names": names, "skipped": skipped, "arrays": list(arrays)})
+    write_json(folder / META, {"names": names, "skipped": list(skipped.items()), "arrays": list(arrays)})
+    return _open(folder, source, size)

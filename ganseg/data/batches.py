@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ganseg.data.sets import Split
 from ganseg.data.synthetic import Draws
-from ganseg.files import UserError
-
-AUGMENTATIONS = ("none", "flip", "crop_flip")
 
 
 class Batches:
@@ -24,25 +23,20 @@ class Batches:
     def __init__(
         self, split: Split, batch_size: int, seed: int, augment: str = "flip", device: torch.device | None = None
     ) -> None:
-        if augment not in AUGMENTATIONS:
-            raise UserError(f"unknown augmentation {augment!r}; known are {', '.join(AUGMENTATIONS)}.")
-        if batch_size < 1 or not len(split):
-            raise UserError(f"cannot make batches of {batch_size} from {len(split)} images.")
         self.split, self.batch_size, self.seed, self.augment = split, batch_size, seed, augment
-        self._orders: dict[int, np.ndarray] = {}
-        self._resident = torch.from_numpy(np.array(split.images)).to(device) if _fits(split, device) else None
+        self.order = lru_cache(3)(self._order)
+        resident = device is not None and device.type == "cuda"
+        resident = resident and split.images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
+        self._images = torch.from_numpy(np.array(split.images)).to(device) if resident else None
 
     def __len__(self) -> int:
         """Batches an epoch, the last, shared one left out (at least 1)."""
         return max(1, len(self.split) // self.batch_size)
 
-    def order(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> np.ndarray:
         """(N,) the permutation of an epoch."""
-        if epoch not in self._orders:
-            keys = Draws(f"epoch {epoch}", self.seed, np.arange(len(self.split))).bits(1)[:, 0]
-            recent = {e: o for e, o in self._orders.items() if abs(e - epoch) <= 1}
-            self._orders = {**recent, epoch: np.argsort(keys, kind="stable")}
-        return self._orders[epoch]
+        keys = Draws(f"epoch {epoch}", self.seed, np.arange(len(self.split))).bits(1)[:, 0]
+        return np.argsort(keys, kind="stable")
 
     def indices(self, step: int) -> np.ndarray:
         """(B,) which images the batch of a step holds."""
@@ -53,26 +47,20 @@ class Batches:
 
     def batch(self, step: int) -> torch.Tensor:
         """(B, 3, S, S) uint8 in channels_last memory, on the device where the images are held there."""
-        batch = self._images(self.indices(step)).permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
+        indices = self.indices(step)
+        if self._images is None:
+            images = torch.from_numpy(np.asarray(self.split.images[indices]))
+        else:
+            images = self._images[torch.from_numpy(indices).to(self._images.device)]
+        images = images.permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
         draws = Draws(f"augment {step}", self.seed, np.arange(self.batch_size))
         mirrored = draws.chance(0.5)
+        if self.augment == "crop_flip":
+            return crop(images, *crop_boxes(draws), mirrored)
         if self.augment == "flip":
-            chosen = torch.from_numpy(np.flatnonzero(mirrored)).to(batch.device)
-            batch[chosen] = batch[chosen].flip(3)
-        return batch if self.augment != "crop_flip" else crop(batch, *crop_boxes(draws), mirrored)
-
-    def _images(self, indices: np.ndarray) -> torch.Tensor:
-        """(B, S, S, 3) uint8."""
-        if self._resident is None:
-            return torch.from_numpy(np.asarray(self.split.images[indices]))
-        return self._resident[torch.from_numpy(indices).to(self._resident.device)]
-
-
-def _fits(split: Split, device: torch.device | None) -> bool:
-    """Whether a GPU has room for all images of the split."""
-    if device is None or device.type != "cuda":
-        return False
-    return split.images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
+            chosen = torch.from_numpy(np.flatnonzero(mirrored)).to(images.device)
+            images[chosen] = images[chosen].flip(3)
+        return images
 
 
 def crop_boxes(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
@@ -84,12 +72,9 @@ def crop_boxes(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
 
 def crop(images: torch.Tensor, sides: np.ndarray, centres: np.ndarray, mirrored: np.ndarray) -> torch.Tensor:
     """Cut boxes out of (B, 3, S, S) uint8, resize them to S x S bilinearly, mirror some of them."""
-    x = np.where(mirrored, -sides[:, 0], sides[:, 0])
-    zero = np.zeros_like(x)
-    shift = 2.0 * centres - 1.0
-    rows = [[x, zero, shift[:, 0]], [zero, sides[:, 1], shift[:, 1]]]
-    theta = torch.from_numpy(np.array(rows, np.float32).transpose(2, 0, 1).copy())  # (2, 3, B) -> (B, 2, 3)
-    theta = theta.to(images.device)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    theta = np.zeros((len(images), 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 1, 1] = np.where(mirrored, -sides[:, 0], sides[:, 0]), sides[:, 1]
+    theta[:, :, 2] = 2.0 * centres - 1.0
+    grid = F.affine_grid(torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False)
     sampled = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
     return sampled.round_().clamp_(0, 255).to(torch.uint8).contiguous(memory_format=torch.channels_last)

@@ -42,16 +42,15 @@ class Creature:
         keypoints (N, J, 2) float32 in pixels (centres at integers) and visible (N, J) bool.
         """
         together = max(1, 2**15 // size**2)  # images whose fields fit in a core's cache
-        pieces = [np.asarray(indices[i : i + together]) for i in range(0, len(indices), together)]
-        drawn = [self._scenes(seed, piece, size) for piece in pieces]
-        return {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}
-
-    def _scenes(self, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        if len(indices) > together:
+            pieces = [indices[i : i + together] for i in range(0, len(indices), together)]
+            drawn = [self.scenes(seed, piece, size) for piece in pieces]
+            return {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}
         draws = Draws(self.name, seed, indices)
         figure, hue = self.figure(draws)
         scale = draws.uniform(*self.scale)
         angle = draws.uniform(-np.deg2rad(self.rotation), np.deg2rad(self.rotation))
-        figure = synthetic.place(synthetic.transform(figure, scale, angle), draws)
+        figure = synthetic.place(figure, draws, scale, angle)
         images, parts = synthetic.paint(draws, figure, scale, hue, size)
         return {
             "images": images,
@@ -92,7 +91,7 @@ def bird_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
     }, hue
 
 
-def head_and_neck(draws: Draws, chest: np.ndarray):
+def head_and_neck(draws: Draws, chest: np.ndarray) -> tuple:
     """Capsules of neck, head, beak and eye, and the keypoints beak tip, eye and neck; `chest`: (N, 2)."""
     base = chest + vector(-0.02, -0.05)
     top = base + draws.uniform(0.1, 0.18)[:, None] * heading(draws.uniform(-2.6, -1.75))
@@ -107,20 +106,17 @@ def head_and_neck(draws: Draws, chest: np.ndarray):
 
 
 def wing(draws: Draws, shoulder: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """(N, 2, 6): arm and hand, from folded along the body to raised."""
+    """(N, 4, 3): arm and hand, from folded along the body to raised."""
     angle = pitch + draws.uniform(-1.35, 0.3)
     elbow = shoulder + draws.uniform(0.07, 0.1)[:, None] * heading(angle)
     tip = elbow + draws.uniform(0.12, 0.16)[:, None] * heading(angle + draws.uniform(-0.45, 0.35))
-    return np.stack([capsule(shoulder, elbow, 0.062, 0.056), capsule(elbow, tip, 0.056, 0.018)], axis=1)
+    return np.hstack([capsule(shoulder, elbow, 0.062, 0.056), capsule(elbow, tip, 0.056, 0.018)])
 
 
-def legs(draws: Draws, hips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """(N, 4, 6): shank and toes of both legs."""
-    capsules = []
-    for hip in hips:
-        foot = hip + draws.uniform(0.15, 0.19)[:, None] * heading(np.pi / 2 + draws.uniform(-0.3, 0.4))
-        capsules += [capsule(hip, foot, 0.03, 0.024), capsule(foot, foot + vector(-0.06, 0.005), 0.025, 0.02)]
-    return np.stack(capsules, axis=1)
+def leg(draws: Draws, hip: np.ndarray) -> np.ndarray:
+    """(N, 4, 3): shank and toes."""
+    foot = hip + draws.uniform(0.15, 0.19)[:, None] * heading(np.pi / 2 + draws.uniform(-0.3, 0.4))
+    return np.hstack([capsule(hip, foot, 0.03, 0.024), capsule(foot, foot + vector(-0.06, 0.005), 0.025, 0.02)])
 
 
 def bird(draws: Draws) -> tuple[Figure, np.ndarray]:
@@ -128,24 +124,23 @@ def bird(draws: Draws) -> tuple[Figure, np.ndarray]:
     tint, hue = bird_palette(draws)
     pitch = draws.uniform(-0.15, 0.5)
     on_body = lambda x, y: turn(vector(np.broadcast_to(x, pitch.shape), y), pitch)
-    neck, head, beak, eye, (beak_tip, eye_point, neck_point) = head_and_neck(draws, on_body(-0.09, 0.0))
+    neck, head, beak, eye, head_points = head_and_neck(draws, on_body(-0.09, 0.0))
     rump = on_body(0.1, 0.0)
     tail_way = heading(pitch + draws.uniform(-0.55, 0.6))
     tail = capsule(rump, rump + draws.uniform(0.19, 0.26)[:, None] * tail_way, 0.04, 0.052)
     wings = wing(draws, on_body(-0.045, -0.025), pitch)
-    leg = legs(draws, (on_body(-0.035, 0.06), on_body(0.045, 0.055)))
-    body = np.stack([capsule(on_body(-0.085, 0.0), rump, 0.108, 0.072), neck], axis=1)
+    front, rear = leg(draws, on_body(-0.035, 0.06)), leg(draws, on_body(0.045, 0.055))
     layers = (
-        Layer(LEGS, leg, tint["legs"], 0.4),
-        Layer(TAIL, tail[:, None], tint["tail"]),
-        Layer(BODY, body, tint["body"]),
-        Layer(HEAD, beak[:, None], tint["beak"], 0.0),
-        Layer(HEAD, head[:, None], tint["head"], 0.6),
-        Layer(HEAD, eye[:, None], tint["eye"], 0.0),
+        Layer(LEGS, np.hstack([front, rear]), tint["legs"], 0.4),
+        Layer(TAIL, tail, tint["tail"]),
+        Layer(BODY, np.hstack([capsule(on_body(-0.085, 0.0), rump, 0.108, 0.072), neck]), tint["body"]),
+        Layer(HEAD, beak, tint["beak"], 0.0),
+        Layer(HEAD, head, tint["head"], 0.6),
+        Layer(HEAD, eye, tint["eye"], 0.0),
         Layer(WING, wings, tint["wing"]),
     )
-    points = [beak_tip, eye_point, neck_point, on_body(0.13, 0.02), on_body(-0.02, 0.085)]
-    points += [wings[:, 1, 2:4], tail[:, 2:4], leg[:, 1, 2:4], leg[:, 3, 2:4]]
+    tips = [discs[:, i, :2] for discs, i in ((wings, 3), (tail, 1), (front, 3), (rear, 3))]
+    points = [*head_points, on_body(0.13, 0.02), on_body(-0.02, 0.085), *tips]
     return Figure(layers, np.stack(points, axis=1), (3, 5, 2, 2, 2, 6, 1, 0, 0)), hue
 
 
@@ -169,25 +164,24 @@ def face_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def face_features(draws: Draws, still: np.ndarray) -> dict[str, np.ndarray]:
-    """Eyes, pupils, nose, mouth and hair as (N, C, 6), head upright, the joint at the neck in the origin."""
+    """Discs of eyes, pupils, nose, mouth and hair, head upright, the joint at the neck in the origin."""
     yaw, gap = draws.uniform(-0.045, 0.045), draws.uniform(0.068, 0.084)
     at = lambda x, y: vector(still + x, still + y)
     glance, open_ = draws.uniform(-0.014, 0.014), draws.uniform(0.03, 0.042)
     made = {}
     for name, x in (("left", yaw - gap), ("right", yaw + gap)):
-        made[name] = capsule(at(x - 0.022, -0.19), at(x + 0.022, -0.19), open_, open_)[:, None]
-        made[name + " pupil"] = capsule(at(x + glance, -0.19), at(x + glance, -0.185), 0.021, 0.021)[:, None]
-    made["nose"] = capsule(at(1.2 * yaw, -0.15), at(1.35 * yaw, -0.105), 0.01, 0.021)[:, None]
+        made[name] = capsule(at(x - 0.022, -0.19), at(x + 0.022, -0.19), open_, open_)
+        made[name + " pupil"] = capsule(at(x + glance, -0.19), at(x + glance, -0.185), 0.021, 0.021)
+    made["nose"] = capsule(at(1.2 * yaw, -0.15), at(1.35 * yaw, -0.105), 0.01, 0.021)
     wide, smile, lips = draws.uniform(0.05, 0.085), draws.uniform(-0.015, 0.035), draws.uniform(0.02, 0.034)
     middle = at(1.1 * yaw, -0.035)
-    ends = [middle + vector(side * wide, -smile) for side in (-1, 1)]
-    made["mouth"] = np.stack([capsule(middle, end, lips, 0.8 * lips) for end in ends], axis=1)
+    made["mouth"] = np.hstack([capsule(middle, middle + vector(s * wide, -smile), lips, 0.8 * lips) for s in (-1, 1)])
     fringe, side = draws.uniform(-0.31, -0.275), draws.uniform(-0.03, 0.03)
     locks = [capsule(at(side, fringe - 0.03), at(x, fringe + 0.05), 0.068, 0.045) for x in (-0.15, 0.15)]
-    made["fringe"] = np.stack(locks, axis=1)
+    made["fringe"] = np.hstack(locks)
     length = draws.uniform(0.0, 0.24) * draws.chance(0.75)
-    made["hair"] = capsule(at(0.0, -0.225), at(0.0, -0.2 + length), 0.2, draws.uniform(0.15, 0.2))[:, None]
-    made["face"] = capsule(at(0.0, -0.185), at(0.4 * yaw, -0.06), 0.155, draws.uniform(0.1, 0.13))[:, None]
+    made["hair"] = capsule(at(0.0, -0.225), at(0.0, -0.2 + length), 0.2, draws.uniform(0.15, 0.2))
+    made["face"] = capsule(at(0.0, -0.185), at(0.4 * yaw, -0.06), 0.155, draws.uniform(0.1, 0.13))
     return made
 
 
@@ -196,15 +190,13 @@ def face(draws: Draws) -> tuple[Figure, np.ndarray]:
     tint, hue = face_palette(draws)
     still = np.zeros(len(hue), np.float32)
     tilt, slope, wide = draws.uniform(-0.3, 0.3), draws.uniform(-0.03, 0.03), draws.uniform(0.15, 0.2)
-    made = face_features(draws, still)
-    for capsules in made.values():  # the head nods on the neck
-        capsules[..., :2] = turn(capsules[..., :2], tilt[:, None])
-        capsules[..., 2:4] = turn(capsules[..., 2:4], tilt[:, None])
+    upright = face_features(draws, still)
+    made = {name: turn(discs, tilt[:, None]) for name, discs in upright.items()}  # the head nods on the neck
     neck = capsule(turn(vector(still, -0.05), tilt), vector(still, 0.12), 0.07, 0.08)
     arms = [capsule(vector(still, 0.14), vector(s * wide, 0.18 + s * slope), 0.08, 0.07) for s in (-1, 1)]
     layers = (
         Layer(HAIR, made["hair"], tint["hair"], 0.8),
-        Layer(SHOULDERS, np.stack([neck, *arms], axis=1), tint["shoulders"]),
+        Layer(SHOULDERS, np.hstack([neck, *arms]), tint["shoulders"]),
         Layer(FACE, made["face"], tint["face"], 0.3),
         Layer(FACE, made["nose"], tint["nose"], 0.0),
         Layer(LEFT_EYE, made["left"], tint["eye"], 0.0),
@@ -214,12 +206,11 @@ def face(draws: Draws) -> tuple[Figure, np.ndarray]:
         Layer(MOUTH, made["mouth"], tint["mouth"], 0.0),
         Layer(HAIR, made["fringe"], tint["hair"], 0.8),
     )
-    centre = [made[name][:, 0, :4].reshape(-1, 2, 2).mean(1) for name in ("left", "right")]  # (N, 2) each
-    corners = [made["mouth"][:, i, 2:4] for i in (0, 1)]
-    jaw = made["face"][:, 0]
-    chin = jaw[:, 2:4] + turn(vector(still, jaw[:, 5] - 0.012), tilt)
+    eyes = [made[name][..., :2].mean(1) for name in ("left", "right")]  # (N, 2) each
+    chin = made["face"][:, 1, :2] + turn(vector(still, made["face"][:, 1, 2] - 0.012), tilt)
     crown = made["hair"][:, 0, :2] + turn(vector(still, -0.185), tilt)
-    points = [*centre, made["nose"][:, 0, 2:4], *corners, chin, crown, arms[0][:, 2:4], arms[1][:, 2:4]]
+    nose, *corners = made["nose"][:, 1, :2], made["mouth"][:, 1, :2], made["mouth"][:, 3, :2]
+    points = [*eyes, nose, *corners, chin, crown, *(arm[:, 1, :2] for arm in arms)]
     return Figure(layers, np.stack(points, axis=1), (5, 7, 3, 8, 8, 2, 0, 1, 1)), hue
 
 

@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 
 from ganseg.files import UserError
 
-BLOCK = 1 << 16
 TIMEOUT = 30.0  # seconds that a server may be silent
 
 
@@ -101,35 +100,35 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
 def _receive(file: RemoteFile, part: Path) -> None:
     """Get the rest of a file into `part`, or all of it where the server sends no parts; ConnectionError if cut."""
     start = part.stat().st_size if part.exists() else 0
-    asked = {"User-Agent": "ganseg"} | ({"Range": f"bytes={start}-"} if start else {})
+    asked = urllib.request.Request(file.url, headers={"User-Agent": "ganseg", "Range": f"bytes={start}-"})
     try:
-        response = urllib.request.urlopen(urllib.request.Request(file.url, headers=asked), timeout=TIMEOUT)
+        response = urllib.request.urlopen(asked, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:  # nothing is left to send
             return
         raise
     start = start if response.status == 206 else 0
-    length = response.headers.get("Content-Length")
-    total = start + int(length) if length else None
-    bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None)
-    with response, bar, part.open("ab" if start else "wb") as out:
-        while block := response.read(BLOCK):
-            bar.update(out.write(block))
-    if total and part.stat().st_size < total:
-        raise ConnectionError(f"the connection was cut before byte {total:,}")
+    length = int(response.headers.get("Content-Length") or 0)
+    with response, part.open("ab" if start else "wb") as out:
+        bar = {"desc": part.stem, "total": start + length or None, "initial": start, "disable": None}
+        with tqdm.wrapattr(out, "write", **bar) as told:
+            shutil.copyfileobj(response, told)
+    if part.stat().st_size < start + length:
+        raise ConnectionError(f"the connection was cut before byte {start + length:,}")
 
 
 def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:
     """Move what the archive's folder `inner` holds into `folder`, `makes` last; what is there already is kept.
 
-    UserError, with nothing put there, where the archive is damaged, or a member would leave its folder.
+    UserError, with nothing put there, where the archive is damaged, or a tar's member would leave its folder; a zip's
+    stays inside.
     """
     aside = folder / f".{archive.name}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
     try:
         if zipfile.is_zipfile(archive):
-            _refuse_leaving(archive)
-            shutil.unpack_archive(archive, aside, "zip")
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(aside)
         else:
             shutil.unpack_archive(archive, aside, "tar", filter="data")
         for entry in sorted((aside / inner).iterdir(), key=lambda entry: entry.name == makes):
@@ -139,11 +138,3 @@ def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:
         raise UserError(f"{archive} is refused: damaged, unsafe, or not the one expected ({error}).") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _refuse_leaving(archive: Path) -> None:
-    """ValueError where a member of a zip archive would leave its folder; tar's own filter sees to its members."""
-    with zipfile.ZipFile(archive) as opened:
-        for name in opened.namelist():
-            if name.startswith(("/", "\\")) or name[1:2] == ":" or ".." in name.replace("\\", "/").split("/"):
-                raise ValueError(f"{name!r} leads out of the folder")

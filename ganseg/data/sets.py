@@ -51,27 +51,30 @@ class Split:
 class Source:
     """One split before decoding.
 
-    `read(positions, size)`: arrays as in `Split` of the images at `positions` (n,) but the unreadable ones, and the
-    reasons of these by their place in `positions`; at most `spare` may be left out. `identity` says what the data
-    are; `stamp` holds what only this disk knows.
+    `read(positions, size)`: arrays as in `Split` of the images at `positions` (n,) but the unreadable ones, and why
+    these are, by name; at most `spare` may be. `identity`: what the data are; `stamp`: what only this disk knows.
     """
 
     names: tuple[str, ...]
     identity: tuple
-    read: Callable[[np.ndarray, int], tuple[dict[str, np.ndarray], dict[int, str]]]
+    read: Callable[[np.ndarray, int], tuple[dict[str, np.ndarray], dict[str, str]]]
     stamp: tuple = ()
     part_names: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
     spare: int = 0
 
+    @property
+    def fingerprint(self) -> str:
+        """As in `Split`."""
+        return digest(self.names, self.identity)
+
     def limited(self, limit: int | None) -> Source:
         """`limit` of the images, evenly spaced over the split (all of them where there are no more)."""
-        if limit is None or limit >= len(self.names):
-            return self
-        chosen = np.arange(limit) * len(self.names) // limit
+        count = len(self.names)
+        kept = min(limit or count, count)
+        chosen = np.arange(kept) * count // kept
         read = lambda positions, size: self.read(chosen[positions], size)
-        names = tuple(self.names[i] for i in chosen)
-        return replace(self, names=names, read=read, spare=min(self.spare, limit - 1))
+        return replace(self, names=tuple(self.names[i] for i in chosen), read=read, spare=min(self.spare, kept - 1))
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Listing:
         """How many images have a mask and visible keypoints, and how many of these there are."""
         visible = [int(np.sum(sample.points[:, 2] > 0)) for sample in self.samples if sample.points is not None]
         masks = sum(sample.mask is not None for sample in self.samples)
-        return {"foreground masks": masks, "keypoints": len(np.flatnonzero(visible)), "visible keypoints": sum(visible)}
+        return {"foreground masks": masks, "keypoints": sum(map(bool, visible)), "visible keypoints": sum(visible)}
 
     def missing(self, split: str) -> list[str]:
         """A fault, where files of a split are not there."""
@@ -162,18 +165,13 @@ class Listing:
         masked = any(sample.mask for sample in samples)
         pointed = any(sample.points is not None for sample in samples)
 
-        def attempt(sample: Sample, size: int) -> dict[str, np.ndarray] | str:
-            try:
-                return self.decode(sample, size, masked, pointed)
-            except Exception as error:  # decoders fail in many ways; each means that this file is unreadable
-                return str(error) or type(error).__name__
-
-        def read(positions: np.ndarray, size: int) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+        def read(positions: np.ndarray, size: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+            chosen = [samples[i] for i in positions]
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow frees the GIL
-                results = list(pool.map(lambda i: attempt(samples[i], size), positions))
-            good = [result for result in results if not isinstance(result, str)]
-            arrays = {name: np.stack([one[name] for one in good]) for name in (good[0] if good else ())}
-            return arrays, {i: result for i, result in enumerate(results) if isinstance(result, str)}
+                jobs = [(one.name, pool.submit(self.decode, one, size, masked, pointed)) for one in chosen]
+            good = [job.result() for _, job in jobs if not job.exception()]
+            broken = {name: str(e) or type(e).__name__ for name, job in jobs if (e := job.exception())}
+            return {name: np.stack([one[name] for one in good]) for name in (good[0] if good else ())}, broken
 
         stats = [path.stat() for sample in samples for path in (sample.image, sample.mask) if path]
         points = [None if sample.points is None else sample.points.tolist() for sample in samples]
@@ -183,22 +181,22 @@ class Listing:
             read=read,
             stamp=tuple(s.st_mtime_ns for s in stats),
             keypoint_names=self.keypoint_names if pointed else (),
-            spare=min(self.spare.get(split, 0), len(samples) - 1),
+            spare=self.spare.get(split, 0),
         )
 
     def decode(self, sample: Sample, size: int, masked: bool, pointed: bool) -> dict[str, np.ndarray]:
         """The arrays of one sample, as in `Split`; an exception of any type where its files are broken."""
-        arrays, extent = {"images": read_rgb(sample.image, size, self.upright)}, sample.extent
-        if self.exact or sample.points is not None and extent is None:
-            ((_, extent),) = headers([sample.image], self.upright)
-        if self.exact and extent != sample.extent:
-            raise ValueError("it is {} x {} pixels, its labels are for {} x {}".format(*extent, *sample.extent))
+        arrays = {"images": read_rgb(sample.image, size, self.upright)}
+        ((_, stored),) = headers([sample.image], self.upright)
+        extent = sample.extent or stored
+        if self.exact and extent != stored:
+            raise ValueError("it is {} x {} pixels, its labels are for {} x {}".format(*stored, *extent))
         if masked:
             ignored = np.full((size, size), IGNORE, np.uint8)
             arrays["foreground"] = self.read_mask(sample.mask, size) if sample.mask else ignored
         if pointed:
             rows = np.full((len(self.keypoint_names), 3), np.nan) if sample.points is None else sample.points
-            squashed = squash_points(rows[:, :2], extent or (size, size), size)
+            squashed = squash_points(rows[:, :2], extent, size)
             arrays |= {"keypoints": np.nan_to_num(squashed, nan=MISSING), "visible": rows[:, 2] > 0}
         return arrays
 

@@ -1,14 +1,16 @@
 """Procedural scenes: random numbers, colours, articulated figures made of capsules, and what draws them.
 
 Everything is a function of continuous coordinates, so that one scene drawn at two sizes is the same scene:
-(x, y), x right and y down, in image sides. A capsule is the set of points within r(t) of the point a + t (b - a),
-t in [0, 1], where r goes linearly from one end's radius to the other's. Angles in radians, clockwise on the screen.
+(x, y), x right and y down, in image sides. A disc is (x, y, radius). Two discs, a and b, make a capsule: the points
+within r(t) of a + t (b - a), t in [0, 1], where r goes linearly from one radius to the other. Angles in radians,
+clockwise on the screen.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,13 +64,13 @@ def hsv(hue: np.ndarray | float, saturation: np.ndarray | float, value: np.ndarr
 
 @dataclass(frozen=True)
 class Layer:
-    """Capsules (N, C, 6) drawn as one, each ax, ay, bx, by, radius at a and at b.
+    """Capsules drawn as one: `discs` (N, 2C, 3), two by two.
 
     `part`: their label. `tint`: (N, 3) RGB in [0, 1]. `texture`: its strength on them (0 for eyes and the like).
     """
 
     part: int
-    capsules: np.ndarray
+    discs: np.ndarray
     tint: np.ndarray
     texture: float = 1.0
 
@@ -80,6 +82,11 @@ class Figure:
     layers: tuple[Layer, ...]
     keypoints: np.ndarray
     keypoint_layers: tuple[int, ...]
+
+    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Figure:
+        """The figures with `move` done to their points (N, M, 2) and discs (N, M, 3)."""
+        layers = tuple(replace(layer, discs=move(layer.discs)) for layer in self.layers)
+        return replace(self, layers=layers, keypoints=move(self.keypoints))
 
 
 def vector(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
@@ -93,55 +100,37 @@ def heading(angle: np.ndarray | float) -> np.ndarray:
 
 
 def turn(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Rotate (..., 2) by angle (...) about the origin."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    x, y = points[..., 0], points[..., 1]
-    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
+    """Rotate points (..., 2) or discs (..., 3) by angle (...) about the origin."""
+    cos, sin = np.cos(angle)[..., None], np.sin(angle)[..., None]
+    x, y = points[..., :1], points[..., 1:2]
+    return np.concatenate([cos * x - sin * y, sin * x + cos * y, points[..., 2:]], axis=-1)
 
 
 def capsule(a: np.ndarray, b: np.ndarray, radius_a: np.ndarray | float, radius_b: np.ndarray | float) -> np.ndarray:
-    """(N, 6) capsules between a and b (N, 2)."""
-    radii = [np.broadcast_to(np.float32(r), a.shape[:1])[:, None] for r in (radius_a, radius_b)]
-    return np.concatenate([a, b, *radii], axis=1)
+    """(N, 2, 3): the discs of capsules between a and b (N, 2)."""
+    discs = [np.insert(end, 2, radius, axis=1) for end, radius in ((a, radius_a), (b, radius_b))]
+    return np.stack(discs, axis=1)
 
 
-def transform(figure: Figure, scale: np.ndarray, angle: np.ndarray) -> Figure:
-    """Turn by `angle` and enlarge by `scale` (each (N,)), at the origin."""
+def place(figure: Figure, draws: Draws, scale: np.ndarray, angle: np.ndarray, overhang: float = 0.08) -> Figure:
+    """Turn by `angle`, enlarge by `scale` (each (N,)), and put anywhere in the unit square.
 
-    def move(points: np.ndarray) -> np.ndarray:  # (N, M, 2)
-        return turn(points, angle[:, None]) * scale[:, None, None]
-
-    def move_layer(layer: Layer) -> Layer:
-        n, c, _ = layer.capsules.shape
-        ends = move(layer.capsules[..., :4].reshape(n, 2 * c, 2)).reshape(n, c, 4)  # (N, C, 4)
-        return replace(layer, capsules=np.concatenate([ends, layer.capsules[..., 4:] * scale[:, None, None]], -1))
-
-    return replace(figure, layers=tuple(map(move_layer, figure.layers)), keypoints=move(figure.keypoints))
-
-
-def bounding_box(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corners, (N, 2) each."""
-    capsules = np.concatenate([layer.capsules for layer in figure.layers], axis=1)
-    discs = np.concatenate([capsules[..., [0, 1, 4]], capsules[..., [2, 3, 5]]], axis=1)  # (N, 2C, 3)
-    return (discs[..., :2] - discs[..., 2:]).min(1), (discs[..., :2] + discs[..., 2:]).max(1)
-
-
-def place(figure: Figure, draws: Draws, overhang: float = 0.08) -> Figure:
-    """Put each figure anywhere in the unit square; at most `overhang` of its box may leave the image."""
-    low, high = bounding_box(figure)
+    At most `overhang` of a figure's box may leave the image.
+    """
+    figure = figure.moved(lambda discs: turn(discs, angle[:, None]) * scale[:, None, None])
+    discs = np.concatenate([layer.discs for layer in figure.layers], axis=1)
+    low, high = (discs[..., :2] - discs[..., 2:]).min(1), (discs[..., :2] + discs[..., 2:]).max(1)  # (N, 2)
     slack = overhang * (high - low)
     first, last = -low - slack, 1.0 - high + slack
-    offset = first + (last - first) * draws.uniform(0.0, 1.0, 2)
-    step = np.concatenate([offset, offset, np.zeros_like(offset)], axis=1)[:, None]
-    layers = tuple(replace(layer, capsules=layer.capsules + step) for layer in figure.layers)
-    return replace(figure, layers=layers, keypoints=figure.keypoints + offset[:, None])
+    offset = np.insert(first + (last - first) * draws.uniform(0.0, 1.0, 2), 2, 0, axis=1)[:, None]  # radii stay
+    return figure.moved(lambda discs: discs + offset[..., : discs.shape[-1]])
 
 
-def distance(capsules: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance to the union of capsules (N, C, 6), negative inside; x, y broadcast with (N, 1, 1)."""
+def distance(discs: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Distance to the union of capsules (N, 2C, 3), negative inside; x, y broadcast with (N, 1, 1)."""
     nearest = None
-    for one in np.moveaxis(capsules, 1, 0)[..., None, None]:  # (N, 6, 1, 1)
-        ax, ay, bx, by, radius_a, radius_b = np.moveaxis(one, 1, 0)
+    for one in np.moveaxis(discs.reshape(len(discs), -1, 6), 1, 0)[..., None, None]:  # (N, 6, 1, 1)
+        ax, ay, radius_a, bx, by, radius_b = np.moveaxis(one, 1, 0)
         bx, by = bx - ax, by - ay
         length2 = bx * bx + by * by + np.float32(1e-9)
         dx, dy = x - ax, y - ay
@@ -160,17 +149,18 @@ def grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     return centres[None, None, :], centres[None, :, None]
 
 
-def spline_basis(size: int, knots: int) -> np.ndarray:
-    """(S, knots) float32: uniform cubic B-splines over [0, 1] at the pixel centres."""
-    position = (np.arange(size) + 0.5) / size * (knots - 3) + 1.0
-    d = np.abs(position[:, None] - np.arange(knots))
-    inner, outer = 2 / 3 - d**2 + d**3 / 2, (2 - d) ** 3 / 6
-    return np.where(d < 1, inner, np.where(d < 2, outer, 0.0)).astype(np.float32)
+def plane(slope: np.ndarray, rest: np.ndarray, size: int) -> np.ndarray:
+    """(N, S, S): slope[0] x + slope[1] y + rest, of `slope` (N, 2) and `rest` (N,)."""
+    x, y = grid(size)
+    return (slope[:, :1, None] * x + rest[:, None, None]) + slope[:, 1:, None] * y
 
 
 def smooth_noise(draws: Draws, size: int, knots: int) -> np.ndarray:
-    """(N, S, S) float32, zero mean, most of it within [-1, 1], with about `knots` - 3 cells a side."""
-    basis = spline_basis(size, knots)
+    """(N, S, S) float32, zero mean, most of it within [-1, 1]: cubic B-splines of about `knots` - 3 cells a side."""
+    position = (np.arange(size) + 0.5) / size * (knots - 3) + 1.0
+    d = np.abs(position[:, None] - np.arange(knots))
+    inner, outer = 2 / 3 - d**2 + d**3 / 2, (2 - d) ** 3 / 6
+    basis = np.where(d < 1, inner, np.where(d < 2, outer, 0.0)).astype(np.float32)  # (S, knots)
     return basis @ draws.uniform(-2.2, 2.2, knots, knots) @ basis.T
 
 
@@ -201,16 +191,14 @@ def background(draws: Draws, size: int, hue: np.ndarray) -> np.ndarray:
 
 def texture(draws: Draws, layer: Layer, scale: np.ndarray, size: int) -> np.ndarray:
     """(N, S, S) about 1: stripes or speckles and a gradient, fixed to the layer's first capsule."""
-    x, y = grid(size)
-    a, b = layer.capsules[:, 0, :2], layer.capsules[:, 0, 2:4]
-    axis = np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0]) + draws.uniform(-0.5, 0.5)
+    a, b = layer.discs[:, 0], layer.discs[:, 1]
+    way = heading(np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0]) + draws.uniform(-0.5, 0.5))
     number = 2 * np.pi / (draws.uniform(0.075, 0.16, 2) * scale[:, None])
     phase = draws.uniform(0.0, 2 * np.pi, 2)
-    waves, ways = [], ((np.cos(axis), np.sin(axis)), (-np.sin(axis), np.cos(axis)))
-    for i, (u, v) in enumerate(ways):
-        u, v = number[:, i] * u, number[:, i] * v
-        rest = phase[:, i] - u * a[:, 0] - v * a[:, 1]
-        waves.append(np.sin((u[:, None, None] * x + rest[:, None, None]) + v[:, None, None] * y))
+    waves = []
+    for i, direction in enumerate((way, vector(-way[:, 1], way[:, 0]))):
+        u, v = slope = number[:, i] * direction.T
+        waves.append(np.sin(plane(slope.T, phase[:, i] - u * a[:, 0] - v * a[:, 1], size)))
     speckled = draws.chance(0.5)[:, None, None]
     pattern = waves[0] * np.where(speckled, waves[1], np.float32(1.0))
     return pattern * (layer.texture * draws.uniform(0.0, 0.22))[:, None, None] + np.float32(1.0)
@@ -218,17 +206,9 @@ def texture(draws: Draws, layer: Layer, scale: np.ndarray, size: int) -> np.ndar
 
 def lighting(draws: Draws, figure: Figure, scale: np.ndarray, size: int) -> np.ndarray:
     """(N, S, S) about 1: a linear gradient over the figure from a random side, brighter above on average."""
-    x, y = grid(size)
-    centre = figure.layers[2].capsules[:, 0, :2]
+    centre = figure.layers[2].discs[:, 0, :2]
     slope = np.stack([draws.uniform(-0.6, 0.6), draws.uniform(-0.9, 0.2)], axis=1) / scale[:, None]
-    rest = 1.0 - (slope * centre).sum(1)
-    return (slope[:, :1, None] * x + rest[:, None, None]) + slope[:, 1:, None] * y
-
-
-def darkened_rim(d: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(N, S, S) brightness, falling from 1.05 to 0.8 towards the edge; d (N, S, S) is the distance to it."""
-    depth = np.clip(d * (np.float32(-12.0) / scale[:, None, None]), 0.0, 1.0)
-    return depth * np.float32(0.25) + np.float32(0.8)
+    return plane(slope, 1.0 - (slope * centre).sum(1), size)
 
 
 def paint(draws: Draws, figure: Figure, scale: np.ndarray, hue: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -242,11 +222,12 @@ def paint(draws: Draws, figure: Figure, scale: np.ndarray, hue: np.ndarray, size
     through, weights = np.ones((n, size, size), np.float32), []
     light = lighting(draws, figure, scale, size)
     for layer in reversed(figure.layers):  # from the front to the back
-        d = distance(layer.capsules, x, y)
+        d = distance(layer.discs, x, y)
         labels = np.where((labels == 0) & (d <= 0), np.uint8(layer.part), labels)
         cover = np.clip(np.float32(0.5) - d * np.float32(size), 0.0, 1.0) * through
         through = through - cover
-        rim = darkened_rim(d, scale)
+        depth = np.clip(d * (np.float32(-12.0) / scale[:, None, None]), 0.0, 1.0)
+        rim = depth * np.float32(0.25) + np.float32(0.8)  # darker towards the edge
         pattern = texture(draws, layer, scale, size) if layer.texture else np.float32(1.0)
         weights.append(cover * (light * rim * pattern))
     tints = np.stack([layer.tint for layer in reversed(figure.layers)], axis=2)  # (N, 3, L)
@@ -261,8 +242,7 @@ def visibility(figure: Figure) -> np.ndarray:
     points = figure.keypoints
     visible = ((points >= 0.0) & (points < 1.0)).all(-1)
     x, y = points[:, None, :, 0], points[:, None, :, 1]  # (N, 1, J)
-    own = np.array(figure.keypoint_layers)
     for number, layer in enumerate(figure.layers):
-        covered = distance(layer.capsules, x, y)[:, 0] < 0.0
-        visible &= ~covered | (number <= own)
+        behind = number > np.array(figure.keypoint_layers)
+        visible &= ~(behind & (distance(layer.discs, x, y)[:, 0] < 0.0))
     return visible
