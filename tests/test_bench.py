@@ -20,7 +20,6 @@ SMALL = {
     "generator.embedding_dim": 8, "generator.spade_hidden": 8, "discriminator.widths": (8, 8),
     "discriminator.hidden": 8, "optim.batch_size": 4, "segmenter.batch_size": 4, "losses.penalty_every": 2,
 }  # fmt: skip
-CPU = torch.device("cpu")
 
 
 def setting(label: str = "ours", **more: object) -> bench.Setting:
@@ -47,47 +46,44 @@ def test_second_derivatives_are_counted() -> None:
 
 def test_runs_take_turns_and_each_is_warmed_up_once() -> None:
     order: list[str] = []
-    samples = bench.interleave({n: lambda n=n: order.append(n) for n in "ab"}, CPU, 0)
+    samples = bench.interleave({n: lambda n=n: order.append(n) for n in "ab"}, 0)
     assert order == ["a", "b"] * 4 and {n: len(v) for n, v in samples.items()} == {"a": 3, "b": 3}
 
 
 class Waiting(bench.Step):
-    """A step that waits, and longer with the penalty."""
+    """A step of 2 images that waits, and longer with the penalty."""
 
-    def __init__(self, seconds: float, every: int) -> None:
-        self.wait, self.every, self.fabric = seconds, every, bench.make_fabric("cpu", precision="32-true")
+    def __init__(self, seconds: float, share: float) -> None:
+        self.wait, self.share, self.batch = seconds, share, 2
 
-    def ordinary(self) -> None:
-        time.sleep(self.wait)
-
-    def penalised(self) -> None:
-        time.sleep(5 * self.wait)
+    def take(self, penalty: bool = False) -> None:
+        time.sleep(5 * self.wait if penalty else self.wait)
 
 
-def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_last_to_the_first() -> None:
-    found = bench.compare({"fast": Waiting(0.01, 4), "slow": Waiting(0.03, 0)}, 0.6)
-    assert found["fast"]["seconds"] == pytest.approx(0.02, rel=0.3)  # 3 of 4 steps take .01, one takes .05
-    assert found["ratio"]["value"] == pytest.approx(found["slow"]["seconds"] / found["fast"]["seconds"])
-    assert found["ratio"]["q1"] <= found["ratio"]["value"] <= found["ratio"]["q3"]
+def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last() -> None:
+    rates, ratio = bench.compare({"fast": Waiting(0.01, 1 / 4), "slow": Waiting(0.03, 0)}, 0.6)
+    assert rates["fast"] == pytest.approx(2 / 0.02, rel=0.3)  # 3 of 4 steps take .01, one takes .05
+    assert ratio["value"] == pytest.approx(rates["fast"] / rates["slow"])
+    assert ratio["q1"] <= ratio["value"] <= ratio["q3"]
 
 
-def test_ordinary_steps_have_no_penalty_and_penalised_ones_do() -> None:
+def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
     step, seen = bench.Step(setting(), "cpu"), []
     whole = step.trainer.step
     step.trainer.step = lambda t: seen.append("gp" in whole(t))
-    step.ordinary(), step.ordinary(), step.penalised(), step.ordinary()
+    step.take(), step.take(), step.take(True), step.take()
     assert seen == [False, False, True, False]
 
 
-def test_the_parts_of_a_step_are_its_own_methods_and_leave_them_as_they_were() -> None:
+def test_the_parts_of_a_step_are_its_own_methods_and_what_they_leave() -> None:
     step = bench.Step(setting(), "cpu")
     found = bench.step_parts(step, 0)
-    assert set(found) == set(bench.PARTS.values())
+    assert set(found) == {"scene", "discriminator", "generator", "average", "data"}
     assert all(part["seconds"]["median"] >= 0 for part in found.values())
     assert found["generator"]["flops"] > found["scene"]["flops"] > found["average"]["flops"] == 0
-    assert "scene" not in vars(step.trainer)
+    assert found["data"]["flops"] == 0 and not {"scene", "average"} & set(vars(step.trainer))
     fresh = bench.step_parts(bench.Step(setting(**{"optim.share_fakes": False}), "cpu"), 0)
-    assert fresh["scene"]["per_step"] == 2 and fresh["scene"]["flops"] == 2 * found["scene"]["flops"]
+    assert fresh["scene"]["flops"] == 2 * found["scene"]["flops"]  # all its calls in a step
 
 
 @pytest.mark.parametrize(
@@ -106,18 +102,16 @@ def test_another_setting_has_what_its_words_say_and_else_is_as_ours() -> None:
 
 def test_a_report_has_rates_shares_and_the_ratio() -> None:
     settings = [setting(), setting("half", **{"optim.batch_size": 2})]
-    report = bench.measure(settings, "cpu", 0, ("step", "parts", "segmenter"), {"parts": (2,)}, scale="tiny")
-    ours = report["settings"]["ours"]
+    report = bench.measure(settings, "cpu", 0, ("step", "parts", "segmenter", "inference"), {"parts": (2,)})
+    ours, half = report["settings"]["ours"], report["settings"]["half"]
     assert ours["images_per_second"] == pytest.approx(4 / ours["seconds"])
-    assert ours["share_of_matmul"] == pytest.approx(
-        ours["flops"] / ours["seconds"] / report["ceilings"]["matmul_32-true"]
-    )
-    rates = [report["settings"][name]["images_per_second"] for name in ("ours", "half")]
-    assert report["ratio"]["images_per_second"]["value"] == pytest.approx(rates[0] / rates[1])
-    assert {row["label"] for row in report["sweeps"]} == {"ours", "half"} and set(report["segmenter"]) == {
-        "pairs",
-        "step",
-    }
+    rate = ours["flops"] / ours["seconds"]
+    assert ours["share_of_matmul"] == pytest.approx(rate / report["ceilings"]["matmul_32-true"])
+    times = report["ratio"]["images_per_second"]["value"]
+    assert times == pytest.approx(ours["images_per_second"] / half["images_per_second"])
+    assert {row["label"] for row in report["sweeps"]} == {"ours", "half"}
+    assert set(report["segmenter"]) == {"pairs", "segmenter"}
+    assert report["inference"]["whole"] < min(report["inference"]["files"], report["inference"]["network"])
 
 
 def test_the_command_writes_the_report_where_it_is_asked_to(tmp_path: Path) -> None:
