@@ -10,11 +10,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +31,7 @@ from ganseg.recipes import resolve, settings_for_size
 from ganseg.segment import segment_images
 from ganseg.training import GanTrainer, SegmenterTrainer
 
+Report = dict[str, Any]
 WHAT = ("step", "parts", "memory", "segmenter", "inference")
 AXES = {"size": "data.size", "parts": "generator.parts", "batch": "optim.batch_size"}
 
@@ -58,8 +57,7 @@ class Counter(TorchDispatchMode):
         return out
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One way to take a training step."""
 
     label: str
@@ -109,46 +107,11 @@ def spread(samples: Sequence[float]) -> dict[str, float]:
     return {"median": float(middle), "q1": float(low), "q3": float(high), "n": len(samples)}
 
 
-def interleave(runs: Mapping[str, Callable[[], object]], budget: float) -> dict[str, list[float]]:
-    """Seconds of `runs` by name, taken in turn (ABAB...) so that the machine's noise meets all alike.
+def watch(take: Callable[[], object], methods: Mapping[str, tuple[Any, str]], budget: float) -> dict[str, np.ndarray]:
+    """FLOPs, least bytes and seconds, (rounds, 3), of all that `take()` does, "whole", and of what it calls.
 
-    Each is run once before. Three rounds at least, 200 at most; between them until `budget` seconds are over.
-    """
-    for run in runs.values():
-        run()
-    begin, samples = time.perf_counter(), {name: [] for name in runs}
-    for done in range(200):
-        if done >= 3 and time.perf_counter() - begin > budget:
-            break
-        for name, run in runs.items():
-            start = clock()
-            run()
-            samples[name].append(clock() - start)
-    return samples
-
-
-def compare(steps: Mapping[str, Step], budget: float) -> tuple[dict[str, float], dict[str, float]]:
-    """Images/s of each step, the penalty in its share; how many times the last's the first makes, with quartiles."""
-    penalised = interleave({name: partial(step.take, True) for name, step in steps.items()}, budget / 4)
-    ordinary = interleave({name: step.take for name, step in steps.items()}, budget * 3 / 4)
-    rounds = {}
-    for name, step in steps.items():
-        seconds = (1 - step.share) * np.array(ordinary[name]) + step.share * np.median(penalised[name])
-        rounds[name] = step.batch / seconds
-    rates = {name: float(np.median(values)) for name, values in rounds.items()}
-    first, last = [*steps][0], [*steps][-1]
-    value, ratios = rates[first] / rates[last], spread(rounds[first] / rounds[last])
-    scaled = {key: value * ratios[key] / ratios["median"] for key in ("q1", "q3")}
-    return rates, {"value": value, "n": ratios["n"], **scaled}
-
-
-def watch(
-    take: Callable[[], object], methods: Mapping[str, tuple[Any, str]], rest: str, budget: float
-) -> dict[str, dict[str, Any]]:
-    """FLOPs, least bytes and seconds of the parts of `take()`, by a stopwatch around what it calls.
-
-    `methods`: part -> an object and which method of it is that part; `rest` is what they leave. FLOPs and bytes are
-    counted in a first round, which is not timed; three at least are, and until `budget` seconds are over.
+    `methods`: part -> an object and which method of it is that part. Round 0 warms up, and it alone counts FLOPs and
+    bytes; its seconds say nothing. Three rounds follow at least, and more until `budget` seconds are over.
     """
     counter, rounds = Counter(), []
 
@@ -161,35 +124,56 @@ def watch(
 
         return call
 
-    whole, begin = watched(rest, take), time.perf_counter()
+    whole, begin = watched("whole", take), time.perf_counter()
     for part, (owner, method) in methods.items():
         setattr(owner, method, watched(part, getattr(owner, method)))
     while len(rounds) < 4 or time.perf_counter() - begin < budget:
-        rounds.append({part: np.zeros(3) for part in (rest, *methods)})
-        with nullcontext() if rounds[1:] else counter:
+        with nullcontext() if rounds else counter:
+            rounds.append({part: np.zeros(3) for part in ("whole", *methods)})
             whole()
-        rounds[-1][rest] -= sum(rounds[-1][part] for part in methods)
     for owner, method in methods.values():
         delattr(owner, method)
-    found = {part: {"flops": counts[0], "bytes": counts[1]} for part, counts in rounds[0].items()}
-    return {part: counts | {"seconds": spread([r[part][2] for r in rounds[1:]])} for part, counts in found.items()}
+    return {part: np.array([spent[part] for spent in rounds]) for part in rounds[0]}
 
 
-def step_parts(step: Step, budget: float) -> dict[str, dict[str, Any]]:
+def compare(steps: Mapping[str, Step], budget: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Images/s of each step, the penalty in its share; how many times the last's the first makes, with quartiles."""
+
+    methods, rounds = {name: (step, "take") for name, step in steps.items()}, {}
+    # all in turn, A, B, A, B, so that the machine's noise meets them alike
+    penalised = watch(lambda: [step.take(True) for step in steps.values()], methods, budget / 4)
+    ordinary = watch(lambda: [step.take() for step in steps.values()], methods, budget * 3 / 4)
+    for name, step in steps.items():
+        seconds = (1 - step.share) * ordinary[name][1:, 2] + step.share * np.median(penalised[name][1:, 2])
+        rounds[name] = step.batch / seconds
+    rates = {name: float(np.median(values)) for name, values in rounds.items()}
+    first, last = [*steps][0], [*steps][-1]
+    value, ratios = rates[first] / rates[last], spread(rounds[first] / rounds[last])
+    scaled = {key: value * ratios[key] / ratios["median"] for key in ("q1", "q3")}
+    return rates, {"value": value, "n": ratios["n"], **scaled}
+
+
+def cost(rounds: np.ndarray) -> Report:
+    """FLOPs, bytes and seconds of what was watched, (rounds, 3)."""
+    return {"flops": rounds[0, 0], "bytes": rounds[0, 1], "seconds": spread(rounds[1:, 2])}
+
+
+def step_parts(step: Step, budget: float) -> Report:
     """What the trainer's own methods cost in a step; the rest is called data."""
     names = ("scene", "discriminator_step", "generator_step", "average")
-    methods = {name.removesuffix("_step"): (step.trainer, name) for name in names}
-    return watch(step.take, methods, "data", budget)
+    found = watch(step.take, {name.removesuffix("_step"): (step.trainer, name) for name in names}, budget)
+    found["data"] = found.pop("whole") - sum(found.values())
+    return {part: cost(rounds) for part, rounds in found.items()}
 
 
-def segmenter_parts(step: Step, budget: float) -> dict[str, dict[str, Any]]:
+def segmenter_parts(step: Step, budget: float) -> Report:
     """What a step of stage 2 costs: making pairs, and the segmentation network's training on them."""
     trainer = SegmenterTrainer(step.config, step.fabric, step.trainer.generator)
-    methods = {"pairs": (trainer.generator, "pairs")}
-    return watch(lambda: trainer.step(0), methods, "segmenter", budget)
+    found = watch(lambda: trainer.step(0), {"pairs": (trainer.generator, "pairs")}, budget)
+    return {"pairs": cost(found["pairs"]), "segmenter": cost(found["whole"] - found["pairs"])}
 
 
-def inference(step: Step, budget: float, count: int = 64) -> dict[str, Any]:
+def inference(step: Step, budget: float, count: int = 64) -> Report:
     """Images/s of `segment_images` as a whole, of its network alone, and of its files alone."""
     network = SegmenterTrainer(step.config, step.fabric, step.trainer.generator).result
     with tempfile.TemporaryDirectory() as folder:
@@ -198,16 +182,15 @@ def inference(step: Step, budget: float, count: int = 64) -> dict[str, Any]:
         for path in images:
             Image.effect_noise((50, 38), 64).resize((500, 375)).convert("RGB").save(path, quality=92)
         segment = lambda: segment_images(run, images, Path(folder) / "masks", device=step.fabric.device.type)
-        found = watch(segment, {"network": (network, "probabilities")}, "files", budget)
-    seconds = {part: cost["seconds"]["median"] for part, cost in found.items()}
-    seconds["whole"] = sum(seconds.values())
-    rates = {part: count / spent for part, spent in seconds.items()}
+        found = watch(segment, {"network": (network, "probabilities")}, budget)
+    found["files"] = found["whole"] - found["network"]
+    rates = {part: count / cost(rounds)["seconds"]["median"] for part, rounds in found.items()}
     return {"images": count, "pixels": [500, 375], "network_size": step.config.data.size, **rates}
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
     """The device's measured limits: FLOP/s of large matrix products by precision, bytes/s of a large copy."""
-    least = lambda run: min(interleave({"run": run}, 0.25)["run"])
+    least = lambda run: watch(run, {}, 0.25)["whole"][1:, 2].min()
     found = {}
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
         n = 8192 if device.type == "cuda" else 512 if dtype == torch.bfloat16 else 2048  # many CPUs only emulate bf16
@@ -218,15 +201,6 @@ def ceilings(device: torch.device) -> dict[str, float]:
     return found | {"copy": 2 * source.numel() / least(lambda: target.copy_(source))}
 
 
-def peak_memory(setting: Setting) -> int:
-    """Bytes of the largest allocation of two steps on CUDA, weights included."""
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    step = Step(setting, "cuda")
-    step.take(True), step.take()
-    return torch.cuda.max_memory_allocated() - before
-
-
 def sweep(settings: Sequence[Setting], axis: str, values: Sequence[int], device: str, budget: float) -> list[Any]:
     """Images/s of each setting along size, parts or batch: half, once and twice, or `values`."""
     section, field = AXES[axis].split(".")
@@ -235,7 +209,7 @@ def sweep(settings: Sequence[Setting], axis: str, values: Sequence[int], device:
         steps = {}
         for setting in settings:
             changed = settings_for_size(setting.config, value) if axis == "size" else {AXES[axis]: value}
-            steps[setting.label] = Step(replace(setting, config=setting.config.replace(changed)), device)
+            steps[setting.label] = Step(setting._replace(config=setting.config.replace(changed)), device)
         for name, rate in compare(steps, budget)[0].items():
             rows.append({"axis": axis, "value": value, "label": name, "images_per_second": rate})
     return rows
@@ -244,7 +218,7 @@ def sweep(settings: Sequence[Setting], axis: str, values: Sequence[int], device:
 def measure(
     settings: Sequence[Setting], device: str = "auto", seconds: float = 10, what: Iterable[str] = WHAT[:4],
     sweeps: Mapping[str, Sequence[int]] | None = None, **about: Any,
-) -> dict[str, Any]:  # fmt: skip
+) -> Report:  # fmt: skip
     """The report on the first of `settings`, compared with the second where there is one; `about` stands at its top.
 
     `seconds`: for each measurement, about. `what`: any of `WHAT`; `sweeps`: axis -> values, or none.
@@ -254,11 +228,10 @@ def measure(
     steps = {setting.label: Step(setting, device) for setting in settings}
     first = steps[settings[0].label]
     machine = provenance.git_state() | provenance.describe_machine(first.fabric.device)
-    report: dict[str, Any] = {**about, "seconds": seconds, "provenance": machine}
-    report["ceilings"] = limits = ceilings(first.fabric.device)
+    limits = ceilings(first.fabric.device)
     rates, ratio = compare(steps, seconds * len(steps)) if "step" in what else ({}, None)
     rows = {name: _row(step, what, seconds, rates.get(name), limits) for name, step in steps.items()}
-    report |= {"settings": rows, "sweeps": []}
+    report = about | {"seconds": seconds, "provenance": machine, "ceilings": limits, "settings": rows, "sweeps": []}
     if len(rows) > 1:
         peaks = [row["memory"]["bytes"] for row in rows.values() if "memory" in row]
         report["ratio"] = {"of": [*rows]} | ({"images_per_second": ratio} if ratio else {})
@@ -270,22 +243,24 @@ def measure(
     return report
 
 
-def _row(
-    step: Step, what: Iterable[str], budget: float, rate: float | None, limits: Mapping[str, float]
-) -> dict[str, Any]:
+def _row(step: Step, what: Iterable[str], budget: float, rate: float | None, limits: Mapping[str, float]) -> Report:
     """What was measured of one setting, and its shares of the device's ceilings."""
     precision = str(step.fabric._precision.precision)
-    row: dict[str, Any] = {"precision": precision, "batch_size": step.batch, "size": step.config.data.size}
+    row: Report = {"precision": precision, "batch_size": step.batch, "size": step.config.data.size}
     if "memory" in what and step.fabric.device.type == "cuda":
-        row["memory"] = {"bytes": peak_memory(step.setting)}
-    if rate:
-        row |= {"images_per_second": rate, "seconds": step.batch / rate}
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        again = Step(step.setting, "cuda")
+        again.take(True), again.take()
+        row["memory"] = {"bytes": torch.cuda.max_memory_allocated() - before}  # the largest in two steps, with weights
     if "parts" in what:
         row["parts"] = step_parts(step, budget)
         row |= {kind: sum(part[kind] for part in row["parts"].values()) for kind in ("flops", "bytes")}
+    if rate:
+        row |= {"images_per_second": rate, "seconds": step.batch / rate}
     if rate and "parts" in what:
-        ceiling = limits["matmul_bf16-mixed" if "bf16" in precision else "matmul_32-true"]
-        row["share_of_matmul"] = row["flops"] / row["seconds"] / ceiling
+        matmul = limits["matmul_bf16-mixed" if "bf16" in precision else "matmul_32-true"]
+        row["share_of_matmul"] = row["flops"] / row["seconds"] / matmul
         row["share_of_copy"] = row["bytes"] / row["seconds"] / limits["copy"]
     return row
 

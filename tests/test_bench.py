@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -44,19 +45,25 @@ def test_second_derivatives_are_counted() -> None:
     assert counter.flops > 3 * 2 * 4 * 8 * 8
 
 
-def test_runs_take_turns_and_each_is_warmed_up_once() -> None:
-    order: list[str] = []
-    samples = bench.interleave({n: lambda n=n: order.append(n) for n in "ab"}, 0)
-    assert order == ["a", "b"] * 4 and {n: len(v) for n, v in samples.items()} == {"a": 3, "b": 3}
+def test_parts_are_counted_once_timed_often_and_left_as_they_were() -> None:
+    layer = nn.Linear(8, 8, bias=False)
+    x = torch.randn(4, 8)
+    found = bench.watch(lambda: layer.forward(layer.forward(x)) @ layer.weight, {"layer": (layer, "forward")}, 0)
+    assert found["whole"].shape == found["layer"].shape == (4, 3) and (found["layer"][:, 2] > 0).all()
+    assert (found["layer"][0, 0], found["whole"][0, 0]) == (2 * 512, 3 * 512)
+    assert (found["whole"][1:, :2] == 0).all() and "forward" not in vars(layer)
 
 
 class Waiting(bench.Step):
     """A step of 2 images that waits, and longer with the penalty."""
 
+    taken: ClassVar = []  # how long each wanted to wait
+
     def __init__(self, seconds: float, share: float) -> None:
         self.wait, self.share, self.batch = seconds, share, 2
 
     def take(self, penalty: bool = False) -> None:
+        self.taken.append(self.wait)
         time.sleep(5 * self.wait if penalty else self.wait)
 
 
@@ -65,6 +72,7 @@ def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_t
     assert rates["fast"] == pytest.approx(2 / 0.02, rel=0.3)  # 3 of 4 steps take .01, one takes .05
     assert ratio["value"] == pytest.approx(rates["fast"] / rates["slow"])
     assert ratio["q1"] <= ratio["value"] <= ratio["q3"]
+    assert Waiting.taken[:6] == [0.01, 0.03] * 3  # in turn
 
 
 def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
