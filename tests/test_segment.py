@@ -84,11 +84,6 @@ def test_masks_overlays_and_parts_are_written_under_the_names_of_the_images(run,
     assert told["skipped"] == [{"file": file, "reason": reason}] and file == "broken.jpg" and reason
 
 
-def test_only_broken_files_are_refused(run, photographs, tmp_path):
-    with pytest.raises(UserError, match=r"none of the 1 images.*broken\.jpg"):
-        segment_images(run, photographs / "broken.jpg", tmp_path / "out", device="cpu")
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
 def test_the_batch_size_does_not_change_the_results_and_progress_reaches_all_files(
     run, photographs, tmp_path, batch_size
@@ -120,15 +115,11 @@ def test_overlays_can_be_png_or_left_out(run, photographs, tmp_path):
         segment_images(run, wide, tmp_path / "c", device="cpu", overlays="gif")
 
 
-def test_files_of_one_stem_get_names_of_their_own():
+def test_files_of_one_stem_and_folders_alike_get_names_of_their_own(tmp_path):
     assert result_names(["a.jpg", "b/a.jpg", "b/a.png", "c.jpeg"]) == ["a", "b/a_jpg", "b/a_png", "c"]
     assert result_names(["A.png", "a.jpg"]) == ["A_png", "a_jpg"]
     names = result_names(["a.jpg", "a.png", "a_jpg.png", "A.JPG"])
-    assert len({name.casefold() for name in names}) == 4
-    assert "a_jpg" in names
-
-
-def test_images_of_several_folders_are_told_apart(tmp_path):
+    assert len({name.casefold() for name in names}) == 4 and "a_jpg" in names
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         scene(16, 16).save(tmp_path / folder / "a.png")
@@ -144,12 +135,14 @@ def test_results_inside_the_folder_of_images_are_refused(run, photographs, out):
     assert sorted(photographs.rglob("*")) == before
 
 
-def test_a_folder_without_images_and_a_missing_file_are_refused(run, photographs, tmp_path):
+def test_what_has_no_images_is_refused(run, photographs, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no images in .*empty.*\.jpg"):
         find_photographs(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(UserError, match="is not there"):
         find_photographs(photographs / "missing.jpg", tmp_path / "out")
+    with pytest.raises(UserError, match=r"none of the 1 images.*broken\.jpg"):
+        segment_images(run, photographs / "broken.jpg", tmp_path / "out", device="cpu")
     with pytest.raises(OSError, match=r"notes\.txt"):
         segment_images(run, photographs / "wide.png", photographs / "notes.txt", device="cpu")
 
