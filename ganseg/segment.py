@@ -141,7 +141,7 @@ def _write(one: Photograph, image: Image.Image, probabilities: np.ndarray, out: 
     if overlays != "none":
         entry["overlay"] = f"overlays/{one.name}.{overlays}"
         drawn = overlay(np.asarray(image), labels, contour=max(1, round(max(labels.shape) / 300)))
-        save(Image.fromarray(drawn), out / entry["overlay"], **({"quality": 90} if overlays == "jpg" else {}))
+        save(Image.fromarray(drawn), out / entry["overlay"], quality=90)
     return entry
 
 
