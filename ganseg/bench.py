@@ -5,18 +5,19 @@ Images are random: nothing is read. Settings that are compared take their steps 
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -25,20 +26,14 @@ from ganseg import provenance
 from ganseg.config import Config
 from ganseg.data import Batches, Split
 from ganseg.devices import make_fabric
-from ganseg.evaluation import predict
 from ganseg.files import UserError
 from ganseg.recipes import resolve, settings_for_size
 from ganseg.segment import segment_images
 from ganseg.training import GanTrainer, SegmenterTrainer
 
+Report = dict[str, Any]
 WHAT = ("step", "parts", "memory", "segmenter", "inference")
 AXES = {"size": "data.size", "parts": "generator.parts", "batch": "optim.batch_size"}
-PARTS = {  # the trainer's methods, and what they are called
-    "scene": "scene",
-    "discriminator_step": "discriminator",
-    "generator_step": "generator",
-    "average": "average",
-}
 
 
 class Counter(TorchDispatchMode):
@@ -62,8 +57,7 @@ class Counter(TorchDispatchMode):
         return out
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One way to take a training step."""
 
     label: str
@@ -72,10 +66,7 @@ class Setting:
 
 
 def other(text: str, base: Setting, data: str, scale: str, parts: int | None, overrides: dict[str, Any]) -> Setting:
-    """The setting that `text` asks to compare with: a variant and settings, "released optim.ema=0 precision=32-true".
-
-    Everything that `text` does not name is as in `base`.
-    """
+    """`base`, but for the variant and settings that `text` names, as in "released optim.ema=0 precision=32-true"."""
     pairs = dict(word.split("=", 1) for word in text.split() if "=" in word)
     variants = [word for word in text.split() if "=" not in word]
     if len(variants) > 1 or not text.split():
@@ -86,41 +77,28 @@ def other(text: str, base: Setting, data: str, scale: str, parts: int | None, ov
 
 
 class Step:
-    """A setting, built: `ordinary()` and `penalised()` take a step without and with the gradient penalty."""
+    """A setting, built. Of all its steps, of `batch` images, the `share` has the gradient penalty."""
 
     def __init__(self, setting: Setting, device: str = "auto") -> None:
-        self.config, size = setting.config, setting.config.data.size
+        self.setting, self.config, size = setting, setting.config, setting.config.data.size
+        self.batch, self.every, self.t = self.config.optim.batch_size, self.config.losses.penalty_every, 0
+        self.share = 1 / self.every if self.config.losses.lambda_gp else 0.0
         self.fabric = make_fabric(device, precision=setting.precision, wanted=self.config.optim.precision)
-        count = max(256, self.config.optim.batch_size)
-        images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
-        split = Split(images, tuple(map(str, range(count))))
-        self.trainer = GanTrainer(self.config, self.fabric, Batches(split, self.config.optim.batch_size, 0, "flip"))
-        self.every = self.config.losses.penalty_every if self.config.losses.lambda_gp else 0
-        self.t = 0
+        images = np.random.default_rng(0).integers(0, 256, (max(256, self.batch), size, size, 3), np.uint8)
+        split = Split(images, tuple(map(str, range(len(images)))))
+        self.trainer = GanTrainer(self.config, self.fabric, Batches(split, self.batch, 0, "flip"))
 
-    def ordinary(self) -> None:
-        """A step without the penalty."""
-        self.t += 1 + (self.every > 1 and (self.t + 1) % self.every == 0)
-        self.trainer.step(self.t)
-
-    def penalised(self) -> None:
-        """A step with the penalty."""
-        self.trainer.step(0)
+    def take(self, penalty: bool = False) -> None:
+        """A step with the penalty, or the next one without it."""
+        self.t += 2 if (self.t + 1) % self.every == 0 else 1
+        self.trainer.step(0 if penalty else self.t)
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type in ("cuda", "mps"):
-        getattr(torch, device.type).synchronize()
-
-
-def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Wall-clock seconds of one `run`."""
-    synchronise(device)
-    start = time.perf_counter()
-    run()
-    synchronise(device)
-    return time.perf_counter() - start
+def clock() -> float:
+    """Wall-clock seconds, once an accelerator has done what it was given."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return time.perf_counter()
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
@@ -129,229 +107,164 @@ def spread(samples: Sequence[float]) -> dict[str, float]:
     return {"median": float(middle), "q1": float(low), "q3": float(high), "n": len(samples)}
 
 
-def interleave(runs: Mapping[str, Callable[[], object]], device: torch.device, budget: float) -> dict[str, list[float]]:
-    """Seconds of `runs` by name, taken in turn (ABAB...) so that the machine's noise meets all alike.
+def watch(take: Callable[[], object], methods: Mapping[str, tuple[Any, str]], budget: float) -> dict[str, np.ndarray]:
+    """FLOPs, least bytes and seconds, (rounds, 3), of all that `take()` does, "whole", and of what it calls.
 
-    Each is run once before. Three rounds at least, 200 at most; between them until `budget` seconds are over.
+    `methods`: part -> an object and which method of it is that part. Round 0 warms up, and it alone counts FLOPs and
+    bytes; its seconds say nothing. Three rounds follow at least, and more until `budget` seconds are over.
     """
-    for run in runs.values():
-        run()
-    start, samples = time.perf_counter(), {name: [] for name in runs}
-    for done in range(200):
-        if done >= 3 and time.perf_counter() - start > budget:
-            break
-        for name, run in runs.items():
-            samples[name].append(seconds_of(run, device))
-    return samples
+    counter, rounds = Counter(), []
 
-
-def compare(steps: Mapping[str, Step], budget: float) -> dict[str, Any]:
-    """For each name `seconds` a step, the penalty's share of steps included; `ratio` of the last to the first."""
-    device, found = next(iter(steps.values())).fabric.device, {}
-    penalised = interleave({n: s.penalised for n, s in steps.items() if s.every}, device, budget / 4)
-    ordinary = interleave({n: s.ordinary for n, s in steps.items()}, device, budget * 3 / 4)
-    for name, step in steps.items():
-        found[name] = {"ordinary": spread(ordinary[name])}
-        found[name] |= {"penalised": spread(penalised[name])} if step.every else {}
-        share = 1 / step.every if step.every else 0
-        extra = found[name].get("penalised", found[name]["ordinary"])["median"] - found[name]["ordinary"]["median"]
-        found[name]["seconds"] = found[name]["ordinary"]["median"] + share * extra
-    first, last = list(steps)[0], list(steps)[-1]
-    value = found[last]["seconds"] / found[first]["seconds"]
-    rounds = spread([b / a for a, b in zip(ordinary[first], ordinary[last], strict=True)])
-    scaled = {key: value * rounds[key] / rounds["median"] for key in ("q1", "q3")}
-    return found | {"ratio": {"value": value, "n": rounds["n"], **scaled}}
-
-
-def step_parts(step: Step, budget: float) -> dict[str, dict[str, Any]]:
-    """FLOPs, least bytes and seconds of what the trainer's step is made of, by a stopwatch around its own methods."""
-    trainer, device = step.trainer, step.fabric.device
-    costs: dict[str, dict[str, Any]] = {}
-    times: dict[str, list[float]] = {}
-
-    def watched(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(part: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            result: list[Any] = []
-            if name not in costs:
-                with Counter() as counter:
-                    result.append(method(*arguments))
-                costs[name] = {"flops": counter.flops, "bytes": counter.bytes}
-            else:
-                times.setdefault(name, []).append(seconds_of(lambda: result.append(method(*arguments)), device))
-            return result[0]
+            before = [counter.flops, counter.bytes, clock()]
+            result = method(*arguments)
+            rounds[-1][part] += np.subtract([counter.flops, counter.bytes, clock()], before)
+            return result
 
         return call
 
-    for method, name in PARTS.items():
-        setattr(trainer, method, watched(name, getattr(trainer, method)))
-    start, taken = time.perf_counter(), 0
-    while min(map(len, times.values()), default=0) < 3 or time.perf_counter() - start < budget:
-        step.ordinary()
-        taken += 1
-    for method in PARTS:
-        delattr(trainer, method)
-    found = {}
-    for name, samples in times.items():
-        often = (len(samples) + 1) / taken  # calls a step; the first was counted, not timed
-        counted = {kind: value * often for kind, value in costs[name].items()}
-        found[name] = {"per_step": often, **counted, "seconds": spread([s * often for s in samples])}
-    return found
+    whole, begin = watched("whole", take), time.perf_counter()
+    for part, (owner, method) in methods.items():
+        setattr(owner, method, watched(part, getattr(owner, method)))
+    while len(rounds) < 4 or time.perf_counter() - begin < budget:
+        with nullcontext() if rounds else counter:
+            rounds.append({part: np.zeros(3) for part in ("whole", *methods)})
+            whole()
+    for owner, method in methods.values():
+        delattr(owner, method)
+    return {part: np.array([spent[part] for spent in rounds]) for part in rounds[0]}
+
+
+def compare(steps: Mapping[str, Step], budget: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Images/s of each step, the penalty in its share; how many times the last's the first makes, with quartiles."""
+
+    methods, rounds = {name: (step, "take") for name, step in steps.items()}, {}
+    # all in turn, A, B, A, B, so that the machine's noise meets them alike
+    penalised = watch(lambda: [step.take(True) for step in steps.values()], methods, budget / 4)
+    ordinary = watch(lambda: [step.take() for step in steps.values()], methods, budget * 3 / 4)
+    for name, step in steps.items():
+        seconds = (1 - step.share) * ordinary[name][1:, 2] + step.share * np.median(penalised[name][1:, 2])
+        rounds[name] = step.batch / seconds
+    rates = {name: float(np.median(values)) for name, values in rounds.items()}
+    first, last = [*steps][0], [*steps][-1]
+    value, ratios = rates[first] / rates[last], spread(rounds[first] / rounds[last])
+    scaled = {key: value * ratios[key] / ratios["median"] for key in ("q1", "q3")}
+    return rates, {"value": value, "n": ratios["n"], **scaled}
+
+
+def cost(rounds: np.ndarray) -> Report:
+    """FLOPs, bytes and seconds of what was watched, (rounds, 3)."""
+    return {"flops": rounds[0, 0], "bytes": rounds[0, 1], "seconds": spread(rounds[1:, 2])}
+
+
+def step_parts(step: Step, budget: float) -> Report:
+    """What the trainer's own methods cost in a step; the rest is called data."""
+    names = ("scene", "discriminator_step", "generator_step", "average")
+    found = watch(step.take, {name.removesuffix("_step"): (step.trainer, name) for name in names}, budget)
+    found["data"] = found.pop("whole") - sum(found.values())
+    return {part: cost(rounds) for part, rounds in found.items()}
+
+
+def segmenter_parts(step: Step, budget: float) -> Report:
+    """What a step of stage 2 costs: making pairs, and the segmentation network's training on them."""
+    trainer = SegmenterTrainer(step.config, step.fabric, step.trainer.generator)
+    found = watch(lambda: trainer.step(0), {"pairs": (trainer.generator, "pairs")}, budget)
+    return {"pairs": cost(found["pairs"]), "segmenter": cost(found["whole"] - found["pairs"])}
+
+
+def inference(step: Step, budget: float, count: int = 64) -> Report:
+    """Images/s of `segment_images` as a whole, of its network alone, and of its files alone."""
+    network = SegmenterTrainer(step.config, step.fabric, step.trainer.generator).segmenter
+    with tempfile.TemporaryDirectory() as folder:
+        run = SimpleNamespace(config=step.config, directory=Path(folder), segmenter=lambda: network)
+        images = [Path(folder) / f"{i}.jpg" for i in range(count)]
+        for path in images:
+            Image.effect_noise((50, 38), 64).resize((500, 375)).convert("RGB").save(path, quality=92)
+        segment = lambda: segment_images(run, images, Path(folder) / "masks", device=step.fabric.device.type)
+        found = watch(segment, {"network": (network, "probabilities")}, budget)
+    found["files"] = found["whole"] - found["network"]
+    rates = {part: count / cost(rounds)["seconds"]["median"] for part, rounds in found.items()}
+    return {"images": count, "pixels": [500, 375], "network_size": step.config.data.size, **rates}
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
     """The device's measured limits: FLOP/s of large matrix products by precision, bytes/s of a large copy."""
+    least = lambda run: watch(run, {}, 0.25)["whole"][1:, 2].min()
     found = {}
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
         n = 8192 if device.type == "cuda" else 512 if dtype == torch.bfloat16 else 2048  # many CPUs only emulate bf16
         a = torch.randn(n, n, device=device).to(dtype)
-        found[f"matmul_{name}"] = 2 * n**3 / min(interleave({"run": lambda a=a: a @ a}, device, 0.25)["run"])
+        found[f"matmul_{name}"] = 2 * n**3 / least(lambda a=a: a @ a)
     source = torch.ones(2**28, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    found["copy"] = 2 * source.numel() / min(interleave({"run": lambda: target.copy_(source)}, device, 0.25)["run"])
-    return found
-
-
-def segmenter_parts(setting: Setting, device: str, budget: float) -> dict[str, dict[str, Any]]:
-    """FLOPs, least bytes and seconds of a step of stage 2: making pairs, and all of it."""
-    step = Step(setting, device)
-    trainer = SegmenterTrainer(setting.config, step.fabric, step.trainer.generator)
-    noise = trainer.generator.noise(setting.config.segmenter.batch_size)
-    runs = {"pairs": torch.no_grad()(lambda: trainer.generator.pairs(noise)), "step": lambda: trainer.step(0)}
-    samples, found = interleave(runs, step.fabric.device, budget), {}
-    for name, run in runs.items():
-        with Counter() as counter:
-            run()
-        found[name] = {"flops": counter.flops, "bytes": counter.bytes, "seconds": spread(samples[name])}
-    return found
-
-
-def peak_memory(setting: Setting, device: torch.device) -> dict[str, Any]:
-    """`bytes`: the largest allocation of two steps on CUDA, weights included; None elsewhere."""
-    if device.type != "cuda":
-        return {"bytes": None, "how": f"not measured on {device.type}"}
-    torch.cuda.reset_peak_memory_stats(device)
-    step = Step(setting, "cuda")
-    step.penalised()
-    step.ordinary()
-    return {"bytes": torch.cuda.max_memory_allocated(device), "how": "largest allocation of two steps"}
-
-
-def inference(setting: Setting, device: str, count: int = 64) -> dict[str, Any]:
-    """Images/s of `segment_images` as a whole, of its files alone (a network that costs nothing), of its network."""
-    fabric = make_fabric(device, precision=setting.precision, wanted=setting.config.optim.precision)
-    parts, size = setting.config.generator.parts, setting.config.data.size
-    network = SegmenterTrainer(setting.config, fabric, Step(setting, device).trainer.generator).result.eval()
-    nothing = nn.Module()
-    nothing.parts, nothing.probabilities = parts, lambda x: x.new_zeros(len(x), parts + 1, *x.shape[2:])
-    noise = np.random.default_rng(0).integers(0, 256, (count, 375, 500, 3), np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder) / "images"
-        images.mkdir()
-        for i, pixels in enumerate(noise):
-            Image.fromarray(pixels).resize((50, 38)).resize((500, 375)).save(images / f"{i:04}.jpg", quality=92)
-
-        def whole(model: nn.Module) -> float:
-            run = SimpleNamespace(config=setting.config, directory=Path(folder), segmenter=lambda: model)
-            out = Path(folder) / "masks"
-            return seconds_of(lambda: segment_images(run, images, out, device=device), fabric.device)
-
-        rates = {"whole": count / whole(network), "files": count / whole(nothing)}
-    small = np.zeros((count, size, size, 3), np.uint8)
-    alone = min(interleave({"run": lambda: predict(network, small, fabric)}, fabric.device, 1)["run"])
-    return {"images": count, "pixels": [500, 375], "network_size": size, "network": count / alone, **rates}
+    return found | {"copy": 2 * source.numel() / least(lambda: target.copy_(source))}
 
 
 def sweep(settings: Sequence[Setting], axis: str, values: Sequence[int], device: str, budget: float) -> list[Any]:
-    """Seconds a step and images/s of each setting along size, parts or batch: half, once and twice, or `values`."""
-    if axis not in AXES:
-        raise UserError(f"--sweep {axis}: it is {', '.join(AXES)}, or one with its values, as in size=64,128")
-    config, rows = settings[0].config, []
-    middle = {"size": config.data.size, "parts": config.generator.parts, "batch": config.optim.batch_size}[axis]
+    """Images/s of each setting along size, parts or batch: half, once and twice, or `values`."""
+    section, field = AXES[axis].split(".")
+    middle, rows = getattr(getattr(settings[0].config, section), field), []
     for value in values or (middle // 2, middle, 2 * middle):
-        changed = [
-            s.config.replace(settings_for_size(s.config, value) if axis == "size" else {AXES[axis]: value})
-            for s in settings
-        ]
-        steps = {s.label: Step(replace(s, config=c), device) for s, c in zip(settings, changed, strict=True)}
-        times = compare(steps, budget)
-        for name, step in steps.items():
-            rate = step.config.optim.batch_size / times[name]["seconds"]
-            row = {"axis": axis, "value": value, "label": name}
-            rows.append(row | {"seconds": times[name]["seconds"], "images_per_second": rate})
+        steps = {}
+        for setting in settings:
+            changed = settings_for_size(setting.config, value) if axis == "size" else {AXES[axis]: value}
+            steps[setting.label] = Step(setting._replace(config=setting.config.replace(changed)), device)
+        for name, rate in compare(steps, budget)[0].items():
+            rows.append({"axis": axis, "value": value, "label": name, "images_per_second": rate})
     return rows
 
 
 def measure(
-    settings: Sequence[Setting],
-    device: str = "auto",
-    seconds: float = 10,
-    what: Iterable[str] = WHAT[:4],
-    sweeps: Mapping[str, Sequence[int]] | None = None,
-    **about: Any,
-) -> dict[str, Any]:
+    settings: Sequence[Setting], device: str = "auto", seconds: float = 10, what: Iterable[str] = WHAT[:4],
+    sweeps: Mapping[str, Sequence[int]] | None = None, **about: Any,
+) -> Report:  # fmt: skip
     """The report on the first of `settings`, compared with the second where there is one; `about` stands at its top.
 
     `seconds`: for each measurement, about. `what`: any of `WHAT`; `sweeps`: axis -> values, or none.
     """
-    what = set(what)
-    if unknown := what - set(WHAT):
+    if unknown := set(what) - set(WHAT):
         raise UserError(f"--what {','.join(sorted(unknown))}: it is any of {', '.join(WHAT)}")
     steps = {setting.label: Step(setting, device) for setting in settings}
-    if len(steps) < len(settings):
-        raise UserError(f"--against {settings[-1].label!r} is what is measured anyway")
-    place = next(iter(steps.values())).fabric.device
-    machine = provenance.git_state() | provenance.describe_machine(place)
-    report: dict[str, Any] = {**about, "seconds": seconds, "provenance": machine, "ceilings": ceilings(place)}
-    times = compare(steps, seconds * len(steps)) if "step" in what else {}
-    report["settings"] = {
-        setting.label: _row(setting, steps[setting.label], times, what, seconds, report["ceilings"])
-        for setting in settings
-    }
-    if "segmenter" in what:
-        report["segmenter"] = segmenter_parts(settings[0], device, seconds)
-    if "inference" in what:
-        report["inference"] = inference(settings[0], device)
-    chosen = (sweeps or {}).items()
-    report["sweeps"] = [row for axis, values in chosen for row in sweep(settings, axis, values, device, seconds)]
-    if len(settings) > 1:
-        report["ratio"] = {"of": list(steps), **_ratio(list(report["settings"].values()), times.get("ratio"))}
+    first = steps[settings[0].label]
+    machine = provenance.git_state() | provenance.describe_machine(first.fabric.device)
+    limits = ceilings(first.fabric.device)
+    rates, ratio = compare(steps, seconds * len(steps)) if "step" in what else ({}, None)
+    rows = {name: _row(step, what, seconds, rates.get(name), limits) for name, step in steps.items()}
+    report = about | {"seconds": seconds, "provenance": machine, "ceilings": limits, "settings": rows, "sweeps": []}
+    if len(rows) > 1:
+        peaks = [row["memory"]["bytes"] for row in rows.values() if "memory" in row]
+        report["ratio"] = {"of": [*rows]} | ({"images_per_second": ratio} if ratio else {})
+        report["ratio"] |= {"peak_memory": peaks[0] / peaks[1]} if peaks else {}
+    stages = {"segmenter": segmenter_parts, "inference": inference}
+    report |= {name: run(first, seconds) for name, run in stages.items() if name in what}
+    for axis, values in (sweeps or {}).items():
+        report["sweeps"] += sweep(settings, axis, values, device, seconds)
     return report
 
 
-def _row(
-    setting: Setting, step: Step, times: Mapping[str, Any], what: set[str], seconds: float, limits: Mapping[str, float]
-) -> dict[str, Any]:
-    """What was measured of one setting, its images/s, and its shares of the device's ceilings."""
-    batch, precision = step.config.optim.batch_size, str(step.fabric._precision.precision)
-    row = {"precision": precision, "batch_size": batch, "size": step.config.data.size, **times.get(setting.label, {})}
-    row["parameters"] = sum(p.numel() for p in step.trainer.generator.parameters())
-    if "memory" in what:
-        row["memory"] = peak_memory(setting, step.fabric.device)
+def _row(step: Step, what: Iterable[str], budget: float, rate: float | None, limits: Mapping[str, float]) -> Report:
+    """What was measured of one setting, and its shares of the device's ceilings."""
+    precision = str(step.fabric._precision.precision)
+    row: Report = {"precision": precision, "batch_size": step.batch, "size": step.config.data.size}
+    if "memory" in what and step.fabric.device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        again = Step(step.setting, "cuda")
+        again.take(True), again.take()
+        row["memory"] = {"bytes": torch.cuda.max_memory_allocated() - before}  # the largest in two steps, with weights
     if "parts" in what:
-        row["parts"] = step_parts(step, seconds)
+        row["parts"] = step_parts(step, budget)
         row |= {kind: sum(part[kind] for part in row["parts"].values()) for kind in ("flops", "bytes")}
-    if "seconds" in row:
-        row |= {"images_per_second": batch / row["seconds"], "steps_per_second": 1 / row["seconds"]}
-    if {"seconds", "flops"} <= set(row):
-        ceiling = limits["matmul_bf16-mixed" if "bf16" in precision else "matmul_32-true"]
-        row["share_of_matmul"] = row["flops"] / row["seconds"] / ceiling
+    if rate:
+        row |= {"images_per_second": rate, "seconds": step.batch / rate}
+    if rate and "parts" in what:
+        matmul = limits["matmul_bf16-mixed" if "bf16" in precision else "matmul_32-true"]
+        row["share_of_matmul"] = row["flops"] / row["seconds"] / matmul
         row["share_of_copy"] = row["bytes"] / row["seconds"] / limits["copy"]
     return row
 
 
-def _ratio(rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float] | None) -> dict[str, Any]:
-    """How many times the images/s of the second row the first makes, and its part of the second's peak memory."""
-    batches, found = rows[0]["batch_size"] / rows[1]["batch_size"], {}
-    if seconds:
-        found["images_per_second"] = {k: v if k == "n" else v * batches for k, v in seconds.items()}
-    peaks = [row.get("memory", {}).get("bytes") for row in rows]
-    return found | ({"peak_memory": peaks[0] / peaks[1]} if all(peaks) else {})
-
-
-def rounded(value: Any) -> Any:
+def rounded(report: dict[str, Any]) -> dict[str, Any]:
     """A report with numbers of 6 digits."""
-    if isinstance(value, Mapping):
-        return {key: rounded(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(v) for v in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return json.loads(json.dumps(report), parse_float=lambda text: float(f"{float(text):.6g}"))

@@ -207,7 +207,7 @@ def import_released(
     Example: [cyan]ganseg import-released log/gan_cub_k8/checkpoints/epoch_29.model --segmenter
     log/seg_cub_k8/checkpoints/epoch_9.model[/cyan]
     """
-    from ganseg.released_runs import import_released as make_run
+    from ganseg.released import import_released as make_run
 
     imported = make_run(
         checkpoint, segmenter, parameters, data=data, parts=parts, heatmap=heatmap, results=results, name=name

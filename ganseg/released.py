@@ -1,30 +1,50 @@
-"""Weights of the authors' released code, mapped onto our modules.
+"""Runs made of the authors' released files (`ganseg import-released`), of which nothing is executed.
+
+GENERATOR.model    torch-pickled {generator, discriminator, optim_gen, optim_disc}
+SEGMENTER.model    torch-pickled {detector, optim}
+parameters.json    the command line that trained the generator; beside its file or one folder above
 
 The released code stores coordinates as (row, column), subtracts x - p where Eq. 5 prints p - x, and puts the background
-mask last; the mapping permutes weights so that ours, in (x, y) and background first, computes the same function.
+mask last; weights are permuted so that ours, in (x, y) and background first, compute the same function.
 """
 
 from __future__ import annotations
 
-import functools
+import datetime
+import hashlib
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ganseg.config import GeneratorConfig
-from ganseg.files import UserError
+from ganseg import provenance
+from ganseg.config import Config, GeneratorConfig
+from ganseg.data import DATASETS, describe
+from ganseg.files import UserError, read_json, results_dir, write_json
 from ganseg.generator import Generator
-from ganseg.recipes import variant_settings
+from ganseg.loop import save_weights
+from ganseg.recipes import resolve
+from ganseg.runs import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.segmenter import Segmenter
 
 Tensors = dict[str, Tensor]
+SCALE, VARIANT = "paper", "imported"
 COMPUTED = "init_extend_coord"  # the released code stores its grid; ours is computed
+IGNORED = (COMPUTED, "model.aux_classifier.")  # the auxiliary head serves training alone
 MARGIN = 10  # pixels that the released code keeps around the image
+DATA = {name.replace("-", "_"): name for name in DATASETS} | {"flower": "flowers"}  # class_name -> ours
 SHIPPED = {4: (32, 32, 64, 128), 6: (32, 32, 64, 64, 128, 128)}  # number of blocks -> their sizes
-ENCODINGS = ("mask_generator.start", "foreground_generator.start", "background_generator.start")
+# Of parameters.json: what the tensors must agree with, and what is taken over.
+CHECKED = {"z_dim": "noise_dim", "n_keypoints": "parts", "n_per_kp": "points_per_part", "n_embedding": "embedding_dim",
+           "image_size": "size", "feature_map_channels": "block_widths", "--parts": "parts"}  # fmt: skip
+TAKEN = {"batch_size": "optim.batch_size", "lr_gen": "optim.lr_generator", "lr_disc": "optim.lr_discriminator",
+         "con_penalty_coef": "losses.lambda_con", "area_penalty_coef": "losses.lambda_area"}  # fmt: skip
 RENAMED = [  # our part of a name -> the released one, applied in this order
     (r"^point_generator\.constant$", "keypoints_embedding.weight"),
     (r"^point_generator\.points\.", "gen_keypoints_layer."),
@@ -43,6 +63,135 @@ RENAMED = [  # our part of a name -> the released one, applied in this order
 ]
 
 
+class Imported(NamedTuple):
+    """A run made of released files, and what a person should know about it."""
+
+    directory: Path
+    notes: list[str]
+
+
+def import_released(
+    checkpoint: str | Path, segmenter: str | Path | None = None, parameters: str | Path | None = None, *,
+    data: str | None = None, parts: int | None = None, heatmap: Literal["cone", "gaussian"] | None = None,
+    results: str | Path | None = None, name: str | None = None,
+) -> Imported:  # fmt: skip
+    """Make a run of a released generator, and of a released segmentation network where there is one.
+
+    `parameters`: the generator's parameters.json, looked for beside it by default. `data`: one of our data sets,
+    `folder` where nothing tells it. `parts` (K) and `heatmap` are checked against the files. The run lies in
+    `results`/paper/runs/; `name` is its folder. UserError for what does not fit, by released name.
+    """
+    above = [folder / "parameters.json" for folder in Path(checkpoint).expanduser().parents[:2]]
+    found = parameters or next((path for path in above if path.is_file()), None)
+    named = {"generator": checkpoint, "segmenter": segmenter, "parameters": found}
+    files = {kind: Path(path).expanduser() for kind, path in named.items() if path}
+    given = read_parameters(files["parameters"]) if found else {}
+    options = {"class_name": data and describe(data).name.replace("-", "_"), "--parts": parts, "--heatmap": heatmap}
+    given |= {option: str(value) for option, value in options.items() if value}
+    given = {"use_linear": str(int(heatmap == "cone"))} | given if heatmap else given
+    released = read_tensors(files["generator"], "generator")
+    config = configure(infer_generator(released, given), given)
+    modules: dict[str, nn.Module] = {GENERATOR: Generator(config.generator)}
+    modules[GENERATOR].load_state_dict(convert_generator(released, config.generator))
+    if segmenter:
+        network = modules[SEGMENTER] = Segmenter(config.segmenter, config.generator.parts)
+        names = {ours: ours.replace("network.", "model.", 1) for ours in network.state_dict()}
+        detector = read_tensors(files["segmenter"], "detector")
+        network.load_state_dict(_taken(detector, network, names, "segmentation network"))
+    assumed = {"class_name": "--data folder", "use_linear": "--heatmap cone, as in all that was released",
+               "feature_map_sizes": _text(config.generator.block_sizes)}  # fmt: skip
+    notes = [f"no parameters.json tells {key}; assumed: {value}" for key, value in assumed.items() if key not in given]
+    if not segmenter:
+        notes.append("no segmentation network: `sample` works; `segment` and `evaluate` need --segmenter FILE")
+    return Imported(write_run(config, modules, files, notes, results_dir(results), name), notes)
+
+
+def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
+    """The tensors of `part` in a released file, or of a bare state dict, by name; UserError for any other file."""
+    try:
+        # mapped where it can be: what is not asked for is not read
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); name a file, as epoch_29.model") from None
+    except Exception as error:  # damaged and hostile files fail in many ways
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        fault = f"asks for {asked[1].rstrip('.')}, not only for tensors" if asked else "is damaged, or no file of torch"
+        raise UserError(f"{path} {fault}; it was refused and nothing in it was executed") from None
+    tensors = content.get(part, content) if isinstance(content, dict) else {}
+    if not isinstance(tensors, dict) or not tensors or not all(isinstance(v, Tensor) for v in tensors.values()):
+        holds = ", ".join(list(map(str, content))[:4]) if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path} has no state dict {part!r}, it holds {holds}; is it the released code's {part}?")
+    return {str(name).removeprefix("module."): value for name, value in tensors.items()}
+
+
+def read_parameters(path: Path) -> dict[str, str]:
+    """The generator's parameters.json, as text: 1, "8,16"; UserError where it is damaged, or of the other stage."""
+    try:
+        values = dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read as JSON of names and values ({error})") from None
+    if log := values.get("generator_log"):
+        raise UserError(f"{path} belongs to a segmentation network; name the generator's, of {log}")
+    return {key: _text(value) for key, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    """7 as 7, true as 1, [8, 16] as 8,16."""
+    return str(int(value) if isinstance(value, bool) else value).replace(" ", "").strip("[](),")
+
+
+def infer_generator(released: Mapping[str, Tensor], given: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of the released generator: what shapes tell, and what they do not, as `given`.
+
+    Without that the heatmap is a cone, and blocks have the sizes that were released or double at every one.
+    UserError names the tensor that is missing.
+    """
+    indices = lambda module: sorted({int(m[1]) for key in released if (m := re.match(rf"{module}\.(\d+)\.", key))})
+    length = lambda name, axis: released[name].shape[axis]
+    blocks, layers = indices("adain_blocks"), indices("gen_keypoints_layer")
+    try:
+        parts, start = length("keypoints_embedding.weight", 0), math.isqrt(length(COMPUTED, 1)) - 2 * MARGIN
+        told = {
+            "parts": parts, "points_per_part": length(f"gen_keypoints_layer.{layers[-1]}.weight", 0) // (2 * parts),
+            "noise_dim": length("gen_keypoints_layer.0.model.0.weight", 1), "point_layers": len(layers),
+            "embedding_dim": length("keypoints_embedding.weight", 1), "rgb_layers": len(indices("conv")),
+            "block_widths": [length(f"adain_blocks.{i}.conv1.weight", 1) for i in blocks], "margin": MARGIN,
+            "spade_hidden": length("adain_blocks.0.spade1.conv.weight", 0), "rgb_kernel": length("conv.0.weight", -1),
+            "appearance_layers": len(indices("gen_keypoints_embedding_noise")),
+        }  # fmt: skip
+    except (LookupError, ArithmeticError) as error:
+        fault = f"missing: {error.args[0]}" if isinstance(error, KeyError) else "tensors of other dimensions"
+        raise UserError(f"this is not a released generator:\n  {fault}") from None
+    usual = SHIPPED.get(len(blocks), ())
+    sizes = _text(usual if usual[:1] == (start,) else [start * 2**i for i in range(len(blocks))])
+    told["block_sizes"] = given.get("feature_map_sizes", sizes)
+    if given.get("use_linear") == "0":
+        told |= {"part_scale": "distance_variance", "heatmap": "gaussian_unsquared"}
+    if not f"{told['block_sizes']},".startswith(f"{start},"):
+        raise UserError(f"feature_map_sizes is {told['block_sizes']}, but {COMPUTED} begins with {start} pixels")
+    return told
+
+
+def configure(told: Mapping[str, Any], given: Mapping[str, str]) -> Config:
+    """The released variant, of no steps, with the generator as `told`; UserError lists what is `given` otherwise."""
+    name = DATA.get(given.get("class_name"), "folder")
+    settings = {f"generator.{field}": value for field, value in told.items()}
+    settings |= {"data.size": told["block_sizes"].rpartition(",")[2], "optim.steps": 0, "segmenter.steps": 0}
+    settings |= {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
+    settings |= {field: given[key] for key, field in TAKEN.items() if key in given}
+    if given.get("smaller_init_mask", "0") != "0":  # the area of the heatmap instead of the disc's
+        settings["losses.area"] = "heatmap"
+    config = resolve(name, "released", SCALE, told["parts"]).replace(settings)
+    has = {key: _text(getattr(config.generator, field)) for key, field in CHECKED.items()}
+    heatmap = config.generator.heatmap.partition("_")[0]
+    has |= {"--heatmap": heatmap, "use_linear": str(int(heatmap == "cone"))}
+    has |= {"single_final": str(int(told["rgb_layers"] == 1))}
+    faults = [f"{key} is {given[key]}, not {has[key]}" for key in has if given.get(key, has[key]) != has[key]]
+    if faults:
+        raise UserError("the checkpoint is not as parameters.json or the options say:\n  " + "\n  ".join(faults))
+    return config
+
+
 def released_name(name: str, config: GeneratorConfig) -> str:
     """The released tensor that is our parameter or buffer `name`."""
     layers = config.point_layers if name.startswith("point_generator.points") else config.appearance_layers
@@ -55,87 +204,28 @@ def released_name(name: str, config: GeneratorConfig) -> str:
     return name
 
 
-def infer_generator(released: Tensors, sizes: Sequence[int] | None = None, cone: bool = True) -> GeneratorConfig:
-    """Configuration of a released generator: what shapes tell, the rest as the released code fixes it.
-
-    Shapes do not tell where the blocks double their size, nor which heatmap is used. `sizes`: of the blocks; by
-    default one of the two that were released, or doubling at every block. `cone`: use_linear=1, as in all that was
-    released; otherwise the Gaussian. UserError names a tensor that is missing or of another shape.
-    """
-    shape = functools.partial(_shape, released)
-    parts, embedding = shape("keypoints_embedding.weight", 2)
-    noise, hidden = (
-        shape("gen_keypoints_layer.0.model.0.weight", 2)[1],
-        shape("adain_blocks.0.spade1.conv.weight", 2)[0],
-    )
-    layers, blocks = _indices(released, "gen_keypoints_layer"), _indices(released, "adain_blocks")
-    last = f"gen_keypoints_layer.{layers[-1]}.weight"
-    coordinates = shape(last, 2)[0]
-    if coordinates % (2 * parts):
-        raise UserError(f"{last} gives {coordinates} coordinates, which are not (x, y) of points of {parts} parts")
-    fixed = {k.removeprefix("generator."): v for k, v in variant_settings("released").items() if "generator." in k}
-    heatmap = {} if cone else {"part_scale": "distance_variance", "heatmap": "gaussian_unsquared"}
-    told = {
-        "parts": parts, "points_per_part": coordinates // (2 * parts), "noise_dim": noise, "embedding_dim": embedding,
-        "block_sizes": block_sizes(len(blocks), shape(COMPUTED, 3)[1], sizes), "margin": MARGIN,
-        "block_widths": [shape(f"adain_blocks.{i}.conv1.weight", 4)[1] for i in blocks], "spade_hidden": hidden,
-        "point_layers": len(layers), "appearance_layers": len(_indices(released, "gen_keypoints_embedding_noise")),
-        "rgb_layers": len(_indices(released, "conv")), "rgb_kernel": shape("conv.0.weight", 4)[-1],
-    }  # fmt: skip
-    return GeneratorConfig.from_dict(fixed | heatmap | told)
-
-
-def _shape(released: Tensors, name: str, dimensions: int) -> tuple[int, ...]:
-    """Shape of a tensor that tells the architecture."""
-    shape = tuple(released[name].shape) if name in released else None
-    if shape is None or len(shape) != dimensions or 0 in shape:
-        fault = f"missing: {name}" if shape is None else f"{name} has the shape {shape}, not {dimensions} dimensions"
-        raise UserError(f"this is not a released generator:\n  {fault}")
-    return shape
-
-
-def block_sizes(blocks: int, grid: int, given: Sequence[int] | None = None) -> tuple[int, ...]:
-    """Sizes of the blocks: `given` where number and first size fit, by default those that were released.
-
-    The first is told by the number of positions in the `grid` with its margin that the released code stores.
-    """
-    start = math.isqrt(grid) - 2 * MARGIN
-    if math.isqrt(grid) ** 2 != grid or start <= 0:
-        raise UserError(f"{COMPUTED} holds {grid} positions, which are no square with a margin of {MARGIN}")
-    known = SHIPPED.get(blocks, ())
-    sizes = given or (known if known[:1] == (start,) else [start * 2**i for i in range(blocks)])
-    if len(sizes) != blocks or sizes[0] != start:
-        said = f"feature_map_sizes is {','.join(map(str, sizes))}, but the checkpoint has {blocks} blocks that begin at"
-        raise UserError(f"{said} {start} pixels (adain_blocks, {COMPUTED})")
-    return tuple(sizes)
-
-
-def _indices(released: Tensors, module: str) -> list[int]:
-    """The numbers that follow `module` in the names, in order."""
-    return sorted({int(m[1]) for name in released if (m := re.match(rf"{module}\.(\d+)\.", name))})
-
-
-def convert_segmenter(released: Tensors, network: Segmenter) -> tuple[Tensors, int]:
-    """State dict of `network`, and how many tensors were left out, those of the auxiliary head, for training only.
-
-    Both codes have the background first. Raises UserError as `convert_generator`.
-    """
-    kept = {name: tensor for name, tensor in released.items() if not name.startswith("model.aux_classifier.")}
-    sources = {ours: ours.replace("network.", "model.", 1) for ours in network.state_dict()}
-    return _taken(kept, network, sources, "segmentation network"), len(released) - len(kept)
-
-
 def convert_generator(released: Tensors, config: GeneratorConfig) -> Tensors:
     """State dict of our `Generator(config)` from the released generator's tensors, any dtype kept.
 
-    Raises UserError that lists every missing, unknown and wrongly shaped tensor by its released name.
+    UserError lists every missing, unknown and wrongly shaped tensor by its released name.
     """
     with torch.device("meta"):
         network = Generator(config)
     sources = {ours: released_name(ours, config) for ours in network.state_dict()}
     state = _taken(released, network, sources, "generator")
-    _swap_coordinates(state)
-    _background_first(state, config)
+    for kind in ("weight", "bias"):  # rows (row, column) -> (x, y) of the points
+        name = f"point_generator.points.{2 * config.point_layers - 2}.{kind}"
+        state[name] = state[name].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    for level in ("mask", "foreground", "background"):  # columns of the encodings; x - p -> p - x
+        name = f"{level}_generator.start.linear.weight"
+        state[name] = -state[name].flatten(1).unflatten(1, (-1, 2)).flip(2).flatten(1)
+    block = f"mask_generator.blocks.{len(config.block_sizes) - 1}"
+    if f"{block}.conv_shortcut.weight" not in state:
+        equal = f"K + 1 = {config.parts + 1} equals the width of the last mask block"
+        raise UserError(f"{equal}, whose identity shortcut cannot be re-ordered to background first")
+    for layer in ("conv2", "conv_shortcut"):  # channels, background last -> first
+        for kind in ("weight", "bias"):
+            state[f"{block}.{layer}.{kind}"] = state[f"{block}.{layer}.{kind}"].roll(1, dims=0)
     return state
 
 
@@ -144,7 +234,7 @@ def _taken(released: Tensors, network: nn.Module, sources: Mapping[str, str], wh
     needed = {sources[ours]: tuple(like.shape) for ours, like in network.state_dict().items()}
     # the encodings are 1x1 convolutions in the released code
     needed = {name: (*shape, 1, 1) if name.endswith(".pe.weight") else shape for name, shape in needed.items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in released.items() if name != COMPUTED}
+    shapes = {name: tuple(tensor.shape) for name, tensor in released.items() if not name.startswith(IGNORED)}
     faults = [f"missing: {name}" for name in needed if name not in shapes]
     faults += [f"unknown: {name}" for name in shapes if name not in needed]
     faults += [f"{name} has the shape {shapes[name]}, this configuration needs {shape}"
@@ -154,25 +244,26 @@ def _taken(released: Tensors, network: nn.Module, sources: Mapping[str, str], wh
     return {ours: released[theirs] for ours, theirs in sources.items()}
 
 
-def _swap_coordinates(state: Tensors) -> None:
-    """(row, column) -> (x, y) at the points' output and the encodings' input; x - p -> p - x."""
-    last = max(_indices(state, r"point_generator\.points"))
-    for kind in ("weight", "bias"):
-        name = f"point_generator.points.{last}.{kind}"
-        state[name] = state[name].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # (2P, ...), rows of x and y exchanged
-    for name in (f"{prefix}.linear.weight" for prefix in ENCODINGS):
-        weight = state[name].flatten(1)  # (C / 2, 2P)
-        state[name] = -weight.unflatten(1, (-1, 2)).flip(2).flatten(1)
-
-
-def _background_first(state: Tensors, config: GeneratorConfig) -> None:
-    """Roll the output channels of the last mask block, whose shortcut must be a convolution to be rolled too."""
-    block = f"mask_generator.blocks.{len(config.block_sizes) - 1}"
-    if f"{block}.conv_shortcut.weight" not in state:
-        raise UserError(
-            f"K + 1 = {config.parts + 1} equals the width of the last mask block, whose identity shortcut cannot be "
-            "re-ordered to background first; such a checkpoint cannot be read"
-        )
-    for layer in ("conv2", "conv_shortcut"):
-        for kind in ("weight", "bias"):
-            state[f"{block}.{layer}.{kind}"] = state[f"{block}.{layer}.{kind}"].roll(1, dims=0)
+def write_run(
+    config: Config, modules: Mapping[str, nn.Module], files: Mapping[str, Path], notes: list[str], results: Path,
+    name: str | None,
+) -> Path:  # fmt: skip
+    """Write the run directory, config.json last; UserError where `name` is another run's."""
+    hashes = {kind: hashlib.sha256(path.read_bytes()).hexdigest() for kind, path in files.items()}
+    text = json.dumps([[*hashes.values()], config.to_dict()], sort_keys=True)
+    key, epoch = hashlib.sha256(text.encode()).hexdigest()[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
+    usual = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
+    directory = results / SCALE / "runs" / (name or usual)
+    there = directory / PROVENANCE
+    if (directory / CONFIG).exists() and not (there.exists() and read_json(there).get("key") == key):
+        raise UserError(f"{directory} is another run; choose another --name, or delete it")
+    for file, module in modules.items():
+        save_weights(directory / file, module)
+    write_json(there, provenance.git_state() | provenance.describe_machine(torch.device("cpu")) | {
+        "imported": {kind: {"file": path.name, "sha256": hashes[kind]} for kind, path in files.items()},
+        "epoch": int(epoch[1]) if epoch else None, "steps": None, "notes": notes, "overrides": {}, "key": key,
+        "data": config.data.name, "parts": config.generator.parts, "seed": config.seed, "scale": SCALE,
+        "variant": VARIANT, "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    })  # fmt: skip
+    write_json(directory / CONFIG, {"config": config.to_dict(), "variant": VARIANT, "scale": SCALE})
+    return directory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ from PIL import Image
 from ganseg.data.files import SUFFIXES, list_images, open_rgb
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
-from ganseg.files import UserError, atomic_path
+from ganseg.files import UserError, write_json
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, part_colours, save, to_pictures
 from ganseg.provenance import cores
@@ -33,11 +33,11 @@ ABOUT = {
 
 
 class Photograph(NamedTuple):
-    """An image to be segmented."""
+    """An image to be segmented: where it is, `file` as parts.json calls it, and the `name` of its results."""
 
     path: Path
-    file: str  # as it is called in parts.json: relative to the folder it was found in
-    name: str  # of its results, without suffix and with its folders; no two are alike
+    file: str
+    name: str
 
 
 @dataclass
@@ -55,34 +55,38 @@ def segment_images(
 ) -> Segmented:  # fmt: skip
     """Segment image files, and all images under folders, with the segmentation network of `run`.
 
-    An image of any size is squashed to the network's; the probabilities are resized back bilinearly before the most
-    likely part of each pixel is taken. Writes under `out`, keeping folders and stems: masks/NAME.png (indexed: 0
-    background, k part k, in the parts' colours), overlays/NAME.jpg (or png, or none), parts.json. Masks fit the image
-    as viewers show it, turned as its EXIF data say. Unreadable files are skipped and listed. `batch_size` images are
-    in memory at a time; `progress(done, of)` is called after each batch. UserError for no images, or `out` among them.
+    Writes under `out`, keeping folders and stems: masks/NAME.png (indexed: 0 background, k part k, in the parts'
+    colours), overlays/NAME.jpg (or png, or none), parts.json; at the size of the image and upright as viewers show it.
+    Unreadable files are skipped and listed. `batch_size` images are in memory at a time; `progress(done, of)` is
+    called after each batch. UserError for no images, or `out` among them.
     """
-    photographs, done = find_photographs(paths, out), Segmented(Path(out).expanduser())
     if overlays not in OVERLAYS:
         raise UserError(f"overlays cannot be {overlays!r}; they are {', '.join(OVERLAYS)}")
+    photographs, done = find_photographs(paths, out), Segmented(Path(out).expanduser())
     fabric, size = make_fabric(device), run.config.data.size
     segmenter = place(run.segmenter(), fabric)
+    write = functools.partial(_write, out=done.out, overlays=overlays)
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(photographs), batch_size):
             batch = photographs[start : start + batch_size]
-            images = list(pool.map(_read, batch))
-            done.skipped += [(p.file, why) for p, why in zip(batch, images, strict=True) if isinstance(why, str)]
-            read = [pair for pair in zip(batch, images, strict=True) if not isinstance(pair[1], str)]
+            read = dict(zip(batch, pool.map(_read, batch), strict=True))
+            done.skipped += [(one.file, read.pop(one)) for one in batch if isinstance(read[one], str)]
             if read:
-                small = [np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for _, image in read]
-                probabilities = predict(segmenter, np.stack(small), fabric).numpy()
-                write = lambda pair, maps: _write(*pair, maps, done.out, overlays)
-                done.images += pool.map(write, read, probabilities)
+                small = [np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for image in read.values()]
+                maps = predict(segmenter, np.stack(small), fabric).numpy()
+                done.images += pool.map(write, read, read.values(), maps)
             if progress:
                 progress(start + len(batch), len(photographs))
     if not done.images:
         first = ": ".join(done.skipped[0])
         raise UserError(f"none of the {len(photographs)} images can be read; the first: {first}")
-    _write_parts(run, done)
+    colours = part_colours(run.config.generator.parts)
+    write_json(done.out / PARTS, {
+        "about": ABOUT, "run": run.directory.resolve().name, "parts": len(colours) - 1, "network_size": size,
+        "colours": {k: "#" + bytes(colour).hex() for k, colour in enumerate(colours)},
+        "skipped": [{"file": file, "reason": reason} for file, reason in sorted(done.skipped)],
+        "images": sorted(done.images, key=lambda image: image["file"]),
+    })  # fmt: skip
     return done
 
 
@@ -91,39 +95,29 @@ def find_photographs(paths: str | Path | Iterable[str | Path], out: str | Path) 
     given = [Path(p).expanduser() for p in ([paths] if isinstance(paths, str | Path) else paths)]
     found: dict[Path, str] = {}
     for path in given:
-        if path.is_dir():
-            if Path(out).expanduser().resolve().is_relative_to(path.resolve()):
-                raise UserError(
-                    f"the results cannot go to {out}: it lies in {path}, the folder to be segmented, where "
-                    "they would be taken for photographs the next time. Name a folder outside."
-                )
-            prefix = f"{path.resolve().name}/" if len(given) > 1 else ""
-            found |= {path / name: prefix + name for name in list_images(path) if path / name not in found}
-        elif path.is_file():
-            found.setdefault(path, path.name)
-        else:
+        if path.is_dir() and Path(out).expanduser().resolve().is_relative_to(path.resolve()):
+            taken = "where the results would be taken for photographs the next time"
+            raise UserError(f"{out} lies in {path}, the folder to be segmented, {taken}. Name a folder outside.")
+        if not path.is_dir() and not path.is_file():
             raise UserError(f"{path} is not there; name images, or folders of images")
+        prefix = f"{path.resolve().name}/" if path.is_dir() and len(given) > 1 else ""
+        folder, names = (path, list_images(path)) if path.is_dir() else (path.parent, [path.name])
+        for name in names:
+            found.setdefault(folder / name, prefix + name)
     if not found:
         where = ", ".join(map(str, given))
         raise UserError(f"no images in {where}; looked for {', '.join(SUFFIXES)}, also in folders below")
-    if Path(out).expanduser().is_file():
-        raise UserError(f"{out} is a file; the results need a folder")
     return [Photograph(*one) for one in zip(found, found.values(), result_names(found.values()), strict=True)]
 
 
 def result_names(files: Iterable[str]) -> list[str]:
-    """Names of results: files without suffix; where those are alike, a.jpg and a.png become a_jpg and a_png.
-
-    Names that differ only in the case of letters count as alike: on some systems they are.
-    """
+    """Names of results: files without suffix; where those are alike, in any case of letters, a_jpg and a_png."""
     stems = [Path(file).with_suffix("").as_posix() for file in files]
     alike, names = Counter(stem.casefold() for stem in stems), {}  # casefolded -> as written
     for file, stem in zip(files, stems, strict=True):
-        name = first = stem if alike[stem.casefold()] == 1 else f"{stem}_{Path(file).suffix[1:]}"
-        number = 1
-        while name.casefold() in names or (name != stem and name.casefold() in alike):
-            number += 1
-            name = f"{first}-{number}"
+        name = stem if alike[stem.casefold()] == 1 else f"{stem}_{Path(file).suffix[1:]}"
+        while name.casefold() in names:
+            name += "_"
         names[name.casefold()] = name
     return list(names.values())
 
@@ -147,7 +141,7 @@ def _write(one: Photograph, image: Image.Image, probabilities: np.ndarray, out: 
     if overlays != "none":
         entry["overlay"] = f"overlays/{one.name}.{overlays}"
         drawn = overlay(np.asarray(image), labels, contour=max(1, round(max(labels.shape) / 300)))
-        save(Image.fromarray(drawn), out / entry["overlay"], **({"quality": 90} if overlays == "jpg" else {}))
+        save(Image.fromarray(drawn), out / entry["overlay"], quality=90)
     return entry
 
 
@@ -157,7 +151,7 @@ def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.nda
     `size` is (width, height). Map by map, so that a large photograph needs little memory.
     """
     labels, best = np.zeros(size[::-1], np.uint8), np.full(size[::-1], -np.inf, np.float32)
-    for k, each in enumerate(torch.from_numpy(np.asarray(probabilities, np.float32))):
+    for k, each in enumerate(torch.from_numpy(probabilities)):
         large = F.interpolate(each[None, None], size[::-1], mode="bilinear", align_corners=False)[0, 0].numpy()
         np.copyto(labels, np.uint8(k), where=large > best)
         np.maximum(best, large, out=best)
@@ -175,19 +169,6 @@ def measure_parts(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[st
     return [{"part": k, "centre": [round(v, 2) for v in centre] if area >= SPECK else None,
              "area": round(area, 6), "visible": area >= SPECK}
             for k, (centre, area) in enumerate(zip(centres.tolist(), areas.tolist(), strict=True), 1)]  # fmt: skip
-
-
-def _write_parts(run: Run, done: Segmented) -> None:
-    """Write parts.json, whole or not at all, with an image a line."""
-    colours = ["#" + bytes(colour).hex() for colour in part_colours(run.config.generator.parts)]
-    head = json.dumps({
-        "about": ABOUT, "run": run.directory.resolve().name, "parts": run.config.generator.parts,
-        "network_size": run.config.data.size, "colours": {str(k): colour for k, colour in enumerate(colours)},
-        "skipped": [{"file": file, "reason": reason} for file, reason in sorted(done.skipped)],
-    }, indent=2)  # fmt: skip
-    lines = ",\n    ".join(json.dumps(image) for image in sorted(done.images, key=lambda image: image["file"]))
-    with atomic_path(done.out / PARTS) as temporary:
-        temporary.write_text(f'{head[:-2]},\n  "images": [\n    {lines}\n  ]\n}}\n')
 
 
 @torch.no_grad()

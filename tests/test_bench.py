@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -20,7 +21,6 @@ SMALL = {
     "generator.embedding_dim": 8, "generator.spade_hidden": 8, "discriminator.widths": (8, 8),
     "discriminator.hidden": 8, "optim.batch_size": 4, "segmenter.batch_size": 4, "losses.penalty_every": 2,
 }  # fmt: skip
-CPU = torch.device("cpu")
 
 
 def setting(label: str = "ours", **more: object) -> bench.Setting:
@@ -35,59 +35,60 @@ def test_flops_and_bytes_of_layers_are_those_of_arithmetic() -> None:
     with bench.Counter() as counter:
         conv(torch.randn(2, 3, 8, 8)).sum().backward()
     assert counter.flops == 2 * (2 * 2 * 5 * 64 * 27)  # forward, and the gradient of the weights
-
-
-def test_second_derivatives_are_counted() -> None:
     layer, x = nn.Linear(8, 8, bias=False), torch.randn(4, 8, requires_grad=True)
     with bench.Counter() as counter:
         (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
         gradient.square().sum().backward()
-    assert counter.flops > 3 * 2 * 4 * 8 * 8
+    assert counter.flops > 3 * 2 * 4 * 8 * 8  # second derivatives, too
 
 
-def test_runs_take_turns_and_each_is_warmed_up_once() -> None:
-    order: list[str] = []
-    samples = bench.interleave({n: lambda n=n: order.append(n) for n in "ab"}, CPU, 0)
-    assert order == ["a", "b"] * 4 and {n: len(v) for n, v in samples.items()} == {"a": 3, "b": 3}
+def test_parts_are_counted_once_timed_often_and_left_as_they_were() -> None:
+    layer = nn.Linear(8, 8, bias=False)
+    x = torch.randn(4, 8)
+    found = bench.watch(lambda: layer.forward(layer.forward(x)) @ layer.weight, {"layer": (layer, "forward")}, 0)
+    assert found["whole"].shape == found["layer"].shape == (4, 3) and (found["layer"][:, 2] > 0).all()
+    assert (found["layer"][0, 0], found["whole"][0, 0]) == (2 * 512, 3 * 512)
+    assert (found["whole"][1:, :2] == 0).all() and "forward" not in vars(layer)
 
 
 class Waiting(bench.Step):
-    """A step that waits, and longer with the penalty."""
+    """A step of 2 images that waits, and longer with the penalty."""
 
-    def __init__(self, seconds: float, every: int) -> None:
-        self.wait, self.every, self.fabric = seconds, every, bench.make_fabric("cpu", precision="32-true")
+    taken: ClassVar = []  # how long each wanted to wait
 
-    def ordinary(self) -> None:
-        time.sleep(self.wait)
+    def __init__(self, seconds: float, share: float) -> None:
+        self.wait, self.share, self.batch = seconds, share, 2
 
-    def penalised(self) -> None:
-        time.sleep(5 * self.wait)
-
-
-def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_last_to_the_first() -> None:
-    found = bench.compare({"fast": Waiting(0.01, 4), "slow": Waiting(0.03, 0)}, 0.6)
-    assert found["fast"]["seconds"] == pytest.approx(0.02, rel=0.3)  # 3 of 4 steps take .01, one takes .05
-    assert found["ratio"]["value"] == pytest.approx(found["slow"]["seconds"] / found["fast"]["seconds"])
-    assert found["ratio"]["q1"] <= found["ratio"]["value"] <= found["ratio"]["q3"]
+    def take(self, penalty: bool = False) -> None:
+        self.taken.append(self.wait)
+        time.sleep(5 * self.wait if penalty else self.wait)
 
 
-def test_ordinary_steps_have_no_penalty_and_penalised_ones_do() -> None:
+def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last() -> None:
+    rates, ratio = bench.compare({"fast": Waiting(0.01, 1 / 4), "slow": Waiting(0.03, 0)}, 0.6)
+    assert rates["fast"] == pytest.approx(2 / 0.02, rel=0.3)  # 3 of 4 steps take .01, one takes .05
+    assert ratio["value"] == pytest.approx(rates["fast"] / rates["slow"])
+    assert ratio["q1"] <= ratio["value"] <= ratio["q3"]
+    assert Waiting.taken[:6] == [0.01, 0.03] * 3  # in turn
+
+
+def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
     step, seen = bench.Step(setting(), "cpu"), []
     whole = step.trainer.step
     step.trainer.step = lambda t: seen.append("gp" in whole(t))
-    step.ordinary(), step.ordinary(), step.penalised(), step.ordinary()
+    step.take(), step.take(), step.take(True), step.take()
     assert seen == [False, False, True, False]
 
 
-def test_the_parts_of_a_step_are_its_own_methods_and_leave_them_as_they_were() -> None:
+def test_the_parts_of_a_step_are_its_own_methods_and_what_they_leave() -> None:
     step = bench.Step(setting(), "cpu")
     found = bench.step_parts(step, 0)
-    assert set(found) == set(bench.PARTS.values())
+    assert set(found) == {"scene", "discriminator", "generator", "average", "data"}
     assert all(part["seconds"]["median"] >= 0 for part in found.values())
     assert found["generator"]["flops"] > found["scene"]["flops"] > found["average"]["flops"] == 0
-    assert "scene" not in vars(step.trainer)
+    assert found["data"]["flops"] == 0 and not {"scene", "average"} & set(vars(step.trainer))
     fresh = bench.step_parts(bench.Step(setting(**{"optim.share_fakes": False}), "cpu"), 0)
-    assert fresh["scene"]["per_step"] == 2 and fresh["scene"]["flops"] == 2 * found["scene"]["flops"]
+    assert fresh["scene"]["flops"] == 2 * found["scene"]["flops"]  # all its calls in a step
 
 
 @pytest.mark.parametrize(
@@ -106,25 +107,22 @@ def test_another_setting_has_what_its_words_say_and_else_is_as_ours() -> None:
 
 def test_a_report_has_rates_shares_and_the_ratio() -> None:
     settings = [setting(), setting("half", **{"optim.batch_size": 2})]
-    report = bench.measure(settings, "cpu", 0, ("step", "parts", "segmenter"), {"parts": (2,)}, scale="tiny")
-    ours = report["settings"]["ours"]
+    report = bench.measure(settings, "cpu", 0, ("step", "parts", "segmenter", "inference"), {"parts": (2,)})
+    ours, half = report["settings"]["ours"], report["settings"]["half"]
     assert ours["images_per_second"] == pytest.approx(4 / ours["seconds"])
-    assert ours["share_of_matmul"] == pytest.approx(
-        ours["flops"] / ours["seconds"] / report["ceilings"]["matmul_32-true"]
-    )
-    rates = [report["settings"][name]["images_per_second"] for name in ("ours", "half")]
-    assert report["ratio"]["images_per_second"]["value"] == pytest.approx(rates[0] / rates[1])
-    assert {row["label"] for row in report["sweeps"]} == {"ours", "half"} and set(report["segmenter"]) == {
-        "pairs",
-        "step",
-    }
+    rate = ours["flops"] / ours["seconds"]
+    assert ours["share_of_matmul"] == pytest.approx(rate / report["ceilings"]["matmul_32-true"])
+    times = report["ratio"]["images_per_second"]["value"]
+    assert times == pytest.approx(ours["images_per_second"] / half["images_per_second"])
+    assert {row["label"] for row in report["sweeps"]} == {"ours", "half"}
+    assert set(report["segmenter"]) == {"pairs", "segmenter"}
+    assert report["inference"]["whole"] < min(report["inference"]["files"], report["inference"]["network"])
 
 
 def test_the_command_writes_the_report_where_it_is_asked_to(tmp_path: Path) -> None:
     words = [f"--set={name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items()]
-    done = ganseg(
-        "bench", "--parts=3", *words, "--what=step", "--seconds=0", "--device=cpu", "--out", tmp_path / "b.json"
-    )
+    quick = ["--parts=3", "--what=step", "--seconds=0", "--device=cpu"]
+    done = ganseg("bench", *words, *quick, "--out", tmp_path / "b.json")
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "b.json").read_text())["settings"]["ours"]["size"] == 16
     assert "images/s" in plain(done.stdout)
@@ -136,7 +134,6 @@ def test_the_command_writes_the_report_where_it_is_asked_to(tmp_path: Path) -> N
         (["--what", "steps"], "--what steps: it is any of step, parts"),
         (["--sweep", "width"], "--sweep width: write size, parts or batch"),
         (["--sweep", "size=big"], "--sweep size=big: write size"),
-        (["--against", "paper paper"], "write a variant and settings"),
     ],
 )
 def test_mistakes_are_told(arguments: list[str], said: str) -> None:

@@ -24,7 +24,7 @@ FLOORS = [
     "data.celeba data.taichi data.folder data",
     "devices training loop provenance pictures titles protocols evaluation",
     "runs experiments",
-    "segment released released_runs baselines bench reported plots tables page studies ablations ledger",
+    "segment released baselines bench reported plots tables page studies ablations ledger",
     "terminal cli_data cli_measure cli",
 ]
 
