@@ -156,7 +156,7 @@ class SegmenterConfig(Section):
 
     backbone: Literal["resnet50", "resnet18-light"] = "resnet50"
     width: Positive = 64  # channels of the first layers of resnet18-light
-    pretrained: bool = False  # ImageNet weights: supervised, so off by default
+    pretrained: bool = False  # start resnet50 from ImageNet weights: supervised, so off by default
     steps: Count = 10000
     batch_size: Positive = 64
     lr: Real = 3e-4
@@ -187,6 +187,7 @@ class Config(Section):
             (g.size != self.data.size, f"data.size={self.data.size} must equal the last of {blocks}"),
             (widths[0] % 2, f"{channels}: the first must be even (sine and cosine halves of Eq. 5)"),
             (g.rgb_kernel % 2 == 0, f"generator.rgb_kernel={g.rgb_kernel} must be odd: the image keeps its size"),
+            (s.pretrained and s.backbone != "resnet50", f"segmenter.pretrained: there are no weights of {s.backbone}"),
             (s.output_stride not in strides, f"segmenter.output_stride={s.output_stride}: {s.backbone} has {strides}"),
         ):
             if wrong:

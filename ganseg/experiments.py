@@ -30,7 +30,7 @@ from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
 from ganseg.runs import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run
 from ganseg.segmenter import Segmenter
-from ganseg.training import GanTrainer, SegmenterTrainer
+from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
 RECIPE = 2  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
 SHEET = 12  # pictures in a sheet
@@ -140,6 +140,8 @@ def train(
     """
     config = experiment.config
     schedule = {"deadline": math.inf if time_limit is None else time.monotonic() + time_limit, "progress": progress}
+    if config.segmenter.pretrained:
+        untrained_segmenter(config)  # what stage 2 lacks is said before stage 1
     check_shares(config, fabric.world_size)
     name, limit = config.data.name, config.data.train_limit
     images = load(name, "train", config.data.size, data_dir=experiment.data_dir, limit=limit or None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.segmentation import deeplabv3_resnet50
@@ -31,8 +30,7 @@ class Segmenter(nn.Module):
     """DeepLab V3 that labels each pixel with a part.
 
     `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper, or "resnet18-light", which keeps more
-    resolution for images of 32 to 64 px and whose first layers have `config.width` channels. `config.pretrained`:
-    ImageNet weights for the former (supervised, hence off by default).
+    resolution for images of 32 to 64 px and whose first layers have `config.width` channels. All weights are random.
     """
 
     def __init__(self, config: SegmenterConfig, parts: int) -> None:
@@ -50,8 +48,7 @@ class Segmenter(nn.Module):
 
 
 def _resnet50(config: SegmenterConfig, classes: int) -> nn.Module:
-    weights = ResNet50_Weights.IMAGENET1K_V1 if config.pretrained else None
-    return deeplabv3_resnet50(weights=None, weights_backbone=weights, num_classes=classes)
+    return deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=classes)
 
 
 def _resnet18_light(config: SegmenterConfig, classes: int) -> nn.Module:

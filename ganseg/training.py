@@ -11,11 +11,12 @@ import zlib
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
+from torchvision.models import ResNet50_Weights
 
 from ganseg import losses
 from ganseg.config import Config
 from ganseg.data import Batches
-from ganseg.devices import Fabric, adam, own, place, update
+from ganseg.devices import Fabric, adam, own, place, published_weights, update
 from ganseg.discriminator import Discriminator
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.segmenter import Segmenter, segmentation_loss
@@ -126,6 +127,15 @@ class GanTrainer:
         return self.ema
 
 
+def untrained_segmenter(config: Config) -> Segmenter:
+    """The segmentation network before stage 2, from random weights or from ImageNet's; UserError without the latter."""
+    segmenter = Segmenter(config.segmenter, config.generator.parts)
+    if config.segmenter.pretrained:
+        weights = published_weights(ResNet50_Weights.IMAGENET1K_V1.url)
+        segmenter.network.backbone.load_state_dict({n: w for n, w in weights.items() if not n.startswith("fc.")})
+    return segmenter
+
+
 class SegmenterTrainer:
     """Stage 2: the segmentation network on a stream of generated pairs; G is in eval mode and does not change."""
 
@@ -135,7 +145,7 @@ class SegmenterTrainer:
         seed_step(config.seed, "init-segmenter", 0)
         self.config, self.fabric = config, fabric
         self.generator = generator.eval().requires_grad_(False)
-        self.segmenter = place(Segmenter(config.segmenter, config.generator.parts), fabric).train()
+        self.segmenter = place(untrained_segmenter(config), fabric).train()
         self.s_optim = adam(self.segmenter, config.segmenter.lr, (0.9, 0.999), fabric)
         self.parts = {"segmenter": self.segmenter, "s_optim": self.s_optim}  # what a checkpoint holds
 

@@ -189,5 +189,4 @@ def test_resnet50_segmenter_is_random_and_downloads_nothing(monkeypatch: pytest.
     segmenter = Segmenter(SegmenterConfig(), parts=8).eval()
     with torch.no_grad():
         assert segmenter(torch.randn(1, 3, 64, 64)).shape == (1, 9, 64, 64)
-    with pytest.raises(AssertionError, match="tried to download"):
-        Segmenter(SegmenterConfig(pretrained=True), parts=8)
+    Segmenter(SegmenterConfig(pretrained=True), parts=8)

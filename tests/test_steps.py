@@ -12,16 +12,19 @@ import torch
 from lightning_fabric.plugins import MixedPrecision
 from test_training import MINUTE, gan, segmenter, state
 from torch import nn
+from torchvision.models import resnet50
 
 from ganseg import experiments
 from ganseg.devices import Fabric, make_fabric
 from ganseg.discriminator import Discriminator
 from ganseg.evaluation import find_parts
 from ganseg.experiments import Experiment
+from ganseg.files import UserError
 from ganseg.generator import Generator
 from ganseg.loop import fit, load_state
 from ganseg.points import PointGenerator
 from ganseg.recipes import resolve
+from ganseg.training import untrained_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +172,18 @@ def test_the_scaler_of_fp16_is_kept_and_another_precision_resumes_without(tmp_pa
     load_state(tmp_path / "checkpoint" / "gan.pt", again)
     assert scalers[1].get_scale() == scalers[0].get_scale() == 2.0**7
     assert load_state(tmp_path / "checkpoint" / "gan.pt", gan(fabric))[0] == 2
+
+
+def test_imagenet_weights_are_asked_for_before_training_and_start_the_backbone(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delenv("GANSEG_ALLOW_DOWNLOADS", raising=False)
+    config = MINUTE.replace(
+        {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8, "segmenter.pretrained": True}
+    )
+    with pytest.raises(UserError, match=r"resnet50-\w+\.pth is not there.*GANSEG_ALLOW_DOWNLOADS=1"):
+        untrained_segmenter(config)
+    (tmp_path / "checkpoints").mkdir()
+    weights = resnet50(weights=None).state_dict()
+    torch.save(weights, tmp_path / "checkpoints" / "resnet50-0676ba61.pth")
+    backbone = untrained_segmenter(config).network.backbone.state_dict()
+    assert backbone and all(torch.equal(value, weights[name]) for name, value in backbone.items())
