@@ -1,4 +1,4 @@
-"""An experiment is trained once, from images to metrics; a run is what that leaves on disk."""
+"""An experiment is trained once, from images to metrics; a run is what that leaves on disk, found by what it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import shutil
+import textwrap
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from filelock import FileLock
 
@@ -23,15 +25,114 @@ from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load
 from ganseg.devices import Fabric, make_fabric
 from ganseg.evaluation import evaluate, held_out, predict
-from ganseg.files import UserError, atomic_path, global_rank, results_dir, write_json
+from ganseg.files import UserError, atomic_path, global_rank, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.recipes import resolve
-from ganseg.runs import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run
 from ganseg.segmenter import Segmenter
-from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit, save_weights
+from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit, load_weights, save_weights
 
 RECIPE = 1  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
 SHEET = 12  # pictures in a sheet
+CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
+GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished experiment, read from its directory; or an imported one, without metrics until it is evaluated."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """UserError when `directory` is not a run, or not a finished one."""
+        run = cls(Path(directory))
+        if not (run.directory / CONFIG).exists():
+            raise UserError(f"{directory} is not a run: it has no {CONFIG}")
+        if not (run.directory / METRICS).exists() and not run.imported:
+            again = "the `ganseg train` command that began it goes on with it"
+            raise UserError(f"{directory} is not finished: it has no {METRICS}; {again}")
+        return run
+
+    @classmethod
+    def find(cls, name: str, results: str | Path | None = None) -> Run:
+        """The run that `name` means: its directory, its name, or a part of SCALE/NAME that no other has."""
+        path, place = Path(name).expanduser(), results_dir(results)
+        known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
+        exact = [full for full in known if full.partition("/")[2] == name]
+        matches = exact or [full for full in known if name in full]
+        if path.is_dir() and ((path / CONFIG).exists() or not matches):
+            return cls.open(path)
+        if len(matches) == 1:
+            return cls.open(known[matches[0]])
+        listed = textwrap.shorten(", ".join(matches or known), 500, placeholder=" ...")
+        if matches:
+            raise UserError(f"{len(matches)} runs are called {name!r}: {listed}; add letters, or the key at the end")
+        raise UserError(f"no run {name!r} in {place}; there are {listed or 'none: train one with `ganseg train`'}")
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return Config.from_dict(read_json(self.directory / CONFIG)["config"])
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """All measured numbers; none for an imported run that was not evaluated."""
+        return read_json(self.directory / METRICS) if (self.directory / METRICS).exists() else {}
+
+    @functools.cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Data, variant, parts, seed, scale, key, commit, device, versions, wall time."""
+        return read_json(self.directory / PROVENANCE)
+
+    @functools.cached_property
+    def history(self) -> pd.DataFrame:
+        """Losses: stage, step, seconds, one column a loss."""
+        return pd.read_csv(self.directory / HISTORY)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the run was made of released files (`ganseg import-released`) instead of trained."""
+        return (self.directory / PROVENANCE).exists() and "imported" in self.provenance
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether both networks are there; most published runs come without."""
+        return all((self.directory / name).exists() for name in (GENERATOR, SEGMENTER))
+
+    def generator(self) -> Generator:
+        """The trained generator (the averaged one where there is one), in eval mode."""
+        return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
+
+    def segmenter(self) -> Segmenter:
+        """The trained segmentation network, in eval mode."""
+        path = self.directory / SEGMENTER
+        if self.imported and not path.exists():
+            take = "`ganseg import-released` takes it with --segmenter FILE"
+            raise UserError(f"{self.directory} was imported without a segmentation network; {take}")
+        return load_weights(path, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
+
+
+def find_runs(
+    results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
+    **wanted: Any,
+) -> list[Run]:  # fmt: skip
+    """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
+
+    Of each name and settings the newest; with `older`, the others too. Runs with settings of their own (`overrides`)
+    only with `own_settings`.
+    """
+    newest: dict[tuple[str, ...], Run] = {}
+    for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
+        run, (name, _, key) = Run(path.parent), path.parent.name.rpartition("-")
+        told, own = run.provenance, json.dumps(run.provenance["overrides"], sort_keys=True)
+        if own != "{}" and not own_settings:
+            continue
+        if any(told.get(k) not in (value if isinstance(value, tuple) else (value,)) for k, value in wanted.items()):
+            continue
+        slot = (told["scale"], name, own, key if older else "")
+        newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
+    return list(newest.values())
 
 
 @dataclass(frozen=True)
@@ -86,19 +187,17 @@ class Experiment:
         So published runs are read, whatever RECIPE made them. `need`: "metrics", or "weights": then another run than
         its own will do only where the images are not at hand to train on.
         """
-        own = self.directory(results)
+        own, spec = self.directory(results), describe(self.data)
         others = need == "metrics" or not self.fingerprint
-        runs = [Run(path.parent) for path in own.parent.glob(f"{self.name}-*/{METRICS}")]
-        equal = [run for run in runs if run.directory == own or (others and self._is(run))]
-        ready = [run for run in equal if need == "metrics" or run.has_weights]
-        return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        told_by_name = not spec.needs_dir or (spec.name != "folder" and not self.fingerprint)  # which images they are
 
-    def _is(self, run: Run) -> bool:
-        """Whether `run` has this configuration and, as far as can be known, these images."""
-        spec = describe(self.data)
-        told_by_name = not spec.needs_dir or (spec.name != "folder" and not self.fingerprint)
-        same_images = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
-        return same_images and run.config == self.config
+        def fits(run: Run) -> bool:
+            same = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
+            return run.directory == own or (others and same and run.config == self.config)
+
+        runs = [Run(path.parent) for path in own.parent.glob(f"{self.name}-*/{METRICS}")]
+        ready = [run for run in runs if (need == "metrics" or run.has_weights) and fits(run)]
+        return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
 
 
 def run(
@@ -114,19 +213,13 @@ def run(
     if found := experiment.finished(results, need):
         return found
     directory = experiment.directory(results)
-    with _lock(directory):
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory.parent / f".{directory.name}.lock")
+    with nullcontext() if global_rank() else lock:  # further processes of one training: their first one holds it
         if not experiment.finished(results, need):
             fabric = make_fabric(device, devices, num_nodes, precision, experiment.config.optim.precision)
             train(experiment, directory, fabric, time_limit, progress)
     return experiment.finished(results, need) or Run.open(directory)
-
-
-def _lock(directory: Path) -> Any:
-    """One trainer at a time; the further processes of a multi-device run belong to the one that holds the lock."""
-    if global_rank():
-        return nullcontext()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(directory.parent / f".{directory.name}.lock")
 
 
 def train(

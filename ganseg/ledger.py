@@ -18,8 +18,8 @@ import pandas as pd
 from ganseg import studies
 from ganseg.claims import LEDGER, Claim, Roles, Rule, Term, load_ledger
 from ganseg.data import DATASETS
+from ganseg.experiments import find_runs
 from ganseg.recipes import PARTS, SCALES
-from ganseg.runs import find_runs
 from ganseg.titles import TITLES
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"

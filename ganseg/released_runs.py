@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
+from ganseg.experiments import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.files import UserError, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.recipes import resolve
 from ganseg.released import Tensors, convert_generator, convert_segmenter, infer_generator
-from ganseg.runs import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.segmenter import Segmenter
 from ganseg.training import save_weights
 

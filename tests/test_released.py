@@ -25,10 +25,10 @@ from released_fixture import (
 from safetensors import safe_open
 from torchvision.models.segmentation import deeplabv3_resnet50
 
+from ganseg.experiments import Run, find_runs
 from ganseg.generator import Generator, Noise
 from ganseg.layers import crop
 from ganseg.released import COMPUTED, infer_generator, released_name
-from ganseg.runs import Run, find_runs
 
 
 @pytest.fixture(scope="module")
