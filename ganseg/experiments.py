@@ -15,24 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-import torch
 from filelock import FileLock
 
-from ganseg import pictures, provenance
+from ganseg import provenance
 from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load
 from ganseg.devices import Fabric, make_fabric
-from ganseg.evaluation import evaluate, held_out, predict
-from ganseg.files import UserError, atomic_path, global_rank, read_json, results_dir, write_json
+from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
+from ganseg.files import UserError, global_rank, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import Clock, GanTrainer, SegmenterTrainer, fit, load_weights, save_weights
 
 RECIPE = 1  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
-SHEET = 12  # pictures in a sheet
 CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
 GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
 
@@ -50,8 +47,7 @@ class Run:
         if not (run.directory / CONFIG).exists():
             raise UserError(f"{directory} is not a run: it has no {CONFIG}")
         if not (run.directory / METRICS).exists() and not run.imported:
-            again = "the `ganseg train` command that began it goes on with it"
-            raise UserError(f"{directory} is not finished: it has no {METRICS}; {again}")
+            raise UserError(f"{directory} is not finished: the `ganseg train` command that began it goes on with it")
         return run
 
     @classmethod
@@ -59,8 +55,7 @@ class Run:
         """The run that `name` means: its directory, its name, or a part of SCALE/NAME that no other has."""
         path, place = Path(name).expanduser(), results_dir(results)
         known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
-        exact = [full for full in known if full.partition("/")[2] == name]
-        matches = exact or [full for full in known if name in full]
+        matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
         if path.is_dir() and ((path / CONFIG).exists() or not matches):
             return cls.open(path)
         if len(matches) == 1:
@@ -119,19 +114,16 @@ def find_runs(
 ) -> list[Run]:  # fmt: skip
     """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
-    Of each name and settings the newest; with `older`, the others too. Runs with settings of their own (`overrides`)
-    only with `own_settings`.
+    Of each name and settings the newest, unless `older`; those with `overrides` only with `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
+    choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
     for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
-        run, (name, _, key) = Run(path.parent), path.parent.name.rpartition("-")
-        told, own = run.provenance, json.dumps(run.provenance["overrides"], sort_keys=True)
-        if own != "{}" and not own_settings:
-            continue
-        if any(told.get(k) not in (value if isinstance(value, tuple) else (value,)) for k, value in wanted.items()):
-            continue
-        slot = (told["scale"], name, own, key if older else "")
-        newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
+        run, name = Run(path.parent), path.parent.name
+        told, own = run.provenance, sorted(run.provenance["overrides"].items())
+        if (own_settings or not own) and all(told.get(key) in values for key, values in choices.items()):
+            slot = (told["scale"], name if older else name.rpartition("-")[0], str(own))
+            newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
     return list(newest.values())
 
 
@@ -187,16 +179,15 @@ class Experiment:
         So published runs are read, whatever RECIPE made them. `need`: "metrics", or "weights": then another run than
         its own will do only where the images are not at hand to train on.
         """
-        own, spec = self.directory(results), describe(self.data)
-        others = need == "metrics" or not self.fingerprint
-        told_by_name = not spec.needs_dir or (spec.name != "folder" and not self.fingerprint)  # which images they are
+        own, data, weights = self.directory(results), describe(self.data), need == "weights"
+        told_by_name = not data.needs_dir or (data.name != "folder" and not self.fingerprint)  # which images they are
 
-        def fits(run: Run) -> bool:
-            same = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
-            return run.directory == own or (others and same and run.config == self.config)
+        def equal(run: Run) -> bool:
+            same_images = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
+            return same_images and run.config == self.config and not (weights and self.fingerprint)
 
         runs = [Run(path.parent) for path in own.parent.glob(f"{self.name}-*/{METRICS}")]
-        ready = [run for run in runs if (need == "metrics" or run.has_weights) and fits(run)]
+        ready = [run for run in runs if (run.has_weights or not weights) and (run.directory == own or equal(run))]
         return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
 
 
@@ -274,34 +265,6 @@ def finish(
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    origin = provenance.git_state() | provenance.describe_machine(fabric.device)
-    write_json(directory / PROVENANCE, facts | origin)
+    write_json(directory / PROVENANCE, facts | provenance.git_state() | provenance.describe_machine(fabric.device))
     write_json(directory / METRICS, metrics)
     shutil.rmtree(directory / "checkpoint", ignore_errors=True)
-
-
-@torch.no_grad()
-def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
-    """`samples.png`: generated images, their masks and both together, always from the same noise; `samples.npz`: the
-    images (N, H, W, 3) and labels (N, H, W) in it, uint8."""
-    training = generator.training
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []), fabric.autocast():
-        torch.manual_seed(0)
-        scene = generator.eval()(generator.noise(SHEET))
-    generator.train(training)
-    images, labels = pictures.to_pictures(scene.image), scene.labels.byte().cpu().numpy()
-    pictures.sample_sheet(images, labels, directory / "samples.png")
-    with atomic_path(directory / "samples.npz") as temporary:
-        np.savez_compressed(temporary, images=images, labels=labels)
-
-
-def draw_segmentation(
-    config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path, data_dir: str | Path | None
-) -> None:
-    """`segmentation.png`: held-out images and the parts found in them, evenly spaced over those that have labels."""
-    test = held_out(config, data_dir)
-    labelled = [i for i in range(len(test)) if test.foreground is None or (test.foreground[i] == 1).any()]
-    chosen = labelled[:: max(1, len(labelled) // SHEET)][:SHEET]
-    labels = predict(segmenter, test.images[chosen], fabric).argmax(dim=1).numpy()
-    truth = None if test.foreground is None else test.foreground[chosen]
-    pictures.segmentation_sheet(test.images[chosen], labels, truth, directory / "segmentation.png")
