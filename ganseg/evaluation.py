@@ -1,10 +1,8 @@
 """How a run is scored, and shown, on held-out images: its segmentation network by every score that the labels allow
-(section 4.1), its generator by the distance of its images from real ones.
+(section 4.1), its generator by Frechet distances of its images from real ones (Heusel et al. 2017).
 
-Both distances are Frechet distances between Gaussians fitted to the features of either set (Heusel et al. 2017). FID
-takes the features of an Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020); the
-other, those of a network with random weights: Naeem et al. (2020) find them no worse a ruler for images unlike
-ImageNet's, and they need no download.
+FID takes the features of an Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020). The
+other takes those of a network with random weights: Naeem et al. (2020) find them no worse for images unlike ImageNet's.
 """
 
 from __future__ import annotations
@@ -139,13 +137,14 @@ def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
     """What `evaluate` could not measure and for want of what, a sentence each."""
-    reasons = {"iou": "no foreground masks: IoU is", "nmi_all": "no part masks: NMI and ARI over pixels are"}
-    if "nmi_keypoints" not in values:
-        reasons["nmi_keypoints"] = "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are"
-    elif "taichi_mae" not in values:
-        both = f"both split {protocol.regression} and split {protocol.split}"
-        reasons["taichi_mae"] = f"no keypoint is visible in {both}: landmark errors and MAE are"
-    elif protocol.normaliser != "taichi":
+    both = f"split {protocol.regression} and split {protocol.split}"
+    reasons = {
+        "iou": "no foreground masks: IoU is",
+        "nmi_all": "no part masks: NMI and ARI over pixels are",
+        "nmi_keypoints": "no keypoints: NMI and ARI at keypoints are",
+        "taichi_mae": f"no keypoint is visible in both {both}: landmark errors and MAE are",
+    }
+    if "taichi_mae" in values and protocol.normaliser != "taichi":
         lacking = "no foreground masks" if protocol.normaliser == "object" else "keypoints 0 and 1 are no eyes"
         reasons["landmark_error"] = f"{lacking}: the landmark error with normaliser {protocol.normaliser} is"
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]
@@ -197,9 +196,9 @@ def described(images: np.ndarray, features: Features, fabric: Fabric) -> np.ndar
 
 
 @torch.no_grad()
-def imagined(generator: Generator, count: int, fabric: Fabric) -> tuple[np.ndarray, np.ndarray]:
-    """Generated images (N, S, S, 3) and their labels (N, S, S), uint8, always from the same noise."""
-    random, found = torch.Generator(fabric.device).manual_seed(0), []
+def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
+    random, found = torch.Generator(fabric.device).manual_seed(seed), []
     for start in range(0, count, BATCH):
         with fabric.autocast():
             images, labels = generator.pairs(generator.noise(min(BATCH, count - start), random))
