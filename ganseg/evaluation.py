@@ -237,6 +237,6 @@ def draw_segmentation(
     test = held_out(config, data_dir)
     labelled = [i for i in range(len(test)) if test.foreground is None or (test.foreground[i] == 1).any()]
     chosen = labelled[:: max(1, len(labelled) // SHEET)][:SHEET]
-    labels = predict(segmenter, test.images[chosen], fabric).argmax(dim=1).numpy()
+    labels = find_parts(segmenter, test.images[chosen], fabric).labels
     truth = None if test.foreground is None else test.foreground[chosen]
     pictures.segmentation_sheet(test.images[chosen], labels, truth, directory / "segmentation.png")

@@ -199,7 +199,7 @@ def run(
     """Train `experiment`, resume it, or read it if it is there.
 
     `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised
-    when they are over and the same call goes on later. Two processes that want the same experiment wait for each other.
+    when they are over, and the same call goes on later. Two processes do not train one experiment twice.
     """
     if found := experiment.finished(results, need):
         return found
@@ -216,10 +216,7 @@ def run(
 def train(
     experiment: Experiment, directory: Path, fabric: Fabric, time_limit: float | None = None, progress: bool = True
 ) -> None:
-    """Both stages and the evaluation of `experiment`; each file appears whole, and `metrics.json` last.
-
-    OutOfTime is raised when `time_limit` seconds are over; calling again goes on from the last checkpoint.
-    """
+    """Both stages and the evaluation of `experiment`, as `run`; each file appears whole, and `metrics.json` last."""
     config, clock = experiment.config, Clock(time_limit)
     check_shares(config, fabric.world_size)
     name, limit = config.data.name, config.data.train_limit
@@ -242,9 +239,9 @@ def train(
 def check_shares(config: Config, processes: int) -> None:
     """Refuse batches that cannot be shared out evenly."""
     for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
-        if batch % processes:
-            fault = f"{name}.batch_size={batch} cannot be shared by {processes} processes; make it a multiple"
-            raise UserError(f"{fault}: --set {name}.batch_size={-(-batch // processes) * processes}")
+        if rest := batch % processes:
+            more = f"--set {name}.batch_size={batch - rest + processes}"
+            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
 
 
 def finish(

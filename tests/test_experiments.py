@@ -70,8 +70,7 @@ def test_where_the_data_lies_is_not_part_of_the_identity_and_which_images_there_
         (True, "bf16-mixed", "auto", "bf16-mixed"),
         (False, "bf16-mixed", "auto", "32-true"),
         (True, "32-true", "auto", "32-true"),
-        (False, "64-true", "auto", "64-true"),
-        (True, "64-true", "32-true", "32-true"),
+        (True, "bf16-mixed", "32-true", "32-true"),
     ],
 )
 def test_the_precision_that_is_asked_for_is_used_else_the_configured_one_where_the_hardware_has_it(
