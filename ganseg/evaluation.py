@@ -137,14 +137,13 @@ def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
     """What `evaluate` could not measure and for want of what, a sentence each."""
-    both = f"split {protocol.regression} and split {protocol.split}"
-    reasons = {
-        "iou": "no foreground masks: IoU is",
-        "nmi_all": "no part masks: NMI and ARI over pixels are",
-        "nmi_keypoints": "no keypoints: NMI and ARI at keypoints are",
-        "taichi_mae": f"no keypoint is visible in both {both}: landmark errors and MAE are",
-    }
-    if "taichi_mae" in values and protocol.normaliser != "taichi":
+    reasons = {"iou": "no foreground masks: IoU is", "nmi_all": "no part masks: NMI and ARI over pixels are"}
+    if "nmi_keypoints" not in values:
+        reasons["nmi_keypoints"] = "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are"
+    elif "taichi_mae" not in values:
+        both = f"split {protocol.regression} and split {protocol.split}"
+        reasons["taichi_mae"] = f"no keypoint is visible in both {both}: landmark errors and MAE are"
+    elif protocol.normaliser != "taichi":
         lacking = "no foreground masks" if protocol.normaliser == "object" else "keypoints 0 and 1 are no eyes"
         reasons["landmark_error"] = f"{lacking}: the landmark error with normaliser {protocol.normaliser} is"
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]

@@ -247,7 +247,7 @@ def test_another_split_is_scored_where_it_is_asked_for(monkeypatch):
         ("foreground", "iou", "no foreground masks: IoU is"),
         ("foreground", "landmark_error", "no foreground masks: the landmark error with normaliser object is"),
         ("parts", "nmi_all", "no part masks: NMI and ARI over pixels are"),
-        ("keypoints visible", "landmark_error_edge", "no keypoint is visible in both split regression and split test:"),
+        ("keypoints visible", "landmark_error_edge", "no keypoints: landmark errors, MAE, and NMI and ARI at"),
     ],
 )
 def test_what_has_no_labels_is_absent_and_said_and_leaves_the_rest(monkeypatch, hidden, absent, said):
