@@ -178,7 +178,9 @@ def fit(
         window.append(trainer.step(t))
         full, last = len(window) == WINDOW, t + 1 == steps
         due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
-        over, due = fabric.broadcast((time.monotonic() >= deadline and not last, due))  # the first process decides for all
+        over, due = fabric.broadcast(
+            (time.monotonic() >= deadline and not last, due)
+        )  # the first process decides for all
         if full or over or last:
             means, window = mean_losses(window, name, t + 1), []
             rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
