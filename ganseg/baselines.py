@@ -6,33 +6,25 @@ one part 1, a part segmentation has parts 1..K, the same in all images. A second
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF
-from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
 from ganseg import metrics
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split
+from ganseg.evaluation import Features, batches
 from ganseg.files import DOWNLOADS, UserError, downloads_allowed
 from ganseg.protocols import Protocol, agreement, coverage
 from ganseg.segmenter import Segmenter
-from ganseg.training import to_unit
 
-try:
-    import cv2
-except ImportError:  # an optional extra
-    cv2 = None
-
-Features = Callable[[np.ndarray], np.ndarray]  # images (B, S, S, 3) -> features (B, h, w, C), none negative
 FITTED = 20_000  # vectors that clusters and factors are fitted on, evenly spaced over images and pixels
-BLOCK = 50  # images whose features are in memory at a time
 
 
 class Baseline(NamedTuple):
@@ -53,11 +45,8 @@ def grabcut(images: np.ndarray, border: float = 1 / 32, iterations: int = 5) -> 
     """GrabCut (Rother et al. 2004; OpenCV's), image by image, with no user: foreground masks (N, S, S).
 
     A frame as wide as `border` of the image's side, at least a pixel, is background for certain; all else may be
-    object. Two Gaussian mixtures of colours and a graph cut take turns `iterations` times. An object that touches the
-    frame loses what lies in it.
+    object. Two Gaussian mixtures of colours and a graph cut take turns `iterations` times.
     """
-    if cv2 is None:
-        raise UserError("GrabCut needs OpenCV: pip install opencv-python-headless")
     size, width = images.shape[1], max(1, round(border * images.shape[1]))
     inner, masks = (width, width, size - 2 * width, size - 2 * width), np.zeros(images.shape[:3], np.uint8)
     for image, mask in zip(images, masks, strict=True):
@@ -70,8 +59,7 @@ def grabcut(images: np.ndarray, border: float = 1 / 32, iterations: int = 5) -> 
 def kmeans(images: np.ndarray, parts: int, position: float = 0.5, seed: int = 0) -> np.ndarray:
     """k-means with K + 1 clusters on the colour and position of the pixels of all images: labels (N, S, S).
 
-    A pixel is its RGB in [0, 1] and `position` times its (x, y) in [-1, 1]. Pooled over the images, so that a cluster
-    means the same in each. Which clusters are background, `background_first` decides.
+    A pixel is its RGB in [0, 1] and `position` times its (x, y) in [-1, 1].
     """
     line = np.linspace(-1, 1, images.shape[1], dtype=np.float32)
     places = np.broadcast_to(np.stack(np.meshgrid(line, line), axis=-1), (*images.shape[:3], 2))  # (x, y)
@@ -80,28 +68,27 @@ def kmeans(images: np.ndarray, parts: int, position: float = 0.5, seed: int = 0)
     return background_first(model.predict(flat).reshape(images.shape[:3]), parts + 1)
 
 
+@torch.no_grad()
 def deep_feature_factorisation(images: np.ndarray, parts: int, features: Features, seed: int = 0) -> np.ndarray:
     """Deep feature factorisation (Collins et al. 2018; DEF in the tables), K + 1 factors: labels (N, S, S).
 
-    The features of all places of all images, stacked to V (places, C), are approximated by W H; W, H >= 0, starting
-    from V's singular vectors. A row of H is what a factor looks like, a column of W where it is. Maps of W, enlarged
-    bilinearly, compete for each pixel. `background_first` names the background, as for k-means. Fitted on the test
-    images themselves, as section 4.2 says of it, but on `FITTED` places of them.
+    The `features` (B, C, h, w), none negative, of all places of all images, stacked to V (places, C), are approximated
+    by W H; W, H >= 0. A row of H is what a factor looks like, a column of W where it is. Maps of W, enlarged, compete
+    for each pixel. Fitted on the test images themselves, as section 4.2 says of it, but on `FITTED` places of them.
     """
-    places = int(np.prod(features(images[:1]).shape[1:3]))
-    few = images[_spaced(len(images), max(1, FITTED // places))]
-    vectors = [features(few[i : i + BLOCK]) for i in range(0, len(few), BLOCK)]
-    model = NMF(parts + 1, init="nndsvda", random_state=seed, max_iter=300, tol=1e-3)
-    model.fit(np.concatenate([block.reshape(-1, block.shape[-1]) for block in vectors]))
-    found = [_strongest(model, features(images[i : i + BLOCK]), images.shape[1]) for i in range(0, len(images), BLOCK)]
-    return background_first(np.concatenate(found), parts + 1)
-
-
-def _strongest(model: NMF, block: np.ndarray, size: int) -> np.ndarray:
-    """The factor (B, S, S) with the highest enlarged map, of features (B, h, w, C), in the features' own unit."""
-    weights = model.transform(block.reshape(-1, block.shape[-1])) * np.linalg.norm(model.components_, axis=1)
-    maps = torch.from_numpy(weights.reshape(*block.shape[:3], -1)).permute(0, 3, 1, 2).float()  # (B, K + 1, h, w)
-    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False).argmax(dim=1).numpy()
+    vectors = lambda block: features(block).float().permute(0, 2, 3, 1)  # (B, h, w, C)
+    cpu, size = torch.device("cpu"), images.shape[1:3]
+    (first,) = batches(images[:1], cpu)
+    few = images[_spaced(len(images), max(1, FITTED // vectors(first)[0, ..., 0].numel()))]
+    fitted = torch.cat([vectors(block).flatten(0, 2) for block in batches(few, cpu)])  # (places, C)
+    model = NMF(parts + 1, init="nndsvda", random_state=seed, max_iter=300, tol=1e-3).fit(fitted.numpy())
+    strength, found = np.linalg.norm(model.components_, axis=1), []  # of a factor, in the features' unit
+    for block in batches(images, cpu):
+        places = vectors(block)
+        weights = torch.from_numpy(model.transform(places.flatten(0, 2).numpy()) * strength)
+        maps = weights.reshape(*places.shape[:3], -1).permute(0, 3, 1, 2).float()  # (B, K + 1, h, w)
+        found.append(F.interpolate(maps, size=size, mode="bilinear", align_corners=False).argmax(dim=1))
+    return background_first(torch.cat(found).numpy(), parts + 1)
 
 
 def background_first(clusters: np.ndarray, count: int) -> np.ndarray:
@@ -126,7 +113,8 @@ def _spaced(total: int, wanted: int = FITTED) -> np.ndarray:
 
 def network_features(segmenter: Segmenter) -> Features:
     """Features of a segmentation network's backbone, after its last rectifier."""
-    return _features(lambda unit: segmenter.network.backbone(unit)["out"], segmenter)
+    backbone = segmenter.eval().network.backbone
+    return lambda images: backbone(images)["out"]
 
 
 def random_network(config: SegmenterConfig, parts: int, seed: int = 0) -> Segmenter:
@@ -137,28 +125,16 @@ def random_network(config: SegmenterConfig, parts: int, seed: int = 0) -> Segmen
 
 
 def imagenet_features(size: int = 224) -> Features:
-    """VGG-19 up to its last rectifier, as in the original factorisation, with torchvision's ImageNet weights.
+    """VGG-19 up to its last rectifier, as in the original factorisation, of images enlarged to `size` pixels.
 
-    ImageNet's labels are supervision: its weights (550 MB) are fetched only where the environment variable
-    GANSEG_ALLOW_DOWNLOADS is 1; UserError otherwise. Images are enlarged to `size` pixels.
+    With torchvision's ImageNet weights, which are supervision, and 550 MB: UserError where they may not be fetched.
     """
     if not downloads_allowed():
         raise UserError(f"ImageNet weights are not fetched unasked; {DOWNLOADS}=1 allows it")
-    network = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features[:36]
+    network = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features[:36].eval()
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     enlarged = lambda unit: F.interpolate(unit, size=(size, size), mode="bilinear", align_corners=False)
-    return _features(lambda unit: network(((enlarged(unit) + 1) / 2 - mean) / std), network)
-
-
-def _features(forward: Callable[[Tensor], Tensor], network: nn.Module) -> Features:
-    network.eval()
-
-    @torch.no_grad()
-    def features(images: np.ndarray) -> np.ndarray:
-        unit = to_unit(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2), torch.device("cpu"))
-        return forward(unit).permute(0, 2, 3, 1).float().numpy()  # (B, h, w, C)
-
-    return features
+    return lambda images: network(((enlarged(images) + 1) / 2 - mean) / std)
 
 
 def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Segmenter | None = None,

@@ -30,7 +30,7 @@ from ganseg.terminal import (
 )
 
 if TYPE_CHECKING:
-    from ganseg.runs import Run
+    from ganseg.experiments import Run
 
 COLUMNS = "scale data variant K seed IoU NMI landmarks steps time key".split()
 NOTE = (

@@ -1,17 +1,14 @@
-"""How a run is scored on held-out images: its segmentation network by every score that the labels allow (section 4.1),
-its generator by the distance of its images from real ones.
+"""How a run is scored, and shown, on held-out images: its segmentation network by every score that the labels allow
+(section 4.1), its generator by Frechet distances of its images from real ones (Heusel et al. 2017).
 
-Both distances are Frechet distances between Gaussians fitted to the features of either set (Heusel et al. 2017). FID
-takes the features of an Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020); the
-other, those of a network with random weights: Naeem et al. (2020) find them no worse a ruler for images unlike
-ImageNet's, and they need no download.
+FID takes the features of an Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020). The
+other takes those of a network with random weights: Naeem et al. (2020) find them no worse for images unlike ImageNet's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +19,12 @@ from pytorch_fid.inception import InceptionV3
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from ganseg import metrics
+from ganseg import metrics, pictures
 from ganseg.config import Config
 from ganseg.data import Split, load
 from ganseg.devices import Fabric
-from ganseg.files import DOWNLOADS, UserError, downloads_allowed
+from ganseg.files import DOWNLOADS, UserError, atomic_path, downloads_allowed
 from ganseg.generator import Generator
-from ganseg.pictures import to_pictures
 from ganseg.protocols import Protocol, agreement, coverage, landmarks, predicted_keypoints
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
@@ -36,7 +32,8 @@ from ganseg.training import to_unit
 BATCH = 100
 EQUIVARIANCE_IMAGES = 200
 FRECHET_IMAGES = 1000  # at most, generated and real ones each
-Features = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> (B, C)
+SHEET = 12  # pictures in a sheet
+Features = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [-1, 1] -> (B, C), or (B, C, h, w)
 
 
 class Found(NamedTuple):
@@ -46,30 +43,30 @@ class Found(NamedTuple):
     centres: np.ndarray  # (N, K, 2), centres of mass of the soft masks, (x, y) in pixels
 
 
+@torch.no_grad()
 def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Tensor:
     """Part probabilities (N, K + 1, S, S), background first, of uint8 `images` (N, S, S, 3)."""
-    return torch.cat(list(_predictions(segmenter, images, fabric)))
+    found = []
+    for unit in batches(images, fabric.device):
+        with fabric.autocast():
+            found.append(segmenter.eval().probabilities(unit).cpu().float())
+    return torch.cat(found)
 
 
 def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Found:
     """Labels and part centres of uint8 `images` (N, S, S, 3), a batch in memory at a time."""
-    found = [(p.argmax(dim=1).numpy().astype(np.uint8), metrics.part_centres(p[:, 1:].numpy()))
-             for p in _predictions(segmenter, images, fabric)]  # fmt: skip
+    found = []
+    for start in range(0, len(images), BATCH):
+        parts = predict(segmenter, images[start : start + BATCH], fabric)
+        found.append((parts.argmax(dim=1).numpy().astype(np.uint8), metrics.part_centres(parts[:, 1:].numpy())))
     return Found(*map(np.concatenate, zip(*found, strict=True)))
 
 
-@torch.no_grad()
-def _predictions(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Iterator[Tensor]:
-    segmenter.eval()
-    for unit in _units(images, fabric):
-        with fabric.autocast():
-            yield segmenter.probabilities(unit).cpu().float()
-
-
-def _units(images: np.ndarray, fabric: Fabric) -> Iterator[Tensor]:
-    """Batches (B, 3, S, S) in [-1, 1] of uint8 `images` (N, S, S, 3)."""
-    for i in range(0, len(images), BATCH):
-        yield to_unit(torch.from_numpy(np.array(images[i : i + BATCH])).permute(0, 3, 1, 2), fabric.device)
+def batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    """uint8 `images` (N, S, S, 3) as networks take them: (B, 3, S, S) in [-1, 1]."""
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(np.array(images[start : start + BATCH]))
+        yield to_unit(batch.permute(0, 3, 1, 2), device)
 
 
 def held_out(config: Config, data_dir: str | Path | None, protocol: Protocol | None = None) -> Split:
@@ -85,14 +82,14 @@ def regression_images(config: Config, test: Split, protocol: Protocol, data_dir:
     """
     data, scored = config.data, set(test.names)
     train = load(data.name, protocol.regression, data.size, data_dir=data_dir, limit=data.train_limit or None)
-    chosen = [i for i, name in enumerate(train.names) if name not in scored][: protocol.regression_images or None]
-    if not chosen:
+    rows = [i for i, name in enumerate(train.names) if name not in scored][: protocol.regression_images or None]
+    if not rows:
         raise UserError(f"all images of split {protocol.regression} are among those that are scored; "
                         "--regression names the split that keypoints are regressed on")  # fmt: skip
-    rows = slice(len(chosen)) if chosen[-1] < len(chosen) else chosen  # the first ones stay memory-mapped
-    arrays = {f.name: getattr(train, f.name) for f in dataclasses.fields(train)}
-    taken = {name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)}
-    return dataclasses.replace(train, names=tuple(train.names[i] for i in chosen), **taken)
+    names = tuple(train.names[i] for i in rows)
+    rows = slice(len(rows)) if rows[-1] < len(rows) else rows  # the first ones stay memory-mapped
+    arrays = {name: array[rows] for name, array in vars(train).items() if isinstance(array, np.ndarray)}
+    return dataclasses.replace(train, names=names, **arrays)
 
 
 def evaluate(
@@ -104,37 +101,27 @@ def evaluate(
     `protocol`: by default the paper's for the data set, `Protocol.of`. The images of `generator`, where there is one,
     are compared with the real ones.
     """
-    protocol = protocol or Protocol.of(config.data.name, data_dir)
+    protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
     find = functools.partial(find_parts, segmenter, fabric=fabric)
     test = held_out(config, data_dir, protocol)
-    found = find(test.images)
-    values = usage(found.labels, config.generator.parts) | {"test_images": len(test)}
-    values |= coverage(found.labels, test.foreground, protocol) | agreement(found.labels, test)
+    labels, centres = find(test.images)
+    values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
+    values["part_usage"] = metrics.part_usage(labels, parts)
+    values["part_areas"] = metrics.part_areas(labels, parts).mean(axis=0)
+    if not np.isnan(pieces := metrics.components_per_part(labels, parts)):
+        values["components_per_part"] = pieces
+    values |= coverage(labels, test.foreground, protocol) | agreement(labels, test)
     if test.keypoints is not None:
         train = regression_images(config, test, protocol, data_dir)
-        values |= landmarks(train, find(train.images).centres, test, found.centres, protocol)
+        values |= landmarks(train, find(train.images).centres, test, centres, protocol)
         values["regression_images"] = len(train)
-    some, labels = (array[:EQUIVARIANCE_IMAGES] for array in (np.asarray(test.images), found.labels))
+    some, known = np.asarray(test.images[:EQUIVARIANCE_IMAGES]), labels[:EQUIVARIANCE_IMAGES]
+    relabelled = lambda images: find(images).labels
     for name, motions in (("equivariance_error", metrics.SHIFTS), ("equivariance_error_affine", metrics.TURNS)):
-        values[name] = metrics.equivariance_error(lambda images: find(images).labels, some, motions, labels)
+        values[name] = metrics.equivariance_error(relabelled, some, motions, known)
     if generator is not None:
         values |= image_quality(generator, test.images, fabric)
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def usage(labels: np.ndarray, parts: int) -> dict[str, Any]:
-    """How the K parts are used in label maps (N, S, S): fraction of images, mean area; fragments, if any is seen."""
-    areas, pieces = metrics.part_areas(labels, parts).mean(axis=0), metrics.components_per_part(labels, parts)
-    values = {"part_usage": metrics.part_usage(labels, parts), "part_areas": areas}
-    values["foreground_fraction"] = metrics.foreground_fraction(labels)
-    return values | ({} if math.isnan(pieces) else {"components_per_part": pieces})
-
-
-def _plain(value: Any) -> Any:
-    """JSON-ready, rounded to 6 digits: more is noise between machines."""
-    if isinstance(value, np.ndarray):
-        return [_plain(v) for v in value]
-    return int(value) if isinstance(value, int | np.integer) else round(float(value), 6)
+    return {name: np.round(value, 6).tolist() for name, value in values.items()}  # more is noise between machines
 
 
 def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
@@ -150,15 +137,13 @@ def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
     """What `evaluate` could not measure and for want of what, a sentence each."""
-    reasons = {
-        "iou": "no foreground masks: IoU is",
-        "nmi_all": "no part masks: NMI and ARI over pixels are",
-        "nmi_keypoints": "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are",
-    }
-    if "nmi_keypoints" in values:
-        both = f"both split {protocol.regression} and split {protocol.split}"
-        reasons["taichi_mae"] = f"no keypoint is visible in {both}: landmark errors and MAE are"
-    if "taichi_mae" in values and protocol.normaliser in ("object", "inter-ocular"):
+    reasons = {"iou": "no foreground masks: IoU is", "nmi_all": "no part masks: NMI and ARI over pixels are"}
+    if "nmi_keypoints" not in values:
+        reasons["nmi_keypoints"] = "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are"
+    elif "taichi_mae" not in values:
+        both = f"split {protocol.regression} and split {protocol.split}"
+        reasons["taichi_mae"] = f"no keypoint is visible in both {both}: landmark errors and MAE are"
+    elif protocol.normaliser != "taichi":
         lacking = "no foreground masks" if protocol.normaliser == "object" else "keypoints 0 and 1 are no eyes"
         reasons["landmark_error"] = f"{lacking}: the landmark error with normaliser {protocol.normaliser} is"
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]
@@ -206,23 +191,54 @@ def inception() -> Features:
 @torch.no_grad()
 def described(images: np.ndarray, features: Features, fabric: Fabric) -> np.ndarray:
     """Features (N, C) of uint8 `images` (N, S, S, 3), in fp32."""
-    return np.concatenate([features(unit).cpu().numpy() for unit in _units(images, fabric)])
+    return np.concatenate([features(unit).cpu().numpy() for unit in batches(images, fabric.device)])
 
 
 @torch.no_grad()
+def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
+    random, found = torch.Generator(fabric.device).manual_seed(seed), []
+    for start in range(0, count, BATCH):
+        with fabric.autocast():
+            images, labels = generator.pairs(generator.noise(min(BATCH, count - start), random))
+        found.append((pictures.to_pictures(images), labels.byte().cpu().numpy()))
+    return tuple(map(np.concatenate, zip(*found, strict=True)))
+
+
 def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, Any]:
     """`frechet_distance` (relative, random features), `fid` where allowed, and `frechet_images`.
 
-    As many images are generated, `FRECHET_IMAGES` at most, always from the same noise; empty for a single real image.
+    As many images are generated, `FRECHET_IMAGES` at most; empty for a single real image.
     """
-    real, fakes = real[:FRECHET_IMAGES], []
+    real = real[:FRECHET_IMAGES]
     if len(real) < 2:
         return {}
-    random = torch.Generator(fabric.device).manual_seed(0)
-    for start in range(0, len(real), BATCH):
-        with fabric.autocast():
-            scene = generator(generator.noise(min(BATCH, len(real) - start), random))
-        fakes.append(to_pictures(scene.image))  # uint8 (B, S, S, 3): what would be saved as files
-    sides = lambda features: [described(images, features, fabric) for images in (real, np.concatenate(fakes))]
+    fakes, _ = imagined(generator, len(real), fabric)
+    sides = lambda features: [described(images, features, fabric) for images in (real, fakes)]
     values = {"frechet_images": len(real), "frechet_distance": relative_distance(*sides(random_network()))}
     return values | ({"fid": frechet_distance(*sides(inception()))} if downloads_allowed() else {})
+
+
+def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
+    """`samples.png`: generated images, their masks, both together; `samples.npz`: these `images` and `labels`. Written
+    by the first process."""
+    training = generator.training
+    images, labels = imagined(generator.eval(), SHEET, fabric)
+    generator.train(training)
+    if not fabric.is_global_zero:
+        return
+    pictures.sample_sheet(images, labels, directory / "samples.png")
+    with atomic_path(directory / "samples.npz") as temporary:
+        np.savez_compressed(temporary, images=images, labels=labels)
+
+
+def draw_segmentation(
+    config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path, data_dir: str | Path | None
+) -> None:
+    """`segmentation.png`: held-out images and the parts found in them, evenly spaced over those that have labels."""
+    test = held_out(config, data_dir)
+    labelled = [i for i in range(len(test)) if test.foreground is None or (test.foreground[i] == 1).any()]
+    chosen = labelled[:: max(1, len(labelled) // SHEET)][:SHEET]
+    labels = find_parts(segmenter, test.images[chosen], fabric).labels
+    truth = None if test.foreground is None else test.foreground[chosen]
+    pictures.sample_sheet(test.images[chosen], labels, directory / "segmentation.png", truth)

@@ -1,4 +1,4 @@
-"""An experiment is trained once, from images to metrics; a run is what that leaves on disk."""
+"""An experiment is trained once, from images to metrics; a run is what that leaves on disk, found by what it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import shutil
+import textwrap
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,25 +16,117 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
+import pandas as pd
 from filelock import FileLock
 
-from ganseg import pictures, provenance
+from ganseg import provenance
 from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load
 from ganseg.devices import Fabric, make_fabric
-from ganseg.evaluation import evaluate, held_out, predict
-from ganseg.files import UserError, atomic_path, global_rank, results_dir, write_json
+from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
+from ganseg.files import UserError, global_rank, read_json, results_dir, write_json
 from ganseg.generator import Generator
-from ganseg.loop import fit, save_weights
+from ganseg.loop import fit, load_weights, save_weights
 from ganseg.recipes import resolve
-from ganseg.runs import CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
 RECIPE = 2  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
-SHEET = 12  # pictures in a sheet
+CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
+GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished experiment, read from its directory; or an imported one, without metrics until it is evaluated."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """UserError when `directory` is not a run, or not a finished one."""
+        run = cls(Path(directory))
+        if not (run.directory / CONFIG).exists():
+            raise UserError(f"{directory} is not a run: it has no {CONFIG}")
+        if not (run.directory / METRICS).exists() and not run.imported:
+            raise UserError(f"{directory} is not finished: the `ganseg train` command that began it goes on with it")
+        return run
+
+    @classmethod
+    def find(cls, name: str, results: str | Path | None = None) -> Run:
+        """The run that `name` means: its directory, its name, or a part of SCALE/NAME that no other has."""
+        path, place = Path(name).expanduser(), results_dir(results)
+        known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
+        matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
+        if path.is_dir() and ((path / CONFIG).exists() or not matches):
+            return cls.open(path)
+        if len(matches) == 1:
+            return cls.open(known[matches[0]])
+        listed = textwrap.shorten(", ".join(matches or known), 500, placeholder=" ...")
+        if matches:
+            raise UserError(f"{len(matches)} runs are called {name!r}: {listed}; add letters, or the key at the end")
+        raise UserError(f"no run {name!r} in {place}; there are {listed or 'none: train one with `ganseg train`'}")
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return Config.from_dict(read_json(self.directory / CONFIG)["config"])
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """All measured numbers; none for an imported run that was not evaluated."""
+        return read_json(self.directory / METRICS) if (self.directory / METRICS).exists() else {}
+
+    @functools.cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Data, variant, parts, seed, scale, key, commit, device, versions, wall time."""
+        return read_json(self.directory / PROVENANCE)
+
+    @functools.cached_property
+    def history(self) -> pd.DataFrame:
+        """Losses: stage, step, seconds, one column a loss."""
+        return pd.read_csv(self.directory / HISTORY)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the run was made of released files (`ganseg import-released`) instead of trained."""
+        return (self.directory / PROVENANCE).exists() and "imported" in self.provenance
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether both networks are there; most published runs come without."""
+        return all((self.directory / name).exists() for name in (GENERATOR, SEGMENTER))
+
+    def generator(self) -> Generator:
+        """The trained generator (the averaged one where there is one), in eval mode."""
+        return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
+
+    def segmenter(self) -> Segmenter:
+        """The trained segmentation network, in eval mode."""
+        path = self.directory / SEGMENTER
+        if self.imported and not path.exists():
+            take = "`ganseg import-released` takes it with --segmenter FILE"
+            raise UserError(f"{self.directory} was imported without a segmentation network; {take}")
+        return load_weights(path, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
+
+
+def find_runs(
+    results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
+    **wanted: Any,
+) -> list[Run]:  # fmt: skip
+    """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
+
+    Of each name and settings the newest, unless `older`; those with `overrides` only with `own_settings`.
+    """
+    newest: dict[tuple[str, ...], Run] = {}
+    choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
+    for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
+        run, name = Run(path.parent), path.parent.name
+        told, own = run.provenance, sorted(run.provenance["overrides"].items())
+        if (own_settings or not own) and all(told.get(key) in values for key, values in choices.items()):
+            slot = (told["scale"], name if older else name.rpartition("-")[0], str(own))
+            newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
+    return list(newest.values())
 
 
 @dataclass(frozen=True)
@@ -88,19 +181,16 @@ class Experiment:
         So published runs are read, whatever RECIPE made them. `need`: "metrics", or "weights": then another run than
         its own will do only where the images are not at hand to train on.
         """
-        own = self.directory(results)
-        others = need == "metrics" or not self.fingerprint
-        runs = [Run(path.parent) for path in own.parent.glob(f"{self.name}-*/{METRICS}")]
-        equal = [run for run in runs if run.directory == own or (others and self._is(run))]
-        ready = [run for run in equal if need == "metrics" or run.has_weights]
-        return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        own, data, weights = self.directory(results), describe(self.data), need == "weights"
+        told_by_name = not data.needs_dir or (data.name != "folder" and not self.fingerprint)  # which images they are
 
-    def _is(self, run: Run) -> bool:
-        """Whether `run` has this configuration and, as far as can be known, these images."""
-        spec = describe(self.data)
-        told_by_name = not spec.needs_dir or (spec.name != "folder" and not self.fingerprint)
-        same_images = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
-        return same_images and run.config == self.config
+        def equal(run: Run) -> bool:
+            same_images = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
+            return same_images and run.config == self.config and not (weights and self.fingerprint)
+
+        runs = [Run(path.parent) for path in own.parent.glob(f"{self.name}-*/{METRICS}")]
+        ready = [run for run in runs if (run.has_weights or not weights) and (run.directory == own or equal(run))]
+        return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
 
 
 def run(
@@ -111,33 +201,24 @@ def run(
     """Train `experiment`, resume it, or read it if it is there.
 
     `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised
-    when they are over and the same call goes on later. Two processes that want the same experiment wait for each other.
+    when they are over, and the same call goes on later. Two processes do not train one experiment twice.
     """
     if found := experiment.finished(results, need):
         return found
     directory = experiment.directory(results)
-    with _lock(directory):
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory.parent / f".{directory.name}.lock")
+    with nullcontext() if global_rank() else lock:  # further processes of one training: their first one holds it
         if not experiment.finished(results, need):
             fabric = make_fabric(device, devices, num_nodes, precision, experiment.config.optim.precision)
             train(experiment, directory, fabric, time_limit, progress)
     return experiment.finished(results, need) or Run.open(directory)
 
 
-def _lock(directory: Path) -> Any:
-    """One trainer at a time; the further processes of a multi-device run belong to the one that holds the lock."""
-    if global_rank():
-        return nullcontext()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(directory.parent / f".{directory.name}.lock")
-
-
 def train(
     experiment: Experiment, directory: Path, fabric: Fabric, time_limit: float | None = None, progress: bool = True
 ) -> None:
-    """Both stages and the evaluation of `experiment`; each file appears whole, and `metrics.json` last.
-
-    OutOfTime is raised when `time_limit` seconds are over; calling again goes on from the last checkpoint.
-    """
+    """Both stages and the evaluation of `experiment`, as `run`; each file appears whole, and `metrics.json` last."""
     config = experiment.config
     schedule = {"deadline": math.inf if time_limit is None else time.monotonic() + time_limit, "progress": progress}
     if config.segmenter.pretrained:
@@ -164,9 +245,9 @@ def train(
 def check_shares(config: Config, processes: int) -> None:
     """Refuse batches that cannot be shared out evenly."""
     for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
-        if batch % processes:
-            fault = f"{name}.batch_size={batch} cannot be shared by {processes} processes; make it a multiple"
-            raise UserError(f"{fault}: --set {name}.batch_size={-(-batch // processes) * processes}")
+        if rest := batch % processes:
+            more = f"--set {name}.batch_size={batch - rest + processes}"
+            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
 
 
 def finish(
@@ -187,36 +268,6 @@ def finish(
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    origin = provenance.git_state() | provenance.describe_machine(fabric.device)
-    write_json(directory / PROVENANCE, facts | origin)
+    write_json(directory / PROVENANCE, facts | provenance.git_state() | provenance.describe_machine(fabric.device))
     write_json(directory / METRICS, metrics)
     shutil.rmtree(directory / "checkpoint", ignore_errors=True)
-
-
-@torch.no_grad()
-def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
-    """`samples.png`: generated images, their masks and both together, always from the same noise; `samples.npz`: the
-    images (N, H, W, 3) and labels (N, H, W) in it, uint8."""
-    training = generator.training
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []), fabric.autocast():
-        torch.manual_seed(0)
-        scene = generator.eval()(generator.noise(SHEET))
-    generator.train(training)
-    if not fabric.is_global_zero:
-        return
-    images, labels = pictures.to_pictures(scene.image), scene.labels.byte().cpu().numpy()
-    pictures.sample_sheet(images, labels, directory / "samples.png")
-    with atomic_path(directory / "samples.npz") as temporary:
-        np.savez_compressed(temporary, images=images, labels=labels)
-
-
-def draw_segmentation(
-    config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path, data_dir: str | Path | None
-) -> None:
-    """`segmentation.png`: held-out images and the parts found in them, evenly spaced over those that have labels."""
-    test = held_out(config, data_dir)
-    labelled = [i for i in range(len(test)) if test.foreground is None or (test.foreground[i] == 1).any()]
-    chosen = labelled[:: max(1, len(labelled) // SHEET)][:SHEET]
-    labels = predict(segmenter, test.images[chosen], fabric).argmax(dim=1).numpy()
-    truth = None if test.foreground is None else test.foreground[chosen]
-    pictures.sample_sheet(test.images[chosen], labels, directory / "segmentation.png", truth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,10 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    count = cores()
-    return f"{names[0] if names else platform.machine()} ({count} {'core' if count == 1 else 'cores'})"
+    """As Linux tells it, else the architecture, and the cores that may be used."""
+    info, count = Path("/proc/cpuinfo"), cores()
+    named = re.search(r"^model name\s*: (.+)", info.read_text() if info.exists() else "", re.MULTILINE)
+    return f"{named[1] if named else platform.machine()} ({count} {'core' if count == 1 else 'cores'})"
 
 
 def cores() -> int:

@@ -18,11 +18,11 @@ from PIL import Image
 from ganseg.data.files import SUFFIXES, list_images, open_rgb
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
+from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, part_colours, save, to_pictures
 from ganseg.provenance import cores
-from ganseg.runs import Run
 
 OVERLAYS = ("jpg", "png", "none")
 PARTS = "parts.json"

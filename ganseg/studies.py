@@ -17,9 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from ganseg import metrics
+from ganseg.experiments import Run, find_runs
 from ganseg.files import UserError
 from ganseg.recipes import PARTS, SCALES
-from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK
 from ganseg.titles import TITLES, Title
 

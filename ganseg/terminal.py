@@ -19,7 +19,7 @@ from ganseg.files import UserError
 from ganseg.titles import TITLES
 
 if TYPE_CHECKING:
-    from ganseg.runs import Run
+    from ganseg.experiments import Run
 
 MISTAKE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
 CODES = (
@@ -180,7 +180,7 @@ def check_computing(device: str, precision: str = "auto") -> None:
 
 def open_run(name: str, results: Path | None, device: str) -> Run:
     """The finished run that `name` means, after the device was checked."""
-    from ganseg.runs import Run
+    from ganseg.experiments import Run
 
     run = Run.find(name, results)
     check_computing(device)

@@ -169,8 +169,8 @@ def test_what_has_no_labels_is_told_by_evaluate(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--origin", "corner"], "origin is 'corner'; it is one of released, centred, affine"),
-        (["--oracle", "min"], "oracle is 'min'; it is one of none, max"),
+        (["--origin", "corner"], "origin='corner' is not valid; input should be 'released', 'centred' or 'affine'"),
+        (["--oracle", "min"], "oracle='min' is not valid; input should be 'none' or 'max'"),
         (["--split", "official-test"], "no split 'official-test'; it has train, val, test"),
     ],
 )

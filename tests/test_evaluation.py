@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from pytorch_fid import inception as published
-from scipy import linalg, ndimage
+from pytorch_fid.fid_score import calculate_frechet_distance
+from scipy import ndimage
 from torch import Tensor, nn
 
-from ganseg import evaluation, protocols, tables
+from ganseg import evaluation, metrics, protocols, tables
 from ganseg.config import Config
 from ganseg.data import DATASETS, DataSet, Source, Split, load
 from ganseg.devices import make_fabric
@@ -90,7 +92,7 @@ def a_split(keypoints: np.ndarray, size: int, **fields: object) -> Split:
     return Split(images, tuple(f"{i}" for i in range(len(keypoints))), keypoints=keypoints, **fields)
 
 
-# Defaults
+# Protocols
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,10 @@ def a_split(keypoints: np.ndarray, size: int, **fields: object) -> Split:
     ],
 )
 def test_the_papers_protocol_of_each_data_set(data, regression, normaliser):
-    protocol = Protocol.of(data)
-    assert (protocol.split, protocol.regression, protocol.normaliser) == ("test", regression, normaliser)
-    assert (protocol.origin, protocol.iou, protocol.empty) == ("released", "image", "zero")
-    assert (protocol.taichi, protocol.oracle) == ("l1", "none")
+    images = 2000 if data == "synthetic-bird" else 0
+    usual = {"split": "test", "regression": regression, "regression_images": images, "normaliser": normaliser}
+    released = {"origin": "released", "taichi": "l1", "iou": "image", "empty": "zero", "oracle": "none"}
+    assert Protocol.of(data).to_dict() == usual | released
 
 
 def test_flowers_are_scored_on_more_images_where_there_are_trimaps_only(tmp_path):
@@ -117,39 +119,42 @@ def test_flowers_are_scored_on_more_images_where_there_are_trimaps_only(tmp_path
 
 
 @pytest.mark.parametrize("name", ["normaliser", "origin", "taichi", "iou", "empty", "oracle"])
-def test_an_unknown_convention_is_refused_with_the_known_ones(name):
-    known = protocols.CHOICES[name]
-    with pytest.raises(UserError, match=f"{name} is 'other'; it is one of {', '.join(known)}"):
+def test_an_unknown_convention_is_refused_with_the_known_ones_and_differences_are_named(name):
+    *first, last = typing.get_args(Protocol.model_fields[name].annotation)
+    with pytest.raises(UserError, match=f"{name}='other' is not .* be '{first[0]}'.* or '{last}'"):
         Protocol().changed(**{name: "other"})
-
-
-def test_differences_name_what_was_changed():
-    assert Protocol().changed(origin="affine", iou=None).differences(Protocol()) == {"origin": "affine"}
+    assert Protocol().changed(**{name: last}, split=None).differences(Protocol().changed(**{name: first[0]})) == {
+        name: last
+    }
 
 
 # Held to the released code
 
 
-def test_table_1_is_the_released_codes(golden_metrics):
+def regressed(golden: dict[str, np.ndarray], name: str, protocol: Protocol, scale: float = 1, **fields) -> dict:
+    """Landmark scores of golden keypoints, missing where -1; images are `scale` times as large as theirs."""
     given = []
-    for name in ("train", "test"):
-        split = a_split(golden_metrics[f"mafl/{name}_keypoints"], 128, keypoint_names=FACE[:2])
-        given += [split, golden_metrics[f"mafl/{name}_centres"]]
-    values = protocols.landmarks(*given, Protocol(normaliser="inter-ocular"))
+    for split in ("train", "test"):
+        keypoints = golden[f"{name}/{split}_keypoints"]
+        size, visible = round(scale * (256 if name == "taichi" else 128)), (keypoints != -1).all(axis=-1)
+        centres = golden[f"{name}/{split}_centres"]
+        given += [a_split((keypoints + 0.5) * scale - 0.5, size, visible=visible, **fields), centres * scale]
+    return protocols.landmarks(*given, protocol)
+
+
+def test_table_1_is_the_released_codes(golden_metrics):
+    values, affine = (
+        regressed(golden_metrics, "mafl", Protocol(normaliser="inter-ocular", origin=origin), keypoint_names=FACE[:2])
+        for origin in ("released", "affine")
+    )
     assert values["landmark_error"] == pytest.approx(float(golden_metrics["mafl/expected_error"]), rel=1e-4)
-    affine = protocols.landmarks(*given, Protocol(normaliser="inter-ocular", origin="affine"))
     assert affine["landmark_error_released"] == values["landmark_error"]
     assert affine["landmark_error"] == values["landmark_error_affine"] != values["landmark_error"]
 
 
-@pytest.mark.parametrize("size", [256, 128])
-def test_table_3_is_the_released_codes_whatever_the_size_of_the_images(golden_metrics, size):
-    given = []
-    for name in ("train", "test"):
-        frame = golden_metrics[f"taichi/{name}_keypoints"]  # pixels of 256 px frames, missing: -1
-        split = a_split((frame + 0.5) * size / 256 - 0.5, size, visible=(frame != -1).all(axis=-1))
-        given += [split, golden_metrics[f"taichi/{name}_centres"] / 3]
-    values = protocols.landmarks(*given, Protocol(normaliser="taichi"))
+@pytest.mark.parametrize("scale", [1, 1 / 2])
+def test_table_3_is_the_released_codes_whatever_the_size_of_the_images(golden_metrics, scale):
+    values = regressed(golden_metrics, "taichi", Protocol(normaliser="taichi"), scale)
     assert values["taichi_mae"] == pytest.approx(float(golden_metrics["taichi/expected_error"]), rel=1e-4)
     assert values["taichi_mae_l2"] < values["taichi_mae"]
     assert "landmark_error" not in values
@@ -157,8 +162,9 @@ def test_table_3_is_the_released_codes_whatever_the_size_of_the_images(golden_me
 
 def test_table_2_is_the_released_codes(golden_metrics):
     given = golden_metrics["iou/prediction"], golden_metrics["iou/truth"]
-    values = protocols.coverage(*given, Protocol())
-    assert values["iou"] == pytest.approx(float(golden_metrics["iou/expected_per_image"].mean()), rel=1e-4)
+    values, expected = protocols.coverage(*given, Protocol()), golden_metrics["iou/expected_per_image"]
+    np.testing.assert_allclose(metrics.iou_per_image(*given), expected, rtol=1e-4)
+    assert values["iou"] == pytest.approx(float(expected.mean()), rel=1e-4)
     one = protocols.coverage(*given, Protocol(empty="one"))
     assert one["iou"] == pytest.approx(values["iou"] + 1 / values["iou_images"])  # image 0 is empty
 
@@ -197,18 +203,15 @@ def test_images_without_any_label_do_not_count():
     assert protocols.coverage(MASKS, np.full_like(MASKS, 255), Protocol()) == {}
 
 
-def test_the_mean_predictor_of_taichi_by_hand():
-    train, test = a_split(np.zeros((4, 2, 2)), 128), a_split(np.full((3, 2, 2), (3.0, 4.0)), 128)
+def test_the_mean_predictor_of_taichi_and_the_sizes_of_objects_by_hand():
+    masks = np.zeros((3, 128, 128), np.uint8)
+    masks[0, 2, 1] = masks[0, 6, 4] = masks[1, 3, 3] = 1
+    masks[1, 0] = 255
+    train, test = a_split(np.zeros((4, 2, 2)), 128), a_split(np.full((3, 2, 2), (3.0, 4.0)), 128, foreground=masks)
     values = protocols.landmarks(train, np.zeros((4, 1, 2)), test, np.zeros((3, 1, 2)), Protocol())
     assert values["taichi_mae_mean"] == pytest.approx(2 * (6 + 8))  # in pixels of 256
     assert values["taichi_mae_l2_mean"] == pytest.approx(2 * 10)
-
-
-def test_objects_are_as_large_as_their_boxes():
-    masks = np.zeros((3, 8, 8), np.uint8)
-    masks[0, 2, 1] = masks[0, 6, 4] = masks[1, 3, 3] = 1
-    masks[1, 0] = 255
-    np.testing.assert_allclose(protocols.object_sizes(masks), np.sqrt([5 * 4, 1, 1]))
+    np.testing.assert_allclose(protocols.normalisers(test)["object"], np.sqrt([5 * 4, 1, 1]))  # of their boxes
 
 
 # A whole evaluation
@@ -216,30 +219,17 @@ def test_objects_are_as_large_as_their_boxes():
 
 def test_a_perfect_network_is_scored_perfect_in_everything(monkeypatch):
     register(monkeypatch)
-    values = measure()
+    values = measure(origin="centred")
     assert values["iou"] == values["iou_dataset"] == values["iou_oracle"] == 1
     assert values["nmi_all"] == values["ari_foreground"] == 1
     assert values["landmark_error_affine"] == pytest.approx(0, abs=1e-6)
     assert values["taichi_mae"] == pytest.approx(0, abs=1e-4)
     assert values["equivariance_error"] == 0
     assert values.keys() <= TITLES.keys()
-    assert values["test_images"] == 30
-
-
-def test_normalisers_differ_by_the_lengths_that_they_stand_for(monkeypatch):
-    register(monkeypatch)
-    values = measure(origin="centred")
-    eyes, edge, box = 6, SIZE, np.sqrt(16 * 8)
-    lengths = {"mean": eyes, "edge_mean": edge, "object_mean": box}
+    assert (values["test_images"], values["regression_images"]) == (30, 50)  # of 60, ten are test images
+    lengths = {"mean": 6, "edge_mean": SIZE, "object_mean": np.sqrt(16 * 8)}  # of eyes, edge, box
     pixels = [values[f"landmark_error_{name}"] * length for name, length in lengths.items()]
     np.testing.assert_allclose(pixels, pixels[0], rtol=1e-4)
-
-
-def test_regressions_leave_out_the_images_that_are_scored(monkeypatch):
-    register(monkeypatch)
-    assert measure()["regression_images"] == 50  # of 60, ten are test images
-    with pytest.raises(UserError, match="all images of split regression are among those that are scored"):
-        measure(split="regression")
 
 
 def test_another_split_is_scored_where_it_is_asked_for(monkeypatch):
@@ -247,30 +237,24 @@ def test_another_split_is_scored_where_it_is_asked_for(monkeypatch):
     assert measure(split="train")["test_images"] == 60
     with pytest.raises(UserError, match="has no split 'val'"):
         measure(split="val")
+    with pytest.raises(UserError, match="all images of split regression are among those that are scored"):
+        measure(split="regression")
 
 
 @pytest.mark.parametrize(
     ("hidden", "absent", "said"),
     [
-        (("foreground",), "iou", "no foreground masks: IoU is not measured"),
-        (("parts",), "nmi_all", "no part masks"),
-        (("keypoints", "visible"), "landmark_error", "no keypoints"),
+        ("foreground", "iou", "no foreground masks: IoU is"),
+        ("foreground", "landmark_error", "no foreground masks: the landmark error with normaliser object is"),
+        ("parts", "nmi_all", "no part masks: NMI and ARI over pixels are"),
+        ("keypoints visible", "landmark_error_edge", "no keypoints: landmark errors, MAE, and NMI and ARI at"),
     ],
 )
-def test_what_has_no_labels_is_absent_and_said(monkeypatch, hidden, absent, said):
-    register(monkeypatch, draw=lambda split: draw_faces(split, hidden))
-    values = measure()
-    assert absent not in values
-    assert any(sentence.startswith(said) for sentence in evaluation.unmeasured(values, Protocol.of("faces")))
-
-
-def test_a_normaliser_without_its_labels_leaves_the_others(monkeypatch):
-    register(monkeypatch, draw=lambda split: draw_faces(split, ("foreground",)))
-    values = measure(normaliser="object")
-    assert "landmark_error" not in values
-    assert values["landmark_error_edge"] < values["landmark_error_edge_mean"]
-    said = evaluation.unmeasured(values, Protocol(normaliser="object"))
-    assert "no foreground masks: the landmark error with normaliser object is not measured" in said
+def test_what_has_no_labels_is_absent_and_said_and_leaves_the_rest(monkeypatch, hidden, absent, said):
+    register(monkeypatch, draw=lambda split: draw_faces(split, tuple(hidden.split())))
+    values, protocol = measure(normaliser="object"), Protocol.of("faces").changed(normaliser="object")
+    assert absent not in values and "equivariance_error" in values
+    assert any(sentence.startswith(said) for sentence in evaluation.unmeasured(values, protocol))
 
 
 @pytest.mark.parametrize("origin", ["released", "centred", "affine"])
@@ -320,16 +304,15 @@ def test_the_distance_of_two_gaussians_is_that_of_the_formula() -> None:
     assert frechet_distance(one, other) == pytest.approx(1 + 4 + 1 + 0 + 9)  # |m|^2 + sum (s1 - s2)^2
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
     assert relative_distance(one, other) == pytest.approx(15 / (1 + 4 + 9))
+    with pytest.raises(UserError, match="two images"):
+        frechet_distance(one[:1], other)
 
 
-def test_correlated_gaussians_agree_with_the_matrix_square_root() -> None:
+def test_correlated_gaussians_agree_with_the_published_code() -> None:
     draws = np.random.default_rng(0)
-    one, other = (draws.normal(size=(40, 5)) @ draws.normal(size=(5, 5)) for _ in range(2))
-    covariances = [np.cov(x, rowvar=False) for x in (one, other)]
-    wanted = np.square(one.mean(0) - other.mean(0)).sum() + np.trace(
-        sum(covariances) - 2 * linalg.sqrtm(covariances[0] @ covariances[1]).real
-    )
-    assert frechet_distance(one, other) == pytest.approx(wanted)
+    sides = [draws.normal(size=(40, 5)) @ draws.normal(size=(5, 5)) for _ in range(2)]
+    moments = [moment for side in sides for moment in (side.mean(axis=0), np.cov(side, rowvar=False))]
+    assert frechet_distance(*sides) == pytest.approx(calculate_frechet_distance(*moments))
 
 
 def test_worse_images_are_farther_away(birds: np.ndarray) -> None:
@@ -365,30 +348,9 @@ def test_a_generator_is_compared_with_as_many_images_and_always_alike(birds: np.
 def test_fid_is_measured_where_its_weights_may_be_fetched(birds: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=f"{DOWNLOADS}=1"):
         evaluation.inception()
-    weights = published._inception_v3(weights=None, num_classes=1008, aux_logits=False)
-    monkeypatch.setattr(published, "load_state_dict_from_url", lambda *args, **kwargs: _as_published(weights))
+    monkeypatch.setattr(published, "fid_inception_v3", lambda: published._inception_v3(weights=None, aux_logits=False))
     monkeypatch.setenv(DOWNLOADS, "1")
     generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
     found = image_quality(generator, birds[:3], CPU)
     assert described(birds[:3], evaluation.inception(), CPU).shape == (3, 2048)
     assert np.isfinite(found["fid"]) and found["fid"] > 0
-
-
-def _as_published(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Weights with the names and shapes of the file that would be fetched."""
-    for mixed, block in (("Mixed_5b", published.FIDInceptionA(192, pool_features=32)),
-                         ("Mixed_5c", published.FIDInceptionA(256, pool_features=64)),
-                         ("Mixed_5d", published.FIDInceptionA(288, pool_features=64)),
-                         ("Mixed_6b", published.FIDInceptionC(768, channels_7x7=128)),
-                         ("Mixed_6c", published.FIDInceptionC(768, channels_7x7=160)),
-                         ("Mixed_6d", published.FIDInceptionC(768, channels_7x7=160)),
-                         ("Mixed_6e", published.FIDInceptionC(768, channels_7x7=192)),
-                         ("Mixed_7b", published.FIDInceptionE_1(1280)),
-                         ("Mixed_7c", published.FIDInceptionE_2(2048))):  # fmt: skip
-        setattr(network, mixed, block)
-    return network.state_dict()
-
-
-def test_two_images_are_the_least() -> None:
-    with pytest.raises(UserError, match="two images"):
-        frechet_distance(np.zeros((1, 3)), np.zeros((2, 3)))

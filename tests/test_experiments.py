@@ -16,11 +16,10 @@ from PIL import Image
 
 import ganseg
 from ganseg import Experiment, Run, UserError, find_runs
-from ganseg.config import Config
 from ganseg.experiments import check_shares
 from ganseg.files import write_json
 from ganseg.loop import OutOfTime
-from ganseg.recipes import DIFFERENCES, OPTIONS, SCALES, resolve
+from ganseg.recipes import resolve
 
 MINUTE = {
     "data.size": 16, "generator.block_sizes": "8,16", "generator.block_widths": "8,8", "generator.noise_dim": 8,
@@ -71,8 +70,7 @@ def test_where_the_data_lies_is_not_part_of_the_identity_and_which_images_there_
         (True, "bf16-mixed", "auto", "bf16-mixed"),
         (False, "bf16-mixed", "auto", "32-true"),
         (True, "32-true", "auto", "32-true"),
-        (False, "64-true", "auto", "64-true"),
-        (True, "64-true", "32-true", "32-true"),
+        (True, "bf16-mixed", "32-true", "32-true"),
     ],
 )
 def test_the_precision_that_is_asked_for_is_used_else_the_configured_one_where_the_hardware_has_it(
@@ -150,16 +148,12 @@ def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
     assert finished.provenance["data_fingerprint"] == EXPERIMENT.fingerprint != ""
     assert finished.config == EXPERIMENT.config
     assert list(finished.history.stage.unique()) == ["gan", "segmenter"]
+    wanted = "iou nmi_foreground landmark_error_mean part_usage components_per_part equivariance_error frechet_distance"
+    assert set(wanted.split()) <= set(finished.metrics)
+    json.dumps(finished.metrics, allow_nan=False)
     samples = np.load(finished.directory / "samples.npz")
     assert samples["images"].shape == (12, 16, 16, 3) and samples["labels"].shape == (12, 16, 16)
     assert samples["images"].dtype == samples["labels"].dtype == np.uint8 and samples["labels"].max() <= 3
-
-
-def test_metrics_of_labelled_data_are_all_there(finished):
-    wanted = "iou iou_constant_mask nmi_foreground ari_foreground nmi_both landmark_error landmark_error_mean "
-    wanted += "landmark_error_affine part_usage foreground_fraction equivariance_error"
-    assert set(wanted.split()) <= set(finished.metrics)
-    json.dumps(finished.metrics, allow_nan=False)
 
 
 def test_a_finished_experiment_is_read_and_not_trained_again(finished, results):
@@ -173,6 +167,8 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
         again(tmp_path, time_limit=0)
     with pytest.raises(UserError, match="not finished"):
         Run.open(EXPERIMENT.directory(tmp_path))
+    with pytest.raises(UserError, match="not a run"):
+        Run.open(tmp_path)
     resumed = again(tmp_path)
     for file in ("generator.safetensors", "segmenter.safetensors"):
         assert (resumed.directory / file).read_bytes() == (finished.directory / file).read_bytes()
@@ -195,11 +191,6 @@ def test_runs_are_found_by_their_provenance(finished, results):
     assert find_runs(results, own_settings=True, parts=(4, 5)) == find_runs(results, data="flowers") == []
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="not a run"):
-        Run.open(tmp_path)
-
-
 @pytest.mark.parametrize(
     "wrong", [{"data": "nothing"}, {"variant": "papers"}, {"variant": "paper+cone"}, {"scale": "huge"}]
 )
@@ -208,22 +199,10 @@ def test_unknown_names_are_refused_with_the_known_ones(wrong):
         Experiment(**wrong)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("variant", ["paper", "released", *(f"paper+{name}" for name in [*DIFFERENCES, *OPTIONS])])
-def test_every_variant_resolves_at_every_scale(scale, variant):
-    assert isinstance(resolve("flowers", variant, scale), Config)
-
-
 def test_paper_and_released_pull_equally_hard_on_the_mean_part():
     paper, released = (resolve("synthetic-bird", variant, "laptop", parts=6) for variant in ("paper", "released"))
     assert paper.losses.lambda_con * 6 == pytest.approx(released.losses.lambda_con)
     assert paper.losses.over_parts == "sum" and released.losses.over_parts == "mean"
-
-
-def test_each_difference_changes_the_paper_variant_by_itself():
-    plain = resolve("synthetic-bird", "paper", "tiny")
-    for name in DIFFERENCES:
-        assert resolve("synthetic-bird", f"paper+{name}", "tiny") != plain, name
 
 
 def test_a_batch_that_processes_cannot_share_evenly_is_refused_with_what_would_do():
