@@ -128,14 +128,14 @@ def test_a_run_of_other_images_is_not_taken_for_this_one(
     assert [need for need in ("metrics", "weights") if experiment.finished(tmp_path, need)] == found
 
 
-def test_committed_runs_are_found_by_what_they_are() -> None:
+def test_committed_runs_are_read_and_those_of_todays_settings_are_found_by_what_they_are() -> None:
     runs = find_runs(ROOT / "results", "laptop", own_settings=True)
-    assert len(runs) >= 40
-    for run in runs:
+    assert len(runs) >= 40 and all(run.config.data.size == 48 for run in runs)
+    for run in (run for run in runs if run.provenance["data"] != "folder"):
         told = {name: run.provenance[name] for name in ("data", "variant", "parts", "seed", "scale", "overrides")}
-        if told["data"] != "folder":
-            found = Experiment(**told).finished(ROOT / "results")
-            assert found and found.config == run.config, run.directory.name
+        experiment = Experiment(**told)
+        found = experiment.finished(ROOT / "results")
+        assert (found is not None) == (experiment.config == run.config), run.directory.name
 
 
 def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
