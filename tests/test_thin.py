@@ -25,7 +25,7 @@ FLOORS = [
     "devices training provenance pictures titles protocols evaluation",
     "runs experiments",
     "segment released released_runs baselines bench reported plots tables page studies ablations claims ledger",
-    "terminal cli_data cli_measure cli",
+    "terminal cli_data cli",
 ]
 
 
