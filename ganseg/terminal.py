@@ -69,7 +69,8 @@ Settings = Annotated[
 Seed = Annotated[int, Option(help="Another seed, other random numbers.")]
 Sheet = Annotated[Path | None, Option("--out", "-o", metavar="FILE.png", callback=png, help="The picture to write.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(callback=available, **COMPUTING)]
-Precision = Annotated[Literal["auto", FabricPrecision], Option(**COMPUTING)]
+NUMBERS = "auto, 32-true, bf16-mixed, 16-mixed, bf16-true, 16-true or 64-true."
+Precision = Annotated[Literal["auto", FabricPrecision], Option(metavar="NAME", help=NUMBERS, **COMPUTING)]
 
 
 class Commands(TyperGroup):

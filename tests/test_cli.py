@@ -16,6 +16,7 @@ from test_unchanged import commands
 from typer import BadParameter
 from typer.testing import CliRunner
 
+from ganseg import Run
 from ganseg.cli import app
 from ganseg.data import DATASETS
 from ganseg.files import UserError
@@ -181,11 +182,9 @@ def test_an_unfinished_or_damaged_run_is_listed_and_not_opened(run, tmp_path):
     assert "unfinished" in ganseg("runs", "--results", tmp_path).stdout
 
 
-@pytest.mark.parametrize("name", ["key", "part", "full"])
-def test_a_run_is_found_by_its_key_or_a_part_of_its_name(trained, run, tmp_path, name):
-    word = {"key": run.name.rpartition("-")[2], "part": "bird-paper-k3", "full": f"tiny/{run.name}"}[name]
-    done = ganseg("sample", word, "--count", "1", "--out", tmp_path / "one.png", "--results", trained)
-    assert done.exit_code == 0, done.output
+def test_a_run_is_found_by_its_key_or_a_part_of_its_name(trained, run):
+    for word in (run.name.rpartition("-")[2], "bird-paper-k3", f"tiny/{run.name}"):
+        assert Run.find(word, trained).directory == run
 
 
 @pytest.mark.parametrize(
@@ -254,7 +253,7 @@ def test_the_process_exits_with_2_and_one_line_for_a_mistake(tmp_path):
 
 def test_help_needs_no_torch():
     code = "import sys, ganseg.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("command", commands())

@@ -8,10 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 import types
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
+from http_server import Site, serve
 from nbformat import v4
 from test_notebooks import record, write
 from test_reference import small_book
@@ -206,27 +205,11 @@ def test_without_an_address_the_pages_lead_nowhere_else(project: Path, tmp_path:
     assert "colab" not in text.lower() and "mybinder" not in text and "Suggest edit" not in text
 
 
-class Host(BaseHTTPRequestHandler):
-    """Has one page, /there."""
-
-    def do_HEAD(self) -> None:
-        self.send_response(200 if self.path == "/there" else 404)
-        self.end_headers()
-
-    do_GET = do_HEAD
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: requests are not news."""
-
-
 def test_a_dead_link_is_named_and_a_live_one_is_not(project: Path, tmp_path: Path) -> None:
     root = shutil.copytree(project, tmp_path / "project")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        host = f"http://127.0.0.1:{server.server_port}"
-        text = f"# Intro\n\n[a]({host}/there) and [b]({host}/gone).\n"
+    with serve(Site({"there": b"a page"})) as site:
+        text = f"# Intro\n\n[a]({site.address}/there) and [b]({site.address}/gone).\n"
         (root / "book" / "intro.md").write_text(text)
         with pytest.raises(UserError) as caught:
             book.build(tmp_path, builder="linkcheck", root=root)
-        server.shutdown()
-    assert f"{host}/gone" in str(caught.value) and f"{host}/there" not in str(caught.value)
+    assert f"{site.address}/gone" in str(caught.value) and f"{site.address}/there" not in str(caught.value)
