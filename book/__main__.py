@@ -8,43 +8,25 @@ from typing import Annotated
 
 import typer
 
-from book import build as building
-from book import execute as executing
+from book import build, execute
 from ganseg.files import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-HERE = Path()
+app.command()(execute.store)
+app.command()(build.build)
+app.command()(build.launch)
 
 
-@app.command()
-def execute(
+@app.command("execute")
+def run(
     notebook: Path,
     output: Path,
-    pairs: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="a parameter of the notebook")] = [],  # noqa: B006
+    pairs: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE")] = [],  # noqa: B006
 ) -> None:
-    """Execute one notebook with papermill."""
+    """Execute one notebook with papermill; -p sets one of its parameters."""
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise UserError(f"-p {wrong[0]}: write NAME=VALUE")
-    executing.execute(notebook, output, dict(pair.split("=", 1) for pair in pairs))
-
-
-@app.command()
-def store(notebooks: Path, executed: Path) -> None:
-    """Put the executions in one folder into the place of the notebooks in another."""
-    for path in sorted(notebooks.glob("*.ipynb")):
-        executing.store(path, executed / path.name)
-
-
-@app.command()
-def build(output: Path, results: Path = Path("results"), prefer: str = "best", builder: str = "html") -> None:
-    """Build the book of the project in this folder, at scale PREFER where it was run; or `--builder linkcheck`."""
-    print(building.build(HERE, output, results, prefer, builder))
-
-
-@app.command()
-def launch(output: Path, url: str = "") -> None:
-    """Write the branch whose notebooks Colab and Binder open, from the project in this folder."""
-    print(building.launch(HERE, output, url))
+    execute.execute(notebook, output, dict(pair.split("=", 1) for pair in pairs))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ source, and Colab and Binder open the notebooks of the branch `launch`.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,8 @@ from ganseg.recipes import SCALES
 
 TOOLS = Path(__file__).resolve().parents[1]  # where the package `book` lies
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints", "launch")
-STRICT = ("-W", "-n", "--keep-going", "--all", "-q")  # every warning fails
 VARIABLE = "GANSEG_REPOSITORY"
 BRANCH = "launch"  # the project with a first cell in every notebook
-BUTTONS = ("use_repository_button", "use_edit_page_button", "use_issues_button")
 SERVICES = {
     "notebook_interface": "jupyterlab",
     "binderhub_url": "https://mybinder.org",
@@ -53,28 +53,26 @@ def choose(path: Path, results: Path, prefer: str | None = None) -> Any:
 
 def badge(execution: dict[str, Any]) -> str:
     """A box for the top of a page that says what its numbers were measured on."""
-    values = execution["parameters"]
-    scale = values.get("scale", "tiny")
+    values, scale = execution["parameters"], execution["parameters"].get("scale", "tiny")
     facts = [f"{name} {values[name]}" for name in ("data", "seed") if name in values]
     facts += [execution["device"], f"torch {execution['torch'].split('+')[0]}", f"commit {execution['commit']}"]
     text = " · ".join([*facts, execution["date"]])
     return f":::{{admonition}} Measured at scale {scale}\n:class: note ganseg-scale ganseg-{scale}\n\n{text}\n:::"
 
 
-def present(notebook: Any) -> Any:
+def present(notebook: Any, name: str) -> Any:
     """A page of the book: the scale's badge under the title, parameters as they were, no failed output."""
     execution, first = execution_of(notebook), notebook.cells[0]
     if first.cell_type != "markdown" or not first.source.startswith("# "):
-        raise UserError("a notebook begins with a markdown cell whose first line is `# Title`")
+        raise UserError(f"{name}: a notebook begins with a markdown cell whose first line is `# Title`")
     title, _, rest = first.source.partition("\n")
     first.source = f"{title}\n\n{badge(execution)}\n\n{rest.lstrip()}"
-    index = parameters_cell(notebook)
-    if index >= 0:
+    if cell := parameters_cell(notebook):
         shown = resolve(notebook, execution["parameters"])
-        notebook.cells[index].source = "\n".join(f"{name} = {value!r}" for name, value in shown.items())
+        cell.source = "\n".join(f"{name} = {value!r}" for name, value in shown.items())
     for number, cell in enumerate(notebook.cells, 1):
         if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            raise UserError(f"cell {number} holds an error: execute the notebook again")
+            raise UserError(f"{name}: cell {number} holds an error: execute the notebook again")
     return notebook
 
 
@@ -83,12 +81,8 @@ def stage(root: Path, target: Path, results: Path, prefer: str | None = None) ->
 
     Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
     """
-    pages = {}
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        try:
-            pages[path.name] = present(choose(path, results, prefer))
-        except UserError as error:
-            raise UserError(f"{path.name}: {error}") from None
+    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
+    pages = {path.name: present(choose(path, results, prefer), path.name) for path in notebooks}
     shutil.rmtree(target, ignore_errors=True)
     for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
         shutil.copytree(source, copy, ignore=COPIES)
@@ -100,12 +94,12 @@ def stage(root: Path, target: Path, results: Path, prefer: str | None = None) ->
 
 
 def build(
-    root: Path, output: Path, results: Path | None = None, prefer: str | None = None, builder: str = "html"
+    output: Path, results: Path | None = None, prefer: str = "best", builder: str = "html", root: Path = Path()
 ) -> Path:
-    """Stage into `<output>/_build/source` and fill `<output>/_build/<builder>` from nothing; every warning fails.
+    """Fill OUTPUT/_build/BUILDER from nothing with the book of the project at ROOT; every warning fails.
 
-    `results`: `<root>/results` by default; `prefer`: a scale that is shown where it was run; `builder`: "html", or
-    "linkcheck", which asks every address that the pages link to. Returns the folder; UserError says what is wrong.
+    RESULTS: ROOT/results by default. PREFER: a scale that is shown where it was run, else the best. BUILDER: html, or
+    linkcheck, which asks every address that the pages link to.
     """
     made = output / "_build"
     stage(root, made / "source", results or root / "results", prefer)
@@ -113,15 +107,13 @@ def build(
     config = made / "config.yml"
     config.write_text(yaml.safe_dump(published(read_config(root)), sort_keys=False), encoding="utf-8")
     entry = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(made / "source")]
-    options = ["--path-output", str(output), "--config", str(config), "--builder", builder, *STRICT]
+    options = ["--path-output", str(output), "--config", str(config), "--builder", builder]
+    options += ["-W", "-n", "--keep-going", "--all", "-q"]  # every warning fails
     environment = os.environ | {"PYTHONPATH": str(TOOLS)}  # the extension book.reference
     done = subprocess.run([*entry, *options], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"jupyter-book found mistakes:\n{(done.stdout + done.stderr)[-6000:]}")
     return made / builder
-
-
-# ---- the project's address
 
 
 def read_config(root: Path) -> dict[str, Any]:
@@ -145,7 +137,7 @@ def published(config: dict[str, Any]) -> dict[str, Any]:
         settings = config["sphinx"]["config"]  # these win over jupyter-book's own keys for the theme
         theme, context = (settings.setdefault(name, {}) for name in ("html_theme_options", "html_context"))
         theme |= {"repository_url": url, "repository_branch": BRANCH, "launch_buttons": SERVICES}
-        theme |= dict.fromkeys(BUTTONS, True)
+        theme |= {f"use_{name}_button": True for name in ("repository", "edit_page", "issues")}
         folder = "{% if not file_name.startswith('notebooks/') %}book/{% endif %}"  # where pages of book/ come from
         edit = f"{url}/edit/{config['repository'].get('branch') or 'main'}/{folder}{{{{ file_name }}}}"
         context |= {"edit_page_url_template": edit, "edit_page_provider_name": "GitHub"}
@@ -163,25 +155,23 @@ def launchable(notebook: Any, url: str) -> Any:
     return notebook
 
 
-def launch(root: Path, target: Path, url: str | None = None) -> Path:
-    """Write the files of the branch `launch` into the new or empty folder `target`.
+def launch(target: Path, url: str = "", root: Path = Path()) -> Path:
+    """Write the branch whose notebooks Colab and Binder open into the new or empty folder TARGET.
 
-    They are what is committed at `root` (.gitattributes leaves workflows out), with the installing cell in every
-    notebook and Binder's settings.
+    It is what is committed at ROOT (.gitattributes leaves workflows out), with the installing cell in every notebook
+    and Binder's settings.
     """
     known = repository(read_config(root), url)
     if known is None:
         raise UserError(f"no repository is known: give --url, or set {VARIABLE}")
     if target.exists() and any(target.iterdir()):
         raise UserError(f"{target} is not empty")
-    archive = target.with_suffix(".tar")
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["git", "-C", root, "archive", "--output", archive.absolute(), "HEAD"], capture_output=True)
+    done = subprocess.run(["git", "-C", root, "archive", "HEAD"], capture_output=True)
     if done.returncode:
         raise UserError(f"{root} is not a checkout: {done.stderr.decode().strip()}")
-    shutil.unpack_archive(archive, target, filter="data")
-    archive.unlink()
-    for path in sorted((target / "notebooks").glob("*.ipynb")):
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(target, filter="data")
+    for path in (target / "notebooks").glob("*.ipynb"):
         write(launchable(read(path), known), path)
     shutil.copytree(TOOLS / "book" / "launch" / "binder", target / "binder")
     return target

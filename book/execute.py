@@ -52,17 +52,16 @@ def execution_of(notebook: Any) -> dict[str, Any]:
     return dict(notebook.metadata.get("ganseg", {}).get("execution", {}))
 
 
-def parameters_cell(notebook: Any) -> int:
-    """Index of the cell tagged `parameters`, or -1."""
-    tagged = (i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
-    return next(tagged, -1)
+def parameters_cell(notebook: Any) -> Any:
+    """The cell tagged `parameters`, or None."""
+    return next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
 
 
 def parameters_of(notebook: Any) -> dict[str, Any]:
     """Names and default values that the cell tagged `parameters` holds, in its order."""
-    index = parameters_cell(notebook)
+    cell = parameters_cell(notebook)
     try:
-        lines = ast.parse(notebook.cells[index].source if index >= 0 else "").body
+        lines = ast.parse(cell.source if cell else "").body
         return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
     except (AttributeError, ValueError):
         raise UserError("a parameters cell holds lines `name = literal` and nothing else") from None
@@ -73,8 +72,7 @@ def resolve(notebook: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     values = parameters_of(notebook)
     for name, value in given.items():
         if name not in values:
-            known = ", ".join(values) or "none: it has no cell tagged `parameters`"
-            raise UserError(f"unknown notebook parameter {name!r}; known: {known}")
+            raise UserError(f"unknown notebook parameter {name!r}; known: {', '.join(values) or 'none'}")
         kind = type(values[name])
         try:
             values[name] = kind(value)
@@ -115,23 +113,17 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
     with atomic_path(output) as temporary:
         try:
             papermill.execute_notebook(str(path), str(temporary), parameters=values, **options)
-        except Exception as error:
+        except Exception as error:  # of a cell; or the kernel died
             if temporary.exists():
                 shutil.move(temporary, failed)
-            raise _failure(path, error) from error
+            line = getattr(error, "source", "").strip().partition("\n")[0]
+            kind, said = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
+            raise UserError(f"{path}, the cell that begins `{line}`: {kind}: {said}") from error
         executed = _cleaned(read(temporary), source)
         executed.metadata.setdefault("ganseg", {})["execution"] = _record(source, values)
         write(executed, temporary)
     failed.unlink(missing_ok=True)
     return executed
-
-
-def _failure(path: Path, error: Exception) -> UserError:
-    """What stopped the notebook: the cell's first line, and the exception's last."""
-    if not isinstance(error, papermill.PapermillExecutionError):
-        return UserError(f"{path}: {type(error).__name__}: {error}")
-    line = next((line.strip() for line in error.source.splitlines() if line.strip()), "")
-    return UserError(f"{path}, the cell that begins `{line}`: {error.ename}: {error.evalue}")
 
 
 def _cleaned(executed: Any, source: Any) -> Any:
@@ -145,18 +137,17 @@ def _cleaned(executed: Any, source: Any) -> Any:
 
 def _record(source: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Where an execution came from: its text, parameters, machine, commit (`+`: not as committed) and day."""
-    state = git_state()
-    return {
-        "source": source_hash(source),
-        "parameters": {name: value for name, value in values.items() if name not in PATHS},
-        "commit": state["commit"][:10] + "+" * state["dirty"],
-        **describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-    }
+    state, device = git_state(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shown = {name: value for name, value in values.items() if name not in PATHS}
+    known = {"source": source_hash(source), "parameters": shown, "commit": state["commit"][:10] + "+" * state["dirty"]}
+    return known | describe_machine(device)
 
 
-def store(path: Path, executed: Path) -> None:
-    """Put `executed`, an execution of the same text, in the place of the notebook at `path`."""
-    if execution_of(read(executed)).get("source") != source_hash(read(path)):
-        raise UserError(f"{executed} is not an execution of {path} as it stands: execute it again")
-    shutil.copyfile(executed, path)
-    executed.touch()  # the text did not change: the execution is not stale
+def store(notebooks: Path, executed: Path) -> None:
+    """Put the executions in the folder EXECUTED into the place of the NOTEBOOKS, whose text must be the same."""
+    for path in sorted(notebooks.glob("*.ipynb")):
+        execution = executed / path.name
+        if execution_of(read(execution)).get("source") != source_hash(read(path)):
+            raise UserError(f"{execution} is not an execution of {path} as it stands: execute it again")
+        shutil.copyfile(execution, path)
+        execution.touch()  # the text did not change: the execution is not stale

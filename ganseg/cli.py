@@ -5,58 +5,37 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
+import functools
+import re
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
 
-from ganseg import cli_data, cli_measure, terminal
-from ganseg.files import UserError, global_rank
-from ganseg.terminal import (
-    COMPUTING,
-    Data,
-    DataDir,
-    Device,
-    Parts,
-    Precision,
-    Results,
-    RunName,
-    Scale,
-    Seed,
-    Settings,
-    Sheet,
-    Variant,
-    check_computing,
-    open_run,
-    print_metrics,
-    warn,
-)  # fmt: skip
+from ganseg import cli_data
+from ganseg import terminal as ui
+from ganseg.files import UserError, global_rank, results_dir, write_json
 
 app = typer.Typer(
-    cls=terminal.Commands, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
-    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}, epilog=terminal.CODES,
+    cls=ui.Commands, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}, epilog=ui.CODES,
 )  # fmt: skip
+app.add_typer(cli_data.app, name="data")
 
 
 def print_version(wanted: bool) -> None:
     """Print the version and stop, where it is wanted."""
     if wanted:
-        try:
-            print(f"ganseg {installed_version('ganseg')}")
-        except PackageNotFoundError:
-            print("ganseg, not installed: running from its folder")
+        versions = [found.version for found in distributions(name="ganseg")]
+        print("ganseg", *versions or ["(not installed: running from its folder)"])
         raise typer.Exit
 
 
 @app.callback()
 def root(
-    version: Annotated[
-        bool, Option("--version", is_eager=True, callback=print_version, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, Option("--version", is_eager=True, callback=print_version, help="Print it.")] = False,
     debug: Annotated[bool, Option("--debug", help="Show the traceback of a failure.")] = False,
 ) -> None:
     """GANSeg learns to segment objects into parts from photographs alone, without any annotation.
@@ -67,23 +46,15 @@ def root(
 
 @app.command()
 def train(
-    data: Data = "synthetic-bird", data_dir: DataDir = None, parts: Parts = None, scale: Scale = "tiny",
-    size: Annotated[
-        int | None,
-        Option("--size", min=8, metavar="PIXELS", show_default="the scale's",
-               help="Side of the images, such as 64 or 256; both networks get blocks that fit."),
-    ] = None,
-    variant: Variant = "paper", seed: Seed = 0, settings: Settings = None, results: Results = None,
-    time_limit: Annotated[
-        str | None,
-        Option("--time-limit", metavar="TIME",
-               help="Stop cleanly after 90s, 10m or 1h30m; the same command goes on later."),
-    ] = None,
+    data: ui.Data = "synthetic-bird", data_dir: ui.DataDir = None, parts: ui.Parts = None, scale: ui.Scale = "tiny",
+    size: Annotated[int | None, Option(min=8, metavar="PIXELS", help="Side of the images; else the scale's.")] = None,
+    variant: ui.Variant = "paper", seed: ui.Seed = 0, settings: ui.Settings = None, results: ui.Results = None,
+    time_limit: Annotated[float | None, Option(parser=ui.parse_duration, metavar="TIME", help=ui.TIME)] = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress; print the run's folder only.")] = False,
-    device: Device = "auto",
-    devices: Annotated[str, Option(metavar="N", help="Devices on each machine: a number, or auto.", **COMPUTING)] = "1",
-    num_nodes: Annotated[int, Option("--num-nodes", min=1, metavar="N", help="Machines.", **COMPUTING)] = 1,
-    precision: Precision = "auto",
+    device: ui.Device = "auto",
+    devices: Annotated[str, Option(help="On each machine: a number, or auto.", **ui.COMPUTING)] = "1",
+    num_nodes: Annotated[int, Option(min=1, help="Machines.", **ui.COMPUTING)] = 1,
+    precision: ui.Precision = "auto",
 ) -> None:  # fmt: skip
     """Learn parts from images: the generator first, then the segmentation network.
 
@@ -91,38 +62,29 @@ def train(
 
     Example: [cyan]ganseg train --data folder --data-dir ~/photographs --scale laptop --time-limit 20m[/cyan]
     """
-    seconds, overrides = terminal.parse_duration(time_limit), terminal.parse_settings(settings)
-    if devices != "auto" and not (devices.isdigit() and int(devices)):
+    overrides = ({"data.size": size} if size else {}) | ui.parse_settings(settings)
+    if not re.fullmatch(r"auto|[1-9]\d*", devices):
         raise UserError(f"--devices {devices}: write a number from 1 on, or auto")
-    check_computing(device, precision)
-    from ganseg import experiments
+    from ganseg import Experiment, run
 
-    overrides = ({"data.size": size} if size else {}) | overrides
-    run = experiments.run(
-        experiments.Experiment(data, variant, parts, seed, scale, data_dir, overrides), results, time_limit=seconds,
-        device=device, devices=devices if devices == "auto" else int(devices), num_nodes=num_nodes,
-        precision=precision, progress=not quiet,
-    )  # fmt: skip
+    experiment = Experiment(data, variant, parts, seed, scale, data_dir, overrides)
+    computing = {"device": device, "devices": devices, "num_nodes": num_nodes, "precision": precision}
+    done = run(experiment, results, time_limit=time_limit, progress=not quiet, **computing)
     if not global_rank():
         if not quiet:
-            print_metrics(run.metrics, short=True)
-        print(run.directory)
+            ui.print_metrics(done.metrics, ui.MAIN.split())
+        print(done.directory)
 
 
 @app.command()
 def segment(
-    run: RunName,
-    images: Annotated[
-        list[Path],
-        Argument(metavar="IMAGES", help="Image files, or folders of images (those in folders below, too)."),
-    ],
-    out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="Folder for the results; made where it is not there.")
-    ],
-    overlays: Annotated[str, Option(metavar="FORMAT", help="The coloured overlays: jpg, png or none.")] = "jpg",
-    results: Results = None,
-    batch_size: Annotated[int, Option(min=1, metavar="N", help="Images at a time.", **COMPUTING)] = 8,
-    device: Device = "auto",
+    run: ui.RunName,
+    images: Annotated[list[Path], Argument(metavar="IMAGES", help="Image files, or folders with images below.")],
+    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the results; made if need be.")],
+    overlays: Annotated[Literal["jpg", "png", "none"], Option(help="The coloured overlays.")] = "jpg",
+    results: ui.Results = None,
+    batch_size: Annotated[int, Option(min=1, help="Images at a time.", **ui.COMPUTING)] = 8,
+    device: ui.Device = "auto",
 ) -> None:
     """Find the parts in your photographs, of any size.
 
@@ -132,12 +94,13 @@ def segment(
 
     Example: [cyan]ganseg segment flowers-paper-k8-s0 ~/photographs --out masks[/cyan]
     """
-    opened = open_run(run, results, device)
     from tqdm import tqdm
 
+    from ganseg import Run
     from ganseg.segment import PARTS, segment_images
 
-    with tqdm(unit="image", disable=not sys.stderr.isatty()) as bar:
+    opened = Run.find(run, results)
+    with tqdm(unit="image", disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -147,57 +110,37 @@ def segment(
             opened, images, out, device=device, batch_size=batch_size, overlays=overlays, progress=progress
         )
     for file, reason in done.skipped:
-        warn(f"skipped {file}: {reason}")
+        ui.warn(f"skipped {file}: {reason}")
     print(f"{len(done.images)} images segmented, {len(done.skipped)} skipped: {done.out / PARTS}")
 
 
 @app.command()
 def sample(
-    run: RunName,
-    count: Annotated[int, Option(min=1, metavar="N", help="How many images.")] = 16,
-    seed: Seed = 0, out: Sheet = None, results: Results = None, device: Device = "auto",
+    run: ui.RunName, count: Annotated[int, Option(min=1, help="How many images.")] = 16, seed: ui.Seed = 0,
+    out: ui.Sheet = None, results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Draw images that the generator imagines, their part masks, and both together, as one picture.
 
     Example: [cyan]ganseg sample synthetic-bird-paper-k6-s0 --count 24 --out birds.png[/cyan]
     """
-    opened = open_run(run, results, device)
-    path = terminal.picture_path(out or Path(f"{opened.directory.resolve().name}-samples.png"))
+    from ganseg import Run
     from ganseg.pictures import sample_sheet
     from ganseg.segment import generate
 
+    opened = Run.find(run, results)
+    path = out or Path(f"{opened.directory.resolve().name}-samples.png")
     print(sample_sheet(*generate(opened, count, seed, device), path))
 
 
 @app.command("import-released")
 def import_released(
-    checkpoint: Annotated[
-        Path, Argument(metavar="CHECKPOINT", help="The generator's file, as checkpoints/epoch_29.model.")
-    ],
-    segmenter: Annotated[
-        Path | None,
-        Option("--segmenter", metavar="FILE", help="The segmentation network's file, as epoch_9.model."),
-    ] = None,
-    parameters: Annotated[
-        Path | None,
-        Option("--parameters", metavar="FILE", show_default="looked for beside CHECKPOINT",
-               help="The generator's parameters.json."),
-    ] = None,
-    data: Annotated[
-        str | None,
-        Option(metavar="NAME", show_default="what parameters.json says", help="Data set to evaluate on."),
-    ] = None,
-    parts: Annotated[
-        int | None,
-        Option("--parts", "-K", min=1, metavar="K", show_default="the checkpoint's",
-               help="Number of parts K; any other is refused."),
-    ] = None,
-    heatmap: Annotated[
-        Literal["cone", "gaussian"] | None,
-        Option(show_default="what parameters.json says, else cone", help="Heatmaps it was trained with."),
-    ] = None,
-    results: Results = None,
-    name: Annotated[str | None, Option(metavar="NAME", help="Name of the run's folder.")] = None,
+    checkpoint: Annotated[Path, Argument(help="The generator's file, as checkpoints/epoch_29.model.")],
+    segmenter: Annotated[Path | None, Option(help="The segmentation network's file, as epoch_9.model.")] = None,
+    parameters: Annotated[Path | None, Option(help="Its parameters.json; else looked for beside CHECKPOINT.")] = None,
+    data: Annotated[str | None, Option(help="Data set to evaluate on; else what parameters.json says.")] = None,
+    parts: Annotated[int | None, Option("--parts", "-K", min=1, help="K; any but the checkpoint's is refused.")] = None,
+    heatmap: Annotated[Literal["cone", "gaussian"] | None, Option(help="Else as parameters.json, or cone.")] = None,
+    results: ui.Results = None, name: Annotated[str | None, Option(help="Name of the run's folder.")] = None,
 ) -> None:  # fmt: skip
     """Make a run of the authors' released weights, to sample, segment and evaluate with.
 
@@ -209,18 +152,103 @@ def import_released(
     """
     from ganseg.released import import_released as make_run
 
-    imported = make_run(
-        checkpoint, segmenter, parameters, data=data, parts=parts, heatmap=heatmap, results=results, name=name
-    )
+    given = {"data": data, "parts": parts, "heatmap": heatmap, "results": results, "name": name}
+    imported = make_run(checkpoint, segmenter, parameters, **given)
     for note in imported.notes:
-        warn(f"note: {note}")
+        ui.warn(f"note: {note}")
     print(imported.directory)
 
 
-app.command()(cli_measure.runs)
-app.command()(cli_measure.evaluate)
-app.command()(cli_measure.bench)
-app.add_typer(cli_data.app, name="data")
+@app.command()
+def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only runs of this scale.")] = "*") -> None:
+    """List what was trained, with its main numbers.
+
+    Example: [cyan]ganseg runs --scale laptop[/cyan]
+    """
+    place = results_dir(results)
+    directories = sorted(path.parent for path in place.glob(f"{scale}/runs/*/config.json"))
+    if not directories:
+        raise UserError(f"no runs of scale {scale} in {place}; train one with `ganseg train`, or give --results")
+    ui.print_runs(directories)
+
+
+Text = str | None
+convention = functools.partial(Option, rich_help_panel="Conventions", show_default=False)
+
+
+@app.command()
+def evaluate(
+    run: ui.RunName, data_dir: ui.DataDir = None,
+    split: Annotated[Text, convention(help="Images to score: test, val, official-test; else the paper's.")] = None,
+    regression: Annotated[Text, convention(help="Images that keypoints are regressed on, less the scored.")] = None,
+    normaliser: Annotated[Text, convention(help="Of landmark errors: object, inter-ocular, edge, taichi.")] = None,
+    origin: Annotated[Text, convention(help="Of the regression: released (corner), centred; affine: a bias.")] = None,
+    taichi: Annotated[Text, convention(help="MAE: errors of coordinates (l1, the default) or distances (l2).")] = None,
+    iou: Annotated[Text, convention(help="image (mean over images, the default), or dataset (pixels pooled).")] = None,
+    empty: Annotated[Text, convention(help="IoU where truth and prediction are empty: zero, one or skip.")] = None,
+    oracle: Annotated[Text, convention(help="max: the better of mask and complement, as ReDO; or none.")] = None,
+    results: ui.Results = None, device: ui.Device = "auto",
+) -> None:  # fmt: skip
+    """Measure a run again on held-out images, print the metrics, and say what the data has no labels for.
+
+    Without conventions of your own the run's metrics.json is rewritten. With some it stays as it is, and the
+    numbers go to a file beside it whose name lists them, such as metrics-origin-affine.json.
+
+    Example: [cyan]ganseg evaluate cub-paper-k8-s0 --data-dir /data/CUB_200_2011 --split official-test[/cyan]
+    """
+    from ganseg import Run, evaluation
+    from ganseg.devices import make_fabric, place
+    from ganseg.protocols import Protocol
+
+    opened = Run.find(run, results)
+    usual = Protocol.of(opened.config.data.name, data_dir)
+    given = {"split": split, "regression": regression, "normaliser": normaliser, "origin": origin, "taichi": taichi}
+    protocol = usual.changed(**given, iou=iou, empty=empty, oracle=oracle)
+    own = protocol.differences(usual)
+    fabric = make_fabric(device, wanted=opened.config.optim.precision)
+    networks = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
+    measured = evaluation.evaluate(opened.config, networks[0], fabric, data_dir, protocol, generator=networks[1])
+    ui.print_metrics(measured)
+    for sentence in evaluation.unmeasured(measured, protocol):
+        ui.warn(sentence)
+    path = opened.directory / f"metrics{''.join(f'-{name}-{own[name]}' for name in sorted(own))}.json"
+    write_json(path, measured | {"protocol": own} if own else opened.metrics | measured)
+    print(path)
+
+
+@app.command()
+def bench(
+    data: ui.Data = "synthetic-bird", scale: ui.Scale = "tiny", variant: ui.Variant = "paper", parts: ui.Parts = None,
+    settings: ui.Settings = None,
+    against: Annotated[str | None, Option(help="Compare with a variant and settings, in quotes.")] = None,
+    what: Annotated[str, Option(help="Any of these, and inference.")] = "step,parts,memory,segmenter",
+    sweep: Annotated[list[str] | None, Option(help="Time along size, parts or batch: size=64,128.")] = None,
+    seconds: Annotated[float, Option(min=0, help="Seconds for each measurement, about.")] = 10,
+    out: Annotated[Path | None, Option("--out", "-o", help="The report; else SCALE/bench/NAME.json.")] = None,
+    results: ui.Results = None, device: ui.Device = "auto", precision: ui.Precision = "auto",
+) -> None:  # fmt: skip
+    """Count and measure a training step: FLOPs, bytes, time of its parts, images/s, memory, share of what the
+    device can do.
+
+    Data is random: nothing is read. Settings that are compared take steps in turn, in one process.
+
+    Example: [cyan]ganseg bench --scale laptop --against "released optim.share_fakes=false"[/cyan]
+    """
+    overrides, axes = ui.parse_settings(settings), ui.parse_sweeps(sweep)
+    from ganseg import bench as measuring
+    from ganseg.recipes import resolve
+
+    base = measuring.Setting("ours", resolve(data, variant, scale, parts, overrides=overrides), precision)
+    compared = [base] if against is None else [base, measuring.other(against, base, data, scale, parts, overrides)]
+    generator, words = base.config.generator, [word.strip() for word in what.split(",") if word.strip()]
+    about = {"data": data, "scale": scale, "variant": variant, "overrides": overrides}
+    about |= {"parts": generator.parts, "blocks": len(generator.block_sizes)}
+    report = measuring.measure(compared, device, seconds, words, axes, **about)
+    name = "-".join([report["provenance"]["accelerator"], data, variant, *(["vs", against] if against else [])])
+    path = out or results_dir(results) / scale / "bench" / f"{re.sub('[^a-zA-Z0-9._]', '-', name)}.json"
+    write_json(path, measuring.rounded(report))
+    ui.print_report(measuring.rounded(report))
+    print(path)
 
 
 def main() -> None:

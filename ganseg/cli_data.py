@@ -5,55 +5,44 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.filesize import decimal
 from typer import Argument, Option
 
+from ganseg import terminal as ui
 from ganseg.files import UserError
-from ganseg.terminal import INTERRUPTED, MISTAKE, DataDir, Sheet, console, picture_path, print_table, warn
 
-if TYPE_CHECKING:
-    from ganseg.data import DataSet, Listing, Split
-
-NOTE = "K: the numbers of parts in the paper's tables. Images: of each split, by the paper's protocol."
 app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="List, download, check, prepare and show the data sets.",
+    no_args_is_help=True, rich_markup_mode="rich", help="List, download, check, prepare and show the data sets.",
     epilog="Example: [cyan]ganseg data download flowers --to ~/flowers[/cyan]",
-)
+)  # fmt: skip
 Name = Annotated[str, Argument(metavar="NAME", help="A data set; 'ganseg data list' has their names.")]
 Pixels = Annotated[int, Option("--size", metavar="PIXELS", help="Side of the square images.")]
 
 
 @app.command("list")
 def list_sets() -> None:
-    """List the data sets: the paper's K and splits, the licence, and how to get them.
+    """List the data sets: the paper's K, images of each split by its protocol, the licence, and how to get them.
 
     Example: [cyan]ganseg data list[/cyan]
     """
     from ganseg.data import DATASETS
 
-    specs = [spec for name, spec in DATASETS.items() if name == spec.name]  # no alias
-    rows = [
-        (spec.name, spec.title, ", ".join(map(str, spec.parts)) or "–", _counts(spec), spec.licence or "–", _way(spec))
-        for spec in specs
-    ]
-    headings = ("name", "data set", "K", "images", "licence", "to get it")
-    spaced = [row for cells in rows for row in ([escape(cell) for cell in cells], [""] * len(headings))]
-    print_table(spaced, headings, caption=NOTE, caption_justify="left")
+    rows = []
+    for spec in dict.fromkeys(DATASETS.values()):  # no alias
+        counts = [f"{split} {spec.counts[split]:,}" if split in spec.counts else split for split in spec.splits]
+        rows.append((spec.name, spec.parts, ", ".join(counts), spec.licence or None, spec.how_to_get))
+    ui.print_table("name, K, images, licence, to get it", rows, padding=(0, 1, 1, 0))
 
 
 @app.command()
 def download(
     name: Name,
     to: Annotated[
-        Path | None,
-        Option("--to", metavar="DIR", show_default="data/NAME", help="Folder of the data set; made if needed."),
+        Path | None, Option(metavar="DIR", help="Folder of the data set, made if needed; else data/NAME.")
     ] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask; the licence is accepted.")] = False,
 ) -> None:
@@ -70,46 +59,46 @@ def download(
     if not spec.files:
         raise UserError(f"there is nothing to download for the data set {spec.name}. {spec.how_to_get}")
     folder = (to or Path("data") / spec.name).expanduser()
-    print_plan(spec, folder)
-    if any(state(file, folder) == "to fetch" for file in spec.files) and not yes:
-        _ask(spec)
-    try:
-        install(spec.files, folder)
-    except KeyboardInterrupt:
-        warn("stopped; the same command goes on where it was")
-        raise typer.Exit(INTERRUPTED) from None
-    lacking = [f for f in spec.files if state(f, folder) == "to get by hand" and not f.optional]
-    if lacking:
-        raise UserError(f"{len(lacking)} of the files above must be got by hand; then run the same command.")
+    states = {file: state(file, folder) for file in spec.files}
+    print(f"{spec.title}  {spec.homepage}\nLicence: {spec.licence}\nInto: {folder}")
+    rows = [(file.name, decimal(file.bytes) if file.bytes else None, found) for file, found in states.items()]
+    ui.print_table("file, size, state", rows)
+    by_hand = [file for file, found in states.items() if found == "to get by hand"]
+    for file in by_hand:
+        print(f"{folder / file.name}{' (can be done without)' * file.optional}: {file.how}")
+    if wanted := [file.bytes or 0 for file, found in states.items() if found == "to fetch"]:
+        print(f"To fetch: {decimal(sum(wanted))}; unpacked, about as much again.")
+        if not yes and not agreed():
+            raise typer.Exit(ui.INTERRUPTED)
+    install(spec.files, folder)
+    if lacking := [file.name for file in by_hand if not file.optional]:
+        raise UserError(f"{', '.join(lacking)} must be got by hand, as said above; then run the same command.")
     print(f"{spec.name} is in {folder}. Look it over: ganseg data check {spec.name} {folder}")
 
 
-def can_ask() -> bool:
-    """Whether a person is there to answer."""
-    return sys.stdin.isatty()
-
-
-def _ask(spec: DataSet) -> None:
-    """Go on only if a person agrees."""
-    if not can_ask():
-        raise UserError(f"nobody can be asked here; --yes says that you accept the licence of {spec.name}")
-    if not typer.confirm("Fetch them under this licence?"):
-        raise typer.Exit(INTERRUPTED)
+def agreed() -> bool:
+    """Whether a person accepts the licence; UserError where nobody is there to answer."""
+    if not sys.stdin.isatty():
+        raise UserError("nobody can be asked here; --yes says that you accept the licence")
+    return typer.confirm("Fetch them under this licence?")
 
 
 @app.command()
-def prepare(name: Name, data_dir: DataDir = None, size: Pixels = 128) -> None:
+def prepare(name: Name, data_dir: ui.DataDir = None, size: Pixels = 128) -> None:
     """Decode every split of a data set at one size, so that no training has to wait for it.
 
     Example: [cyan]ganseg data prepare flowers --data-dir ~/flowers --size 128[/cyan]
     """
     from ganseg.data import describe, load
 
-    done = []
-    for split in describe(name).splits:
+    rows = []
+    for name_of_split in describe(name).splits:
         began = time.monotonic()
-        done.append((split, load(name, split, size, data_dir=data_dir), time.monotonic() - began))
-    print_prepared(done)
+        split = load(name, name_of_split, size, data_dir=data_dir)
+        labels = [label for label in ("foreground", "parts", "keypoints") if getattr(split, label) is not None]
+        seconds, place = f"{time.monotonic() - began:.1f}", Path(split.images.filename).parent
+        rows.append((name_of_split, len(split), len(split.skipped), labels, seconds, place))
+    ui.print_table("split, images, unreadable, labels, seconds, lies in", rows)
 
 
 @app.command()
@@ -123,119 +112,36 @@ def check(
     Example: [cyan]ganseg data check flowers ~/flowers[/cyan]
     """
     from ganseg.data import check as look
+    from ganseg.data import describe
 
-    listing = look(name, data_dir)
+    listing, expected = look(name, data_dir), describe(name).counts
+    found = {"counts": listing.counts, "labels": listing.labels, "faults": listing.faults}
+    found |= {"expected": expected, "oddities": listing.oddities, "usable": not listing.faults}
     if as_json:
-        print(report_json(name, data_dir, listing))
+        print(json.dumps({"name": name, "data_dir": str(data_dir), **found}, indent=2))
     else:
-        print_listing(name, data_dir, listing)
+        rows = [(split, count, expected.get(split)) for split, count in listing.counts.items()]
+        ui.print_table(f"{name}, images, of the paper", [*rows, *listing.labels.items()])
+        for mark, sentences in (("must be mended", listing.faults), ("note", listing.oddities)):
+            for sentence in sentences:
+                print(f"{mark}: {sentence}")
+        print("It cannot be used as it is." if listing.faults else "It can be used.")
     if listing.faults:
-        raise typer.Exit(MISTAKE)
+        raise typer.Exit(ui.MISTAKE)
 
 
 @app.command()
 def show(
-    name: Name,
-    data_dir: DataDir = None,
+    name: Name, data_dir: ui.DataDir = None,
     split: Annotated[str, Option(metavar="NAME", help="Which split.")] = "test",
-    count: Annotated[int, Option(min=1, metavar="N", help="How many images, evenly over the split.")] = 24,
-    size: Pixels = 128,
-    out: Sheet = None,
-) -> None:
+    count: Annotated[int, Option(min=1, help="How many images, evenly over the split.")] = 24,
+    size: Pixels = 128, out: ui.Sheet = None,
+) -> None:  # fmt: skip
     """Draw a contact sheet: images of a split, their masks, and their keypoints.
 
     Example: [cyan]ganseg data show synthetic-bird --count 16 --out birds.png[/cyan]
     """
-    path = picture_path(out or Path(f"{name}-{split}.png"))
     from ganseg.data import load
     from ganseg.pictures import data_sheet
 
-    print(data_sheet(load(name, split, size, data_dir=data_dir, limit=count), path))
-
-
-def print_plan(spec: DataSet, folder: Path) -> None:
-    """What a download will do: files, sizes, the licence, and what a person has to get."""
-    from ganseg.data.download import state
-
-    screen = console()
-    screen.print(
-        f"[bold]{spec.title}[/bold]  {spec.homepage}\nLicence: {escape(spec.licence)}\nInto: {escape(str(folder))}"
-    )
-    notes = [" (can be done without)" if file.optional else "" for file in spec.files]
-    rows = [
-        (escape(f.name), _size(f.bytes), state(f, folder) + note) for f, note in zip(spec.files, notes, strict=True)
-    ]
-    print_table(rows, ("file", "size", "state"), "size")
-    for file in spec.files:
-        if state(file, folder) == "to get by hand":
-            screen.print(f"[yellow]{escape(str(folder / file.name))}[/yellow]: {escape(file.how)}", soft_wrap=True)
-    total = [file.bytes for file in spec.files if state(file, folder) == "to fetch"]
-    if total:
-        unknown = " and files of unknown size" if None in total else ""
-        screen.print(f"To fetch: {_size(sum(filter(None, total)))}{unknown}; unpacked, about as much again.")
-
-
-def print_prepared(splits: Iterable[tuple[str, Split, float]]) -> None:
-    """What was decoded: (name, split, seconds) each."""
-    rows = []
-    for name, split, seconds in splits:
-        labels = [label for label in ("foreground", "parts", "keypoints") if getattr(split, label) is not None]
-        place = escape(str(Path(split.images.filename).parent))
-        skipped = str(len(split.skipped))
-        rows.append((name, f"{len(split):,}", skipped, ", ".join(labels) or "–", f"{seconds:.1f}", place))
-    headings = ("split", "images", "unreadable", "labels", "seconds", "lies in")
-    print_table(rows, headings, "images unreadable seconds")
-
-
-def print_listing(name: str, data_dir: Path | None, listing: Listing) -> None:
-    """What was found, as a person can act on it: counts, labels, then what is wrong, the worst first."""
-    from ganseg.data import describe
-
-    screen, counts = console(), describe(name).counts
-    screen.print(f"[bold]{name}[/bold] in {escape(str(data_dir))}")
-    rows = [(s, f"{n:,}", f"{counts[s]:,}" if s in counts else "–") for s, n in listing.counts.items()]
-    print_table(rows, ("split", "images", "of the paper"), "images of the paper")
-    for label, count in listing.labels.items():
-        screen.print(f"{count:,} {label}")
-    for mark, sentences in (
-        ("[red]must be mended:[/red]", listing.faults),
-        ("[yellow]note:[/yellow]", listing.oddities),
-    ):
-        for sentence in sentences:
-            screen.print(f"{mark} {escape(sentence)}", soft_wrap=True)
-    bad = listing.faults
-    screen.print("[red]It cannot be used as it is.[/red]" if bad else "[green]It can be used.[/green]")
-
-
-def report_json(name: str, data_dir: Path | None, listing: Listing) -> str:
-    """The same as indented JSON; `usable` is false where the reader would refuse."""
-    from ganseg.data import describe
-
-    found = {"name": name, "data_dir": str(data_dir), "counts": listing.counts, "labels": listing.labels}
-    found |= {"expected": dict(describe(name).counts), "faults": listing.faults, "oddities": listing.oddities}
-    return json.dumps(found | {"usable": not listing.faults}, indent=2)
-
-
-def _counts(spec: DataSet) -> str:
-    return ", ".join(f"{s} {spec.counts[s]:,}" if s in spec.counts else s for s in spec.splits)
-
-
-def _way(spec: DataSet) -> str:
-    """How to get a data set, in a few words."""
-    if not spec.files:
-        return "bring your own" if spec.needs_dir else "nothing to get: it is drawn by the package"
-    names = ", ".join(file.name + " (optional)" * file.optional for file in spec.files)
-    if not all(file.url for file in spec.files):
-        return f"by hand: {names}; `ganseg data download {spec.name}` says where"
-    total = sum(file.bytes or 0 for file in spec.files)
-    return f"`ganseg data download {spec.name}`: {_size(total)} ({names})"
-
-
-def _size(count: int | None) -> str:
-    """Bytes for people: 345 MB."""
-    if count is None:
-        return "–"
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count} B"
+    print(data_sheet(load(name, split, size, data_dir=data_dir, limit=count), out or Path(f"{name}-{split}.png")))

@@ -1,25 +1,24 @@
-"""What the commands share: options, how values are read, tables, and how a failure is told."""
+"""What the commands share: options, how a failure is told, tables."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
 from typer.core import TyperGroup
 
 from ganseg.config import FabricPrecision
-from ganseg.files import UserError
+from ganseg.files import UserError, read_json
 from ganseg.titles import TITLES
-
-if TYPE_CHECKING:
-    from ganseg.experiments import Run
 
 MISTAKE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
 CODES = (
@@ -27,58 +26,51 @@ CODES = (
     "130 stopped by Ctrl-C. 'ganseg --debug COMMAND' shows where a failure came from."
 )
 MEMORY = "the device has not enough memory; a smaller --scale, --batch-size or --set optim.batch_size needs less"
-PRECISIONS = ("auto", *get_args(FabricPrecision))
+NOTE = (
+    "IoU of the foreground; NMI of the parts where truth and prediction have foreground; landmark error as a "
+    "part of the mean predictor's. A dash: the data has no such labels, or the run is not finished."
+)
+# Metrics that a training prints.
+MAIN = "iou iou_constant_mask nmi_both ari_both landmark_error landmark_error_mean foreground_fraction part_usage"
 
-MAIN = ("iou", "iou_constant_mask", "nmi_both", "ari_both", "landmark_error", "landmark_error_mean")
-MAIN += ("foreground_fraction", "part_usage")  # metrics that are printed where not all are
+
+def available(device: str) -> str:
+    """`device`, where the machine has it."""
+    if device in ("cuda", "mps"):
+        import torch
+
+        if not getattr(torch, device).is_available():
+            raise BadParameter(f"this machine has no {device}; use auto or cpu")
+    return device
+
+
+def png(path: Path | None) -> Path | None:
+    """`path`, where it is that of a PNG."""
+    if path and path.suffix.lower() != ".png":
+        raise BadParameter(f"{path}: the picture is a PNG; end its name in .png")
+    return path
+
 
 COMPUTING = {"rich_help_panel": "Computing"}
-RunName = Annotated[
-    str,
-    Argument(metavar="RUN", help="A run's folder, its key, or a part of its name no other has; see 'ganseg runs'."),
-]
-Results = Annotated[
-    Path | None,
-    Option("--results", metavar="DIR", show_default="results/ of the project", help="Folder that holds all runs."),
-]
+DATA = "synthetic-bird, synthetic-face, celeba-wild, celeba-aligned, cub, flowers, taichi, or folder: your own images."
+SCALE = "Size and budget: tiny (a minute), laptop (15 minutes), gpu (25 minutes of one) or paper (hours)."
+VARIANT = "Equations: paper (as printed) or released (the authors' code); add departures by +, as in paper+no-area."
+RunName = Annotated[str, Argument(metavar="RUN", help="Its folder, its key, or a part of its name no other has.")]
+Results = Annotated[Path | None, Option(metavar="DIR", help="Folder of all runs; else results/ of the project.")]
 DataDir = Annotated[Path | None, Option("--data-dir", metavar="DIR", help="Where the data set lies on your disk.")]
-Device = Annotated[str, Option("--device", help="auto, cpu, cuda or mps.", **COMPUTING)]
-Data = Annotated[
-    str,
-    Option(
-        metavar="NAME",
-        help="synthetic-bird or synthetic-face (drawn by the package), celeba-wild, celeba-aligned, cub, "
-        "flowers, taichi, or folder (your own images).",
-    ),
-]
-Scale = Annotated[
-    str,
-    Option(
-        metavar="NAME",
-        help="Size and budget: tiny (a minute), laptop (15 minutes), gpu (25 minutes of one) or paper (hours).",
-    ),
-]
-Variant = Annotated[
-    str,
-    Option(
-        metavar="NAME",
-        help="Which equations: paper (as printed) or released (as in the authors' code); "
-        "departures are added by +, as in paper+no-area.",
-    ),
-]
-Parts = Annotated[
-    int | None,
-    Option("--parts", "-K", min=1, metavar="K", show_default="what suits the data set", help="Number of parts K."),
-]
+Data = Annotated[str, Option(metavar="NAME", help=DATA)]
+Scale = Annotated[str, Option(metavar="NAME", help=SCALE)]
+Variant = Annotated[str, Option(metavar="NAME", help=VARIANT)]
+Parts = Annotated[int | None, Option("--parts", "-K", min=1, help="Number of parts K; else what suits the data set.")]
+TIME = "Stop cleanly after 90s, 10m or 1h30m; the same command goes on later."
 Settings = Annotated[
-    list[str] | None,
-    Option(
-        "--set", metavar="SECTION.FIELD=VALUE", help="Any setting, as losses.lambda_con=30; may be given several times."
-    ),
+    list[str] | None, Option("--set", metavar="SECTION.FIELD=VALUE", help="As losses.lambda_con=30; repeat.")
 ]
-Seed = Annotated[int, Option(metavar="N", help="Another seed, other random numbers.")]
-Precision = Annotated[str, Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.", **COMPUTING)]
-Sheet = Annotated[Path | None, Option("--out", "-o", metavar="FILE.png", help="The picture to write.")]
+Seed = Annotated[int, Option(help="Another seed, other random numbers.")]
+Sheet = Annotated[Path | None, Option("--out", "-o", metavar="FILE.png", callback=png, help="The picture to write.")]
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(callback=available, **COMPUTING)]
+NUMBERS = "auto, 32-true, bf16-mixed, 16-mixed, bf16-true, 16-true or 64-true."
+Precision = Annotated[Literal["auto", FabricPrecision], Option(metavar="NAME", help=NUMBERS, **COMPUTING)]
 
 
 class Commands(TyperGroup):
@@ -99,14 +91,14 @@ class Commands(TyperGroup):
 def told(error: BaseException) -> tuple[str, int]:
     """What to tell the user, and the exit code; 0 where it is not for us to tell."""
     kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: importing the classes imports torch
-    if isinstance(error, UserError) or (isinstance(error, OSError) and not isinstance(error, BrokenPipeError)):
+    if kinds & {"UserError", "OSError"} and not isinstance(error, BrokenPipeError):
         return f"error: {error}", MISTAKE
     if "OutOfTime" in kinds:
         return f"out of time: {error}", OUT_OF_TIME
     if "OutOfMemoryError" in kinds:
         return f"error: {MEMORY}", MISTAKE
     if isinstance(error, KeyboardInterrupt):
-        return "stopped; a training goes on from its last checkpoint with the same command", INTERRUPTED
+        return "stopped; the same command goes on with a training or a download", INTERRUPTED
     return "", 0
 
 
@@ -115,39 +107,65 @@ def warn(text: str) -> None:
     typer.secho(text, fg=typer.colors.YELLOW, err=True)
 
 
-def console() -> Console:
-    """Standard output; wide where it is not a terminal, so that nothing is folded in a file."""
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
-def print_table(rows: Iterable[Sequence[str]], headings: Sequence[str] = (), right: str = "", **options: Any) -> None:
-    """A table without lines; `right`: headings of columns that are aligned on the right, between spaces."""
-    table = Table(box=None, pad_edge=False, show_header=bool(headings), header_style="bold", **options)
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in right.split() else "left", overflow="fold")
+def print_table(headings: str, rows: Iterable[Sequence[Any]], **options: Any) -> None:
+    """A table without lines; `headings` are parted by commas. Wide where it goes to a file: nothing is folded there."""
+    table = Table(*headings.split(", "), box=None, pad_edge=False, **options)
     for row in rows:
-        table.add_row(*row)
-    console().print(table)
+        table.add_row(*(escape(text(value)) for value in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def text(value: Any) -> str:
-    """A value for people: three decimals, a dash for nothing."""
-    if value is None:
-        return "–"
+    """A value for people: three decimals, a comma at thousands, a dash for nothing."""
     if isinstance(value, list | tuple):
-        return " ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in value)
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+        return " ".join(map(text, value))
+    form = ".3f" if isinstance(value, float) else "," if isinstance(value, int) else ""
+    return "–" if value is None else format(value, form)
 
 
-def parse_duration(words: str | None) -> float | None:
-    """Seconds of "90s", "10m", "1h30m" or "45"; UserError for anything else."""
-    if words is None:
-        return None
+def print_metrics(metrics: dict[str, Any], names: Iterable[str] | None = None) -> None:
+    """A table of the metrics, or of some, with what they mean."""
+    listed = [name for name in {**TITLES, **metrics} if name in metrics and name in (names or metrics)]
+    rows = [(TITLES[name].meaning if name in TITLES else name, metrics[name], name) for name in listed]
+    print_table("metric, value, name", rows)
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The main numbers of a benchmark: what the parts of a step cost, and the rest of each setting."""
+    for label, row in report["settings"].items():
+        print(f"{label}: {row.get('images_per_second', 0):.2f} images/s")
+        rows = [
+            (name, part["flops"] / 1e9, part["bytes"] / 1e9, 1e3 * part["seconds"]["median"])
+            for name, part in row.get("parts", {}).items()
+        ]
+        print_table("part, GFLOP, GB, ms a step", rows)
+        print_table("measured, value", [(name, str(value)) for name, value in row.items() if name != "parts"])
+    print_table("ratio, value", [(name, str(value)) for name, value in report.get("ratio", {}).items()])
+
+
+def print_runs(directories: Iterable[Path]) -> None:
+    """A table of runs, finished or not, with their main numbers; a dash is what cannot be read."""
+    rows = []
+    for directory in directories:
+        metrics, known = {}, {}
+        with suppress(OSError, ValueError):  # missing or damaged
+            metrics = read_json(directory / "metrics.json")
+        with suppress(OSError, ValueError):
+            known = read_json(directory / "provenance.json")
+        numbers = [metrics.get(name) for name in ("iou", "nmi_both", "landmark_error_ratio")]
+        minutes = sum(known.get(f"seconds_{stage}", 0) for stage in ("gan", "segmenter")) / 60
+        state = "evaluated" if metrics else "imported, not evaluated" if "imported" in known else "unfinished"
+        rows.append([directory.parts[-3], directory.name, *numbers, f"{minutes:.1f}" if minutes else None, state])
+    print_table("scale, run, IoU, NMI, landmarks, minutes, state", rows, caption=NOTE, caption_justify="left")
+
+
+def parse_duration(words: str) -> float:
+    """Seconds of "90s", "10m", "1h30m" or "45"; BadParameter for anything else."""
     number = r"(\d+(?:\.\d+)?)"
     found = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", words.strip().lower())
     seconds = sum(float(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
     if not seconds:
-        raise UserError(f"--time-limit {words!r} is not a time; write 90s, 10m or 1h30m")
+        raise BadParameter(f"{words!r} is not a time; write 90s, 10m or 1h30m")
     return seconds
 
 
@@ -155,43 +173,12 @@ def parse_settings(pairs: list[str] | None) -> dict[str, str]:
     """`["losses.lambda_con=30"]` as a dictionary; UserError where there is no "="."""
     if wrong := [pair for pair in pairs or () if "=" not in pair]:
         raise UserError(f"--set {wrong[0]!r}: write SECTION.FIELD=VALUE, as in --set losses.lambda_con=30")
-    halves = (pair.partition("=") for pair in pairs or ())
-    return {name.strip(): value.strip() for name, _, value in halves}
+    return {name.strip(): value.strip() for name, value in (pair.split("=", 1) for pair in pairs or ())}
 
 
-def picture_path(path: Path) -> Path:
-    """`path`, which must be of a PNG."""
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--out {path}: the picture is a PNG; end its name in .png")
-    return path
-
-
-def check_computing(device: str, precision: str = "auto") -> None:
-    """UserError for a device or precision that is not there."""
-    import torch
-
-    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device):
-        known = "this machine has none; use auto or cpu" if device in there else "it is auto, cpu, cuda or mps"
-        raise UserError(f"--device {device}: {known}")
-    if precision not in PRECISIONS:
-        raise UserError(f"--precision {precision}: it is one of {', '.join(PRECISIONS)}")
-
-
-def open_run(name: str, results: Path | None, device: str) -> Run:
-    """The finished run that `name` means, after the device was checked."""
-    from ganseg.experiments import Run
-
-    run = Run.find(name, results)
-    check_computing(device)
-    return run
-
-
-def print_metrics(metrics: dict[str, Any], short: bool = False) -> None:
-    """A table of the metrics, with what they mean; `short`: the main ones."""
-    names = [name for name in (*TITLES, *(metrics.keys() - TITLES.keys())) if name in metrics]
-    chosen = [name for name in names if name in MAIN or not short]
-    print_table(
-        (TITLES[name].meaning if name in TITLES else name, text(metrics[name]), "" if short else f"[dim]{name}[/dim]")
-        for name in chosen
-    )
+def parse_sweeps(words: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """`["size", "batch=2,4"]` as axes and values."""
+    for word in words or ():
+        if not re.fullmatch(r"(size|parts|batch)(=[1-9]\d*(,[1-9]\d*)*)?", word):
+            raise UserError(f"--sweep {word}: write size, parts or batch, or one with its values, as in size=64,128")
+    return {word.split("=")[0]: tuple(map(int, re.findall(r"\d+", word))) for word in words or ()}

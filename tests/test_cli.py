@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,12 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_unchanged import commands
+from typer import BadParameter
 from typer.testing import CliRunner
 
+from ganseg import Run
 from ganseg.cli import app
+from ganseg.data import DATASETS
 from ganseg.files import UserError
-from ganseg.terminal import parse_duration, parse_settings
-from ganseg.terminal import told as verdict
+from ganseg.recipes import SCALES
+from ganseg.terminal import parse_duration, parse_settings, told
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE = [
@@ -36,27 +39,30 @@ def ganseg(*arguments: str | Path):
     return CliRunner().invoke(app, [str(word) for word in arguments], terminal_width=120)
 
 
-def shell(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess:
-    """The same in a process of its own."""
-    command = [sys.executable, "-m", "ganseg.cli", *map(str, arguments)]
-    known = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=known, timeout=300, check=False)
-
-
 def plain(text: str) -> str:
     """Without colours and frames, in one line."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
+def mistaken(*arguments: str | Path) -> str:
+    """What is said to a mistake: on stderr, with exit code 2 and without a traceback."""
+    done = ganseg(*arguments)
+    assert (done.exit_code, done.stdout) == (2, ""), done.output
+    assert "Traceback" not in done.output
+    return plain(done.stderr)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
-    """The folder of results after `ganseg train --quiet`, stopped once; what was said is kept beside it."""
+    """The folder of results after `ganseg train --quiet`, stopped once."""
     results = tmp_path_factory.mktemp("cli") / "results"
     command = ["train", *MINUTE, "--quiet", "--results", results]
-    stopped, done = ganseg(*command, "--time-limit", "0.001s"), ganseg(*command)
-    said = {"stopped": [stopped.exit_code, stopped.stderr], "done": [done.exit_code, done.stdout]}
-    (results.parent / "said.json").write_text(json.dumps(said))
-    assert done.exit_code == 0, done.output
+    stopped = ganseg(*command, "--time-limit", "0.001s")
+    assert stopped.exit_code == 3
+    assert re.search("out of time: stopped at step 1 of 3 .* goes on", stopped.stderr)
+    done = ganseg(*command)
+    (config,) = results.glob("tiny/runs/*/config.json")
+    assert (done.exit_code, done.stdout) == (0, f"{config.parent}\n"), done.output
     return results
 
 
@@ -66,29 +72,24 @@ def run(trained) -> Path:
     return config.parent
 
 
-@pytest.fixture(scope="session")
-def said(trained) -> dict:
-    return json.loads((trained.parent / "said.json").read_text())
+@pytest.fixture
+def copy(run, tmp_path) -> Path:
+    """A copy of the run that a test may change."""
+    return shutil.copytree(run, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photographs")
-    random = np.random.default_rng(0)
     for name in ("a.png", "b.jpg"):
-        Image.fromarray(random.integers(0, 256, (40, 60, 3)).astype(np.uint8)).save(folder / name)
+        noise(folder / name, (40, 60, 3))
+    (folder / "c.png").write_text("no picture")
     return folder
 
 
-def test_training_quietly_prints_the_run_directory_only(said, run):
-    assert said["done"] == [0, f"{run}\n"]
-    assert (run / "metrics.json").exists()
-
-
-def test_out_of_time_is_exit_code_3_with_a_word_on_how_to_go_on(said):
-    code, message = said["stopped"]
-    assert code == 3
-    assert re.search("out of time: stopped at step 1 of 3 .* goes on", message)
+def noise(path: Path, shape: tuple[int, int, int]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).save(path)
 
 
 def test_a_finished_run_is_read_and_its_main_metrics_are_printed(trained, run):
@@ -100,20 +101,14 @@ def test_a_finished_run_is_read_and_its_main_metrics_are_printed(trained, run):
     assert (run / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_segmenting_a_folder_writes_masks_overlays_and_parts(trained, run, photographs, tmp_path):
+def test_segmenting_a_folder_writes_masks_overlays_and_parts_and_tells_what_it_skipped(
+    trained, run, photographs, tmp_path
+):
     done = ganseg("segment", run.name, photographs, "--out", tmp_path / "out", "--results", trained)
     assert done.exit_code == 0, done.output
-    assert "2 images segmented, 0 skipped" in done.stdout
+    assert "2 images segmented, 1 skipped" in done.stdout and "skipped c.png" in done.stderr
     assert Image.open(tmp_path / "out" / "masks" / "a.png").size == (60, 40)
     assert len(json.loads((tmp_path / "out" / "parts.json").read_text())["images"][0]["parts"]) == 3
-
-
-def test_skipped_files_are_told(run, photographs, tmp_path):
-    shutil.copytree(photographs, tmp_path / "some")
-    (tmp_path / "some" / "c.png").write_text("no picture")
-    done = ganseg("segment", run, tmp_path / "some", "--out", tmp_path / "out", "--overlays", "none")
-    assert done.exit_code == 0
-    assert "skipped c.png" in done.stderr
 
 
 def test_samples_are_one_picture(run, tmp_path):
@@ -123,9 +118,7 @@ def test_samples_are_one_picture(run, tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 400
 
 
-def test_evaluating_again_gives_the_same_metrics(run, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+def test_evaluating_again_gives_the_same_metrics(copy):
     metrics = json.loads((copy / "metrics.json").read_text())
     (copy / "metrics.json").write_text(json.dumps(metrics | {"iou": 7.0}))
     done = ganseg("evaluate", copy, "--device", "cpu")
@@ -137,30 +130,25 @@ def test_evaluating_again_gives_the_same_metrics(run, tmp_path):
     assert "equivariance" in done.stdout
 
 
-def test_other_conventions_leave_the_metrics_and_go_to_a_file_of_their_own(run, tmp_path):
-    shutil.copytree(run, tmp_path / "copy")
-    before = (tmp_path / "copy" / "metrics.json").read_bytes()
-    done = ganseg("evaluate", tmp_path / "copy", "--origin", "affine", "--iou", "dataset", "--device", "cpu")
+def test_other_conventions_leave_the_metrics_and_go_to_a_file_of_their_own(copy):
+    before = (copy / "metrics.json").read_bytes()
+    done = ganseg("evaluate", copy, "--origin", "affine", "--iou", "dataset", "--device", "cpu")
     assert done.exit_code == 0, done.output
-    written = tmp_path / "copy" / "metrics-iou-dataset-origin-affine.json"
+    written = copy / "metrics-iou-dataset-origin-affine.json"
     assert done.stdout.strip().endswith(str(written))
-    assert (tmp_path / "copy" / "metrics.json").read_bytes() == before
+    assert (copy / "metrics.json").read_bytes() == before
     usual, other = json.loads(before), json.loads(written.read_text())
     assert other["landmark_error"] == pytest.approx(usual["landmark_error_affine"], abs=1e-3)
     assert other["iou"] == pytest.approx(usual["iou_dataset"], abs=1e-3)
     assert other["protocol"] == {"origin": "affine", "iou": "dataset"}
 
 
-def test_what_has_no_labels_is_told_by_evaluate(run, tmp_path):
-    shutil.copytree(run, tmp_path / "copy")
-    config = json.loads((tmp_path / "copy" / "config.json").read_text())
-    config["config"]["data"]["name"] = "folder"
-    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
-    random = np.random.default_rng(0)
+def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
+    config = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(config.replace('"synthetic-bird"', '"folder"'))
     for i in range(100):
-        (tmp_path / "images").mkdir(exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "images" / f"{i}.png")
-    done = ganseg("evaluate", tmp_path / "copy", "--data-dir", tmp_path / "images", "--device", "cpu")
+        noise(tmp_path / "images" / f"{i}.png", (16, 16, 3))
+    done = ganseg("evaluate", copy, "--data-dir", tmp_path / "images", "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert "no foreground masks: IoU is not measured" in done.stderr
     assert "no keypoints: landmark errors" in done.stderr
@@ -178,38 +166,25 @@ def test_unknown_conventions_are_told_with_the_known_ones(run, arguments, said):
     assert said in mistaken("evaluate", run, "--device", "cpu", *arguments)
 
 
-def test_runs_are_listed_with_their_numbers_and_keys(trained, run):
+def test_runs_are_listed_with_their_numbers(trained, run):
     done = ganseg("runs", "--results", trained)
-    assert done.exit_code == 0
     iou = json.loads((run / "metrics.json").read_text())["iou"]
-    (row,) = [line for line in done.stdout.splitlines() if line.startswith("tiny")]
-    wanted = ["tiny", "synthetic-bird", "paper", "3", "0", f"{iou:.3f}", run.name.rpartition("-")[2]]
-    assert [word for word in wanted if word not in row.split()] == []
+    (row,) = [line.split() for line in done.stdout.splitlines() if run.name in line]
+    assert (row[:3], row[-1]) == (["tiny", run.name, f"{iou:.3f}"], "evaluated")
 
 
-def test_an_unfinished_run_is_listed_and_not_opened(run, tmp_path):
+def test_an_unfinished_or_damaged_run_is_listed_and_not_opened(run, tmp_path):
     begun = tmp_path / "tiny" / "runs" / run.name
     begun.mkdir(parents=True)
     shutil.copy(run / "config.json", begun)
-    assert "(unfinished)" in ganseg("runs", "--results", tmp_path).stdout
-    done = ganseg("sample", run.name, "--results", tmp_path)
-    assert (done.exit_code, "is not finished" in done.stderr) == (2, True)
+    assert "is not finished" in mistaken("sample", run.name, "--results", tmp_path)
+    (begun / "metrics.json").write_text("{")
+    assert "unfinished" in ganseg("runs", "--results", tmp_path).stdout
 
 
-@pytest.mark.parametrize("name", ["key", "part", "full"])
-def test_a_run_is_found_by_its_key_or_a_part_of_its_name(trained, run, tmp_path, name):
-    word = {"key": run.name.rpartition("-")[2], "part": "bird-paper-k3", "full": f"tiny/{run.name}"}[name]
-    done = ganseg("sample", word, "--count", "1", "--out", tmp_path / "one.png", "--results", trained)
-    assert done.exit_code == 0, done.output
-
-
-def mistaken(*arguments: str | Path) -> str:
-    """What is said to a mistake: on stderr, with exit code 2 and without a traceback."""
-    done = ganseg(*arguments)
-    assert done.exit_code == 2, done.output
-    assert "Traceback" not in done.output
-    assert not done.stdout
-    return plain(done.stderr)
+def test_a_run_is_found_by_its_key_or_a_part_of_its_name(trained, run):
+    for word in (run.name.rpartition("-")[2], "bird-paper-k3", f"tiny/{run.name}"):
+        assert Run.find(word, trained).directory == run
 
 
 @pytest.mark.parametrize(
@@ -223,10 +198,10 @@ def mistaken(*arguments: str | Path) -> str:
         (["--set", "losses.lambda_conn=3"], "unknown setting 'losses.lambda_conn'"),
         (["--set", "losses.lambda_con"], "write SECTION.FIELD=VALUE"),
         (["--set", "losses.lambda_con=much"], "losses.lambda_con='much' is not valid; input should be a valid number"),
-        (["--time-limit", "soon"], "--time-limit 'soon' is not a time; write 90s, 10m or 1h30m"),
-        (["--device", "tpu"], "--device tpu: it is auto, cpu, cuda or mps"),
+        (["--time-limit", "soon"], "'--time-limit': 'soon' is not a time; write 90s, 10m or 1h30m"),
+        (["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda', 'mps'"),
         (["--devices", "many"], "--devices many: write a number"),
-        (["--precision", "8"], "--precision 8: it is one of auto, 32-true"),
+        (["--precision", "8"], "'8' is not one of 'auto', '32-true'"),
         (["--parts", "0"], "--parts"),
     ],
 )
@@ -235,15 +210,11 @@ def test_mistakes_in_training_are_told_with_what_would_be_right(arguments, said,
     assert not list(tmp_path.rglob("metrics.json"))
 
 
-def test_an_unknown_run_is_told_with_the_known_ones(trained, run):
+def test_an_unknown_run_is_told_with_the_known_ones_or_how_to_begin(trained, run, tmp_path):
     said = mistaken("sample", "dragon", "--results", trained)
-    assert "no run 'dragon'" in said
-    assert run.name in said
-
-
-def test_no_runs_at_all_are_told_with_how_to_begin(tmp_path):
-    assert "ganseg train" in mistaken("sample", "dragon", "--results", tmp_path)
-    assert "ganseg train" in mistaken("runs", "--results", tmp_path)
+    assert "no run 'dragon'" in said and run.name in said
+    for command in (["sample", "dragon"], ["runs"]):
+        assert "ganseg train" in mistaken(*command, "--results", tmp_path)
 
 
 def test_an_ambiguous_run_is_told_with_all_it_could_be(run, tmp_path):
@@ -251,26 +222,20 @@ def test_an_ambiguous_run_is_told_with_all_it_could_be(run, tmp_path):
         other = tmp_path / "tiny" / "runs" / f"synthetic-bird-paper-k3-s{seed}-0000000{seed}"
         shutil.copytree(run, other, ignore=shutil.ignore_patterns("*.safetensors"))
     said = mistaken("evaluate", "bird-paper", "--results", tmp_path)
-    assert "2 runs" in said
-    assert "s1-00000001" in said
-    assert "s2-00000002" in said
+    assert "2 runs" in said and "s1-00000001" in said and "s2-00000002" in said
 
 
 @pytest.mark.parametrize("command", ["sample", "segment", "evaluate"])
-def test_missing_weights_are_told_with_how_to_get_them(run, photographs, tmp_path, command):
-    shutil.copytree(run, tmp_path / "light", ignore=shutil.ignore_patterns("*.safetensors"))
-    rest = {"sample": [], "segment": [photographs, "--out", tmp_path / "out"], "evaluate": []}[command]
-    said = mistaken(command, tmp_path / "light", *rest)
-    assert ".safetensors is not there" in said
-    assert "train it again" in said
+def test_missing_weights_are_told_with_how_to_get_them(copy, photographs, tmp_path, command):
+    for file in copy.glob("*.safetensors"):
+        file.unlink()
+    said = mistaken(command, copy, *([photographs, "--out", tmp_path / "out"] if command == "segment" else []))
+    assert ".safetensors is not there" in said and "train it again" in said
 
 
-def test_a_folder_without_images_is_told(run, tmp_path):
+def test_folders_that_cannot_be_segmented_are_told(run, photographs, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no images in" in mistaken("segment", run, tmp_path / "empty", "--out", tmp_path / "out")
-
-
-def test_results_among_the_photographs_are_refused(run, photographs):
     assert "Name a folder outside" in mistaken("segment", run, photographs, "--out", photographs / "masks")
 
 
@@ -280,34 +245,32 @@ def test_debug_shows_where_a_failure_came_from(tmp_path):
 
 
 def test_the_process_exits_with_2_and_one_line_for_a_mistake(tmp_path):
-    done = shell("train", "--data", "birds", "--results", tmp_path)
+    command = [sys.executable, "-m", "ganseg.cli", "train", "--data", "birds", "--results", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown data set 'birds'")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: unknown data set 'birds'") and done.stderr.count("\n") == 1
 
 
-def test_help_of_every_command_has_an_example_and_needs_no_torch():
+def test_help_needs_no_torch():
     code = "import sys, ganseg.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-    for command in ("train", "segment", "sample", "evaluate", "runs", "import-released"):
-        done = ganseg(command, "--help")
-        assert done.exit_code == 0
-        assert f"Example: ganseg {command}" in plain(done.output), command
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_of_every_command_has_an_example(command):
+    done = ganseg(*command.split(), "--help")
+    assert done.exit_code == 0
+    assert f"Example: ganseg {command}" in plain(done.output), command
 
 
 def test_the_help_names_every_data_set_and_scale():
-    from ganseg.data import DATASETS
-    from ganseg.recipes import SCALES
-
     said = plain(ganseg("train", "--help").output)
     names = [spec.name for spec in DATASETS.values()]
     assert [name for name in [*names, *SCALES] if name not in said] == []
 
 
 def test_the_version_is_printed():
-    done = ganseg("--version")
-    assert done.exit_code == 0
-    assert done.stdout.startswith("ganseg")
+    assert ganseg("--version").stdout.startswith("ganseg ")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +283,7 @@ def test_durations_are_read(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "0", "0s", "-5m", "10 minutes", "1m1h", "1d", "m"])
 def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(UserError, match="write 90s, 10m or 1h30m"):
+    with pytest.raises(BadParameter, match="write 90s, 10m or 1h30m"):
         parse_duration(text)
 
 
@@ -329,6 +292,6 @@ def test_settings_may_hold_an_equals_sign_and_the_last_one_counts():
 
 
 def test_interrupts_bugs_and_full_disks_end_differently():
-    assert verdict(KeyboardInterrupt())[1] == 130
-    assert verdict(OSError(28, "No space left on device", "x.png"))[1] == 2
-    assert verdict(ZeroDivisionError())[1] == 0
+    assert told(KeyboardInterrupt())[1] == 130
+    assert told(OSError(28, "No space left on device", "x.png"))[1] == 2
+    assert told(ZeroDivisionError())[1] == 0

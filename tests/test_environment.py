@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 import yaml
+from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parent.parent
-FILES = ("pyproject.toml", "requirements.lock", "environment.yml")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 
@@ -54,7 +54,7 @@ def test_every_locked_package_has_hashes() -> None:
     assert entries and not without
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "environment.yml"])
 def test_no_file_names_an_index_a_host_or_a_path(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"https?://|file:|--(extra-)?index-url|--find-links|@ |(^|\s)/\w+/", text)
@@ -74,8 +74,5 @@ def test_the_command_line_alone_needs_no_jupyter() -> None:
 
 
 def test_installed_torch_and_torchvision_belong_together() -> None:
-    import torch
-    import torchvision
-
     boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.9]])
     assert torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5).tolist() == [0]

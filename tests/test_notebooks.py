@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ def write(path: Path, *sources: str, experiments: tuple[dict[str, Any], ...] = (
     cells[1].metadata["tags"] = ["parameters"]
     cells += [v4.new_code_cell(source) for source in sources]
     notebook = v4.new_notebook(cells=cells, metadata={"ganseg": {"experiments": list(experiments)}})
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
     return path
@@ -41,26 +43,25 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return source, output
 
 
-def test_parameters_arrive_in_the_type_of_their_defaults(executed: tuple[Path, Path]) -> None:
-    (output,) = notebooks.read(executed[1]).cells[2].outputs
-    assert output.text == "laptop 5 0.0002 '/some/where'\n"
-
-
-def test_an_execution_records_its_provenance_and_no_folder(executed: tuple[Path, Path]) -> None:
-    run = notebooks.read(executed[1])
+def test_an_execution_takes_parameters_in_their_type_and_records_its_provenance_but_no_folder(
+    executed: tuple[Path, Path],
+) -> None:
+    source, run = map(notebooks.read, executed)
+    assert run.cells[2].outputs[0].text == "laptop 5 0.0002 '/some/where'\n"
     record = run.metadata["ganseg"]["execution"]
     assert record["parameters"] == {"scale": "laptop", "seed": 4, "rate": 0.0001, "data": "synthetic-bird"}
-    assert record["source"] == notebooks.source_hash(notebooks.read(executed[0]))
+    assert record["source"] == notebooks.source_hash(source)
     assert str(executed[0].parent) not in executed[1].read_text() and "papermill" not in run.metadata
-    assert [cell.source for cell in run.cells] == [cell.source for cell in notebooks.read(executed[0]).cells]
+    assert [cell.source for cell in run.cells] == [cell.source for cell in source.cells]
 
 
 def test_store_puts_the_outputs_into_the_source(executed: tuple[Path, Path], tmp_path: Path) -> None:
-    copy = tmp_path / "00_a.ipynb"
-    copy.write_bytes(executed[0].read_bytes())
-    notebooks.store(copy, executed[1])
-    assert notebooks.read(copy).cells[2].outputs == notebooks.read(executed[1]).cells[2].outputs
-    assert notebooks.execution_of(notebooks.read(copy)) == notebooks.execution_of(notebooks.read(executed[1]))
+    copy = Path(shutil.copy(executed[0], tmp_path))
+    notebooks.store(tmp_path, executed[1].parent)
+    assert copy.read_bytes() == executed[1].read_bytes()
+    write(copy, "another text")
+    with pytest.raises(UserError, match="is not an execution of"):
+        notebooks.store(tmp_path, executed[1].parent)
 
 
 @pytest.mark.parametrize(
@@ -95,26 +96,16 @@ def test_experiments_take_the_parameters_of_the_notebook(tmp_path: Path) -> None
     pairs = [(row["data"], row["seed"]) for row in rows]
     assert pairs == [("synthetic-face", 1), ("synthetic-face", 2), ("flowers", 1)]
     assert all(row["scale"] == "laptop" and row["data_dir"] is None for row in rows)
-
-
-def test_an_unknown_placeholder_is_refused(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.ipynb", experiments=({"data": "{dataset}"},))
     with pytest.raises(UserError, match=r"\{dataset\}"):
-        notebooks.experiments_of(source)
+        notebooks.experiments_of(write(tmp_path / "a.ipynb", experiments=({"data": "{dataset}"},)))
 
 
 def record(source: Path, output: Path, scale: str) -> None:
     """Store an execution of `source` at `scale` without running anything."""
     notebook = notebooks.read(source)
     values = {"scale": scale, "seed": 0, "rate": 0.1, "data": "flowers"}
-    notebook.metadata["ganseg"]["execution"] = {
-        "source": notebooks.source_hash(notebook),
-        "parameters": values,
-        "device": "a device",
-        "commit": "abc",
-        "date": "2025-01-01",
-        "torch": "2.11.0",
-    }
+    known = {"device": "a device", "commit": "abc", "date": "2025-01-01", "torch": "2.11.0", "parameters": values}
+    notebook.metadata["ganseg"]["execution"] = {"source": notebooks.source_hash(notebook), **known}
     notebooks.write(notebook, output)
 
 
@@ -124,10 +115,9 @@ def project(tmp_path: Path) -> Path:
     source = write(tmp_path / "notebooks" / "00_a.ipynb", "1 + 1")
     for scale in ("tiny", "laptop"):
         record(source, tmp_path / "results" / scale / "notebooks" / "00_a.ipynb", scale)
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "intro.md").write_text("# Intro\n")
-    (tmp_path / "ganseg").mkdir()
-    (tmp_path / "ganseg" / "points.py").write_text("x = 1\n")
+    for file in ("book/intro.md", "ganseg/points.py"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).touch()
     return tmp_path
 
 
@@ -136,18 +126,14 @@ def staged(project: Path, prefer: str | None = None) -> Any:
     return notebooks.read(project / "out" / "notebooks" / "00_a.ipynb")
 
 
-def test_stage_takes_the_best_scale_and_says_so(project: Path) -> None:
-    page = staged(project)
+def test_stage_takes_the_scale_that_was_asked_for_or_the_best_and_says_so(project: Path) -> None:
+    assert "scale tiny" in staged(project, prefer="tiny").cells[0].source
+    page = staged(project, prefer="gpu")
     assert page.cells[0].source.startswith("# A title\n\n:::{admonition} Measured at scale laptop\n")
     assert "data flowers · seed 0 · a device · torch 2.11.0 · commit abc" in page.cells[0].source
     assert page.cells[0].source.endswith("Text.")
     assert page.cells[1].source.startswith("scale = 'laptop'\nseed = 0\n")
     assert (project / "out" / "intro.md").exists() and (project / "out" / "ganseg" / "points.py").exists()
-
-
-def test_stage_takes_the_scale_that_was_asked_for(project: Path) -> None:
-    assert "scale tiny" in staged(project, prefer="tiny").cells[0].source
-    assert "scale laptop" in staged(project, prefer="gpu").cells[0].source
 
 
 def test_stage_passes_over_executions_of_another_text(project: Path) -> None:
@@ -160,7 +146,7 @@ def test_stage_passes_over_executions_of_another_text(project: Path) -> None:
 
 def test_stage_falls_back_on_the_outputs_stored_in_the_notebook(project: Path) -> None:
     source, output = (project / folder / "00_a.ipynb" for folder in ("notebooks", "results/tiny/notebooks"))
-    notebooks.store(source, output)
+    notebooks.store(source.parent, output.parent)
     output.unlink()
     assert "scale laptop" in staged(project).cells[0].source
     assert "scale tiny" in staged(project, prefer="tiny").cells[0].source

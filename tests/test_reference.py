@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -45,12 +47,8 @@ def test_fields_come_with_type_default_and_the_comment_on_their_line() -> None:
     assert margin.startswith("``margin: ") and " = 10``: " in margin and "Eq. 12" in margin
 
 
-def test_every_module_on_the_page_is_there_once_and_says_what_it_is() -> None:
-    assert len(MODULES) == len(set(MODULES))
-    assert all(importlib.import_module(name).__doc__ for name in MODULES)
-
-
-def test_the_page_has_every_module_that_a_notebook_imports() -> None:
+def test_the_page_has_every_module_that_a_notebook_imports_once_and_says_what_it_is() -> None:
+    assert len(MODULES) == len(set(MODULES)) and all(importlib.import_module(name).__doc__ for name in MODULES)
     used = set()
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
@@ -60,18 +58,22 @@ def test_the_page_has_every_module_that_a_notebook_imports() -> None:
     assert len(used) > 10 and not used - set(MODULES)
 
 
+def small_book(root: Path, pages: dict[str, str], contents: dict[str, Any]) -> None:
+    """The sources of a book of few pages with our settings."""
+    for folder in ("book", "ganseg", "notebooks"):
+        (root / folder).mkdir()
+    for name, text in {**pages, "references.bib": "", "_toc.yml": yaml.safe_dump(contents)}.items():
+        (root / "book" / name).write_text(text)
+    shutil.copy(ROOT / "_config.yml", root)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Text of a small book's reference page; every warning of jupyter-book has failed the build."""
     root = tmp_path_factory.mktemp("reference")
-    for folder in ("book", "ganseg", "notebooks"):
-        (root / folder).mkdir()
     text = "# Reference\n\n```{eval-rst}\n.. automodule:: ganseg.points\n```\n"
-    (root / "book" / "intro.md").write_text(text)
-    (root / "book" / "references.bib").write_text("")
-    (root / "book" / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "intro"}))
-    (root / "_config.yml").write_text((ROOT / "_config.yml").read_text())
-    html = (build(root, root / "out") / "intro.html").read_text()
+    small_book(root, {"intro.md": text}, {"format": "jb-book", "root": "intro"})
+    html = (build(root / "out", root=root) / "intro.html").read_text()
     return unescape(re.sub(r"<[^>]+>", "", html))
 
 

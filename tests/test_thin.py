@@ -25,7 +25,7 @@ FLOORS = [
     "devices training loop provenance pictures titles protocols evaluation",
     "experiments",
     "segment released baselines bench reported plots tables page studies ablations ledger",
-    "terminal cli_data cli_measure cli",
+    "terminal cli_data cli",
 ]
 
 

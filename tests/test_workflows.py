@@ -33,27 +33,20 @@ def test_the_project_is_tested_published_and_its_links_are_checked() -> None:
     assert set(WORKFLOWS) == {"test", "publish", "links"}
     starts = {name: workflow[True] for name, workflow in WORKFLOWS.items()}  # YAML reads the key `on` as true
     assert set(starts["test"]) == {"push", "pull_request"}
+    assert WORKFLOWS["publish"]["env"]["GANSEG_REPOSITORY"] == "${{ github.server_url }}/${{ github.repository }}"
     assert starts["publish"]["push"] == {"branches": ["main"]} and "workflow_dispatch" in starts["publish"]
+    (job,) = jobs("test")
+    asked = re.search(r'requires-python = ">=(3\.\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert job["strategy"]["matrix"]["python"] == [asked[1], f"3.{int(asked[2]) - 1}"]  # the oldest and the newest
     (weekly,) = starts["links"]["schedule"]
     assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", weekly["cron"])
 
 
-def test_the_oldest_and_the_newest_python_are_tested() -> None:
-    (job,) = jobs("test")
-    asked = re.search(r'requires-python = ">=(3\.\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
-    assert asked and job["strategy"]["matrix"]["python"] == [asked[1], f"3.{int(asked[2]) - 1}"]
-
-
 @EACH
-def test_a_workflow_reads_unless_a_job_must_write(name: str) -> None:
-    assert WORKFLOWS[name]["permissions"] == {"contents": "read"}
+def test_a_workflow_reads_unless_a_job_must_write_ends_and_does_not_race_itself(name: str) -> None:
+    assert WORKFLOWS[name]["permissions"] == {"contents": "read"} and WORKFLOWS[name]["concurrency"]["group"]
     written = {right for job in jobs(name) for right in job.get("permissions", {})}
     assert written == ({"pages", "id-token", "contents"} if name == "publish" else set())
-
-
-@EACH
-def test_a_workflow_ends_and_does_not_race_itself(name: str) -> None:
-    assert WORKFLOWS[name]["concurrency"]["group"]
     assert all(0 < job["timeout-minutes"] <= 60 for job in jobs(name))
 
 
@@ -69,17 +62,10 @@ def test_actions_are_pinned_to_a_major_version_and_packages_are_cached(name: str
 @EACH
 def test_a_workflow_runs_only_what_is_there(name: str) -> None:
     lines = [line for step in steps(name) for line in step.get("run", "").splitlines()]
-    targets = {line.removeprefix("make ") for line in lines if line.startswith("make ")}
-    assert targets <= TARGETS
-    others = [line for line in lines if not line.startswith("make ")]
-    scripts = [line for line in others if not re.match(r"(git|commit=\$\(git) ", line)]
-    assert all(os.access(ROOT / line, os.X_OK) for line in scripts)
-    assert targets or scripts
-
-
-def test_the_published_book_knows_its_address() -> None:
-    address = WORKFLOWS["publish"]["env"]["GANSEG_REPOSITORY"]
-    assert address == "${{ github.server_url }}/${{ github.repository }}"
+    made = {line for line in lines if line.startswith("make ")}
+    assert made <= {f"make {target}" for target in TARGETS}
+    scripts = [line for line in lines if not re.match(r"(make|git|commit=\$\(git) ", line)]
+    assert (made or scripts) and all(os.access(ROOT / line, os.X_OK) for line in scripts)
 
 
 def test_the_push_step_makes_one_commit_of_exactly_the_launch_folder(tmp_path: Path) -> None:
