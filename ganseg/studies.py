@@ -24,8 +24,9 @@ from ganseg.tables import BLANK
 from ganseg.titles import TITLES, Title
 
 FULL = "paper"
-MODELS = {  # the rows of Fig. 9 in the paper's order: variant, and what is disabled
+MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings: variant, and what is disabled
     "paper+no-points": "no points",
+    "paper+no-points-own-centres": "no points, losses around own centres",
     "paper+no-background": "no separate background",
     "paper+no-points+no-background": "neither points nor background",
     "paper+no-concentration": "no concentration loss",
