@@ -13,13 +13,13 @@ FORMS = {
     "celeba-aligned": ("img_align_celeba", "list_landmarks_align_celeba.txt"),
 }
 POINTS = "lefteye righteye nose leftmouth rightmouth".split()
-PARTITION = (0, 0, 0, 0, 0, 0, 0, 1, 2, 2)  # of images 1 to 10
+FIRST = 162_764  # image 1 of ours: image 7 is the last of the training partition
 MAFL = {"training": (2, 4, 8), "testing": (3, 9)}
 TRAIN = (1, 2, 4, 5, 6, 7)  # the training partition without MAFL's test images
 
 
 def name(number: int) -> str:
-    return f"{number:06d}.jpg"
+    return f"{FIRST - 1 + number:06d}.jpg"
 
 
 def size_of(form: str, number: int) -> tuple[int, int]:
@@ -48,21 +48,20 @@ def boxes(form: str) -> dict[int, tuple[int, int, int, int]]:
     return {n: (2, 3, int(0.6 * w), int(0.55 * h)) for n, (w, h) in sizes.items()}
 
 
-def listing(rows: list[str], header: str, end: str = "\n") -> bytes:
-    return end.join([str(len(rows)), header, *rows, ""]).encode()
+def write_list(path: Path, header: str, rows: dict[int, str]) -> None:
+    path.write_text("\n".join([str(len(rows)), header, *(f"{name(n)} {row}" for n, row in rows.items()), ""]))
 
 
 def write_boxes(root: Path, table: dict[int, tuple[int, int, int, int]]) -> None:
-    rows = [f"{name(n)} {x:5d} {y:4d} {w:4d} {h:4d}" for n, (x, y, w, h) in table.items()]
-    (root / "list_bbox_celeba.txt").write_bytes(listing(rows, "image_id x_1 y_1 width height"))
+    rows = {n: f"{x:5d} {y:4d} {w:4d} {h:4d}" for n, (x, y, w, h) in table.items()}
+    write_list(root / "list_bbox_celeba.txt", "image_id x_1 y_1 width height", rows)
 
 
 def write_landmarks(root: Path, form: str, change: dict[int, str] | None = None) -> None:
     """`change`: other values for some images, as text."""
     rows = {n: "  ".join(map(str, landmarks_of(form, n).ravel())) for n in range(1, 11)} | (change or {})
     header = " ".join(f"{point}_{axis}" for point in POINTS for axis in "xy")
-    lines = [f"{name(n)} {values}" for n, values in rows.items()]
-    (root / FORMS[form][1]).write_bytes(listing(lines, header))
+    write_list(root / FORMS[form][1], header, rows)
 
 
 def write_names(path: Path, numbers: tuple[int, ...], end: str = "\n") -> None:
@@ -80,8 +79,6 @@ def build(root: Path, form: str) -> Path:
     write_boxes(root, boxes(form))
     sizes = [f"{name(n)} {size_of(form, n)[1]} {size_of(form, n)[0]}\n" for n in range(1, 11)]
     (root / "list_imsize_celeba.txt").write_text("".join(sizes))
-    partition = "".join(f"{name(n)} {part}\n" for n, part in enumerate(PARTITION, 1))
-    (root / "list_eval_partition.txt").write_text(partition)
     for list_name, numbers in MAFL.items():
         write_names(root / "MAFL" / f"{list_name}.txt", numbers, "\r\n")
     return root

@@ -126,13 +126,10 @@ def attacks(marker) -> dict[str, bytes]:
     return {
         "posix.system": pickle.dumps(Calls(os.system, f"touch {marker}"), 4),
         "system": pickle.dumps(hidden, 5),
-        "builtins.eval": pickle.dumps(Calls(eval, python), 4),
         "eval": pickle.dumps(pd.DataFrame({"value": inside}), 2),
         "__builtin__.exec": call("__builtin__", "exec", python),
-        "os.popen": call("os", "popen", f"touch {marker}"),
         "numpy.load": call("numpy", "load", str(marker)),
         "pandas.read_pickle": call("pandas", "read_pickle", str(marker)),
-        "pandas.eval": call("pandas", "eval", python),
         "builtins.getattr": b"\x80\x02" + attribute + text(python) + b"\x85R.",
         "pandas.DataFrame.eval": dotted,
         "numpy.ndarray.__class__": subclasses,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import centre_of_block
 from PIL import Image
 
 from ganseg.data import check, load
@@ -61,13 +61,6 @@ def opened(root, split, size=64):
     return load("taichi", split, size, data_dir=root, cache_dir=root.parent / "cache")
 
 
-def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:
-    """(x, y), pixel centres at integers: the centroid, which resizing keeps, of a channel's bright block."""
-    weight = image[..., channel].astype(float) - image[..., channel].min()
-    ys, xs = np.mgrid[: len(image), : len(image)]
-    return np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
-
-
 @pytest.mark.parametrize("size", [32, 128, 256])
 @pytest.mark.parametrize("side", [256, 100])
 def test_landmarks_lie_on_their_pixels_at_every_size(taichi, size, side):
@@ -112,20 +105,12 @@ def test_what_is_there_is_counted_and_masks_are_optional(taichi):
     assert check("taichi", taichi).labels["foreground masks"] == 0 and not check("taichi", taichi).faults
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".csv"])
-def test_converted_tables_are_read_alike(taichi, suffix):
+def test_a_converted_table_is_read_alike_and_preferred(taichi):
     before = opened(taichi, "test").keypoints
     pickled = taichi / "landmark" / "taichi_test_gt.pkl"
-    names, values = ["005.png", "006.png"], np.stack([landmarks(5), landmarks(6)])
-    if suffix == ".npz":
-        np.savez(pickled.with_suffix(".npz"), file_name=names, value=values)
-    else:
-        with pickled.with_suffix(".csv").open("w", newline="") as file:
-            header = ["file_name", *(f"{axis}{j}" for j in range(18) for axis in "xy")]
-            csv.writer(file, lineterminator="\r\n").writerows(
-                [header, *([name, *value.ravel()] for name, value in zip(names, values, strict=True))]
-            )
-    pickled.write_bytes(b"damaged: a converted table is preferred")
+    values = np.stack([landmarks(5), landmarks(6)])
+    np.savez(pickled.with_suffix(".npz"), file_name=["005.png", "006.png"], value=values)
+    pickled.write_bytes(b"damaged")
     np.testing.assert_array_equal(opened(taichi, "test").keypoints, before)
 
 
@@ -144,7 +129,6 @@ def test_a_malicious_table_is_refused_without_being_run(taichi, tmp_path):
     write_test_table(taichi, ["005.png", "006.png"], [landmarks(5), Attack()])
     with pytest.raises(UserError, match="asks for (posix|nt).system"):
         opened(taichi, "test")
-    assert "system" in "".join(check("taichi", taichi).faults)
     assert not (tmp_path / "marker").exists()
 
 
@@ -165,7 +149,8 @@ def test_the_tables_order_and_values_count_and_equal_rows_once(taichi):
     ("values", "said"),
     [
         ([np.zeros((17, 2)), np.zeros((17, 2))], "18 pairs"),
-        ([landmarks(5), landmarks(6)], "taichi_test_gt.pkl names 005.png twice, with different values"),
+        ([np.full((18, 2), np.nan)] * 2, r"\(005.png"),
+        ([landmarks(5), landmarks(6)], r"taichi_test_gt.pkl .* damaged or contradict an earlier one \(005.png\)"),
     ],
 )
 def test_tables_of_another_shape_and_contradictory_rows_are_refused(taichi, values, said):
