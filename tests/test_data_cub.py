@@ -91,11 +91,12 @@ def test_the_package_holds_the_papers_split():
 
 
 def test_the_packages_split_is_the_published_file(shared):
-    published = (shared / "reference" / "cub_train_val_test_split.txt").read_text().split()
+    path = shared / "reference" / "cub_train_val_test_split.txt"
+    if not path.is_file():
+        pytest.skip(f"no split file at {path}")
+    published = dict(line.split() for line in path.read_text().splitlines())
     digits = {"train": "0", "val": "1", "test": "2"}
-    assert dict(zip(published[::2], published[1::2], strict=True)) == {
-        str(number): digits[split] for number, split in paper_split().items()
-    }
+    assert published == {str(number): digits[split] for number, split in paper_split().items()}
 
 
 def test_splits_hold_the_images_of_their_ids(cub):
@@ -117,13 +118,12 @@ def test_keypoints_lie_on_their_pixels_at_every_size(cub, size):
 
 
 def test_keypoints_are_those_of_the_stored_pixels_whatever_exif_says(cub):
-    before = opened(cub, "val")
     exif = Image.Exif()
     exif[0x0112] = 6
     photograph(10).save(cub / "images" / name(10), quality=100, subsampling=0, exif=exif)
-    after = opened(cub, "val")
-    np.testing.assert_array_equal(after.keypoints, before.keypoints)
-    assert np.abs(after.images.astype(int) - before.images).max() < 3
+    data = opened(cub, "val")
+    for channel, j in enumerate(SEEN):
+        np.testing.assert_allclose(data.keypoints[0, j], centre_of_block(data.images[0], channel), atol=0.5)
 
 
 @pytest.mark.parametrize("place", ["inside", "beside"])
@@ -214,6 +214,8 @@ def test_new_keypoints_are_noticed_by_the_cache(cub):
 
 def test_the_real_birds_of_50_classes_have_their_counts(shared, tmp_path):
     root = shared / "data" / "cub-200-2011-classes-1-50"
+    if not root.is_dir():
+        pytest.skip(f"no photographs at {root}")
     report = check("cub", root)
     assert report.labels == {"keypoints": 2889, "visible keypoints": 33_701, "foreground masks": 0}
     assert report.counts == {"train": 2478, "val": 184, "test": 227, "official-test": 1389} and not report.faults
