@@ -37,7 +37,7 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
             names, values = read_frame(path)
         else:
             with np.load(path, allow_pickle=False) as arrays:
-                names, values = arrays["file_name"].tolist(), arrays["value"]
+                names, values = arrays["file_name"].astype(str).tolist(), arrays["value"]
         points = dict(zip(names, np.array(values, float), strict=True))
         wrong = [
             name for name, value in points.items() if value.shape != (LANDMARKS, 2) or not np.isfinite(value).all()
