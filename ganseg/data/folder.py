@@ -4,11 +4,10 @@
     data_dir/masks/NAME.png       the mask of image NAME.jpg (NAME.jpg.png, where NAME.png is an image, too)
     data_dir/keypoints.csv        name,x,y or name,point,x,y or name,point,x,y,visible
 
-NAME is relative to data_dir, with its folders. A mask has the shape of its image: 0 background, above 127
-foreground (or 0 and 1). `name` is the image's with its suffix; x (right) and y (down) are pixels of that
-image, the first pixel's centre being (0, 0); a point that has no row, or `visible` 0, is not there. Both
-refer to the upright image: as viewers show a photograph, turned as its EXIF data say. Images without labels
-are left out of what those labels would measure.
+NAME is relative to data_dir, with its folders. A mask has the shape of its image: 0 background, above 127 foreground
+(or 0 and 1). `name` is the image's with its suffix; x (right) and y (down) are pixels of that image, the first pixel's
+centre being (0, 0); a point that has no row, or `visible` 0, is not there. Both refer to the upright image: as viewers
+show a photograph, turned as its EXIF data say. Images without labels are left out of what those would measure.
 
 A tenth is held out for testing, decided by each image's relative name alone: adding one moves no other.
 """
@@ -45,7 +44,7 @@ def is_held_out(name: str) -> bool:
 
 
 def list_folder(data_dir: Path) -> Listing:
-    """The images and their labels; opens the headers of labelled images."""
+    """The images and their labels."""
     names = [name for name in list_images(data_dir) if not name.startswith(f"{MASKS}/")]
     spare = len(names) - MINIMUM
     listing = Listing({"train": [], "test": []}, upright=True, spare={"train": spare, "test": spare})
@@ -59,12 +58,9 @@ def list_folder(data_dir: Path) -> Listing:
     listing.oddities += told("images are in formats that are not read", others, convert)
     masks = _masks(data_dir, names, listing)
     points = _points(data_dir / KEYPOINTS, names, listing)
-    labelled = [name for name in names if name in masks or name in points]
-    found = zip(labelled, headers([data_dir / name for name in labelled], upright=True), strict=True)
-    extents = {name: header[1] for name, header in found if header}
-    _check_labels(masks, points, extents, listing)
+    _check_labels(data_dir, masks, points, listing)
     for name in names:
-        sample = Sample(name, data_dir / name, masks.get(name), points.get(name), extents.get(name))
+        sample = Sample(name, data_dir / name, masks.get(name), points.get(name))
         listing.splits["test" if is_held_out(name) else "train"].append(sample)
     return listing
 
@@ -112,10 +108,11 @@ def _points(path: Path, names: list[str], listing: Listing) -> dict[str, np.ndar
     return points_of(rows, table["name"][known].unique(), listing.keypoint_names)
 
 
-def _check_labels(
-    masks: dict[str, Path], points: dict[str, np.ndarray], extents: dict[str, tuple[int, int]], listing: Listing
-) -> None:
-    """A mask must have the shape of its image; points outside their image become invisible."""
+def _check_labels(data_dir: Path, masks: dict[str, Path], points: dict[str, np.ndarray], listing: Listing) -> None:
+    """A mask must have the shape of its image; points outside their image become invisible. Opens headers."""
+    labelled = list(masks | points)
+    found = zip(labelled, headers([data_dir / name for name in labelled], upright=True), strict=True)
+    extents = {name: header[1] for name, header in found if header}
     wrong, out = [], []
     for name, header in zip(masks, headers(masks.values(), upright=True), strict=True):
         if name in extents and not (header and _same_shape(header[1], extents[name])):

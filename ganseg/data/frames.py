@@ -97,6 +97,7 @@ def _numbers(array: Record) -> np.ndarray:
         order = "F" if fortran else "C"
     if type(content).__name__ == "encode":  # protocols 0 to 2 write bytes as Latin-1 text
         content = content.args[0].encode("latin1")
-    if not re.fullmatch("[iuf][1248]", dtype.args[0]):
-        raise ValueError(f"arrays of type {dtype.args[0]!r} are not read")
-    return np.frombuffer(content, np.dtype(dtype.state[1] + dtype.args[0])).reshape(shape, order=order)
+    kind = dtype.state[1] + dtype.args[0]
+    if not re.fullmatch("[<>|=][iuf][1248]", kind):
+        raise ValueError(f"arrays of type {kind!r} are not read")
+    return np.frombuffer(content, kind).reshape(shape, order=order)
