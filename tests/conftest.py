@@ -26,3 +26,10 @@ def shared() -> Path:
 def golden_metrics() -> dict[str, np.ndarray]:
     """Inputs of metrics and what the released code makes of them."""
     return load_file(GOLDEN / "metrics.safetensors")
+
+
+def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:
+    """(x, y), pixel centres at integers: the centroid, which resizing keeps, of a channel's bright block."""
+    weight = np.clip(image[..., channel].astype(float) - 60, 0, None)
+    ys, xs = np.mgrid[: len(image), : len(image)]
+    return np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()

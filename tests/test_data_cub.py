@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
+from conftest import centre_of_block
 from PIL import Image
 
 from ganseg.data import check, load
@@ -35,19 +37,19 @@ def photograph(number: int) -> Image.Image:
     return Image.fromarray(array)
 
 
-def write(path, lines, end="\n") -> None:
+def write(path, lines) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("".join(line + end for line in lines).encode())
+    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture
 def cub(tmp_path):
-    root = tmp_path / "CUB_200_2011"
-    rows = []
+    root, exif, rows = tmp_path / "CUB_200_2011", Image.Exif(), []
+    exif[0x0112] = 6  # not applied: keypoints are of the stored pixels
     for number in IDS:
         path = root / "images" / name(number)
         path.parent.mkdir(parents=True)
-        photograph(number).save(path, quality=100, subsampling=0)
+        photograph(number).save(path, quality=100, subsampling=0, exif=exif)
         points = dict(zip(SEEN, keypoints(number), strict=True))
         for j in range(15):
             x, y = points.get(j, (0.0, 0.0))
@@ -61,15 +63,11 @@ def cub(tmp_path):
 def add_masks(folder, numbers=tuple(IDS)) -> None:
     """Annotators' votes: above 127 in the upper left quarter, 102 on the right; the mask of 19 is RGB."""
     for number in numbers:
-        width, height = SIZES[number]
-        array = np.zeros((height, width), np.uint8)
-        array[:, width // 2 :] = 102
-        array[: height // 2, : width // 2] = 153 if number % 2 else 255
-        if number == 19:
-            array = np.stack([array, 255 - array, 255 - array], axis=-1)
+        votes = np.kron(np.uint8([[153 if number % 2 else 255, 102], [0, 102]]), np.ones((20, 20), np.uint8))
+        mask = Image.fromarray(np.stack([votes, 255 - votes, 255 - votes], axis=-1) if number == 19 else votes)
         path = (folder / name(number)).with_suffix(".png")
         path.parent.mkdir(parents=True)
-        Image.fromarray(array).save(path)
+        mask.resize(SIZES[number], Image.Resampling.NEAREST).save(path)
 
 
 def opened(root, split, size=64, **more):
@@ -82,18 +80,10 @@ def said(root) -> str:
     return "\n".join(found.faults + found.oddities)
 
 
-def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:
-    """(x, y), pixel centres at integers: the centroid, which resizing keeps, of a channel's bright block."""
-    weight = np.clip(image[..., channel].astype(float) - 60, 0, None)
-    ys, xs = np.mgrid[: len(image), : len(image)]
-    return np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
-
-
 def test_the_package_holds_the_papers_split():
-    counts = {split: list(paper_split().values()).count(split) for split in ("train", "val", "test")}
-    assert counts == {"train": 10_000, "val": 788, "test": 1_000}
-    assert sorted(paper_split()) == list(range(1, 11_789))
-    assert {number: paper_split()[number] for number in IDS} == IDS
+    split_of = paper_split()
+    assert Counter(split_of.values()) == {"train": 10_000, "val": 788, "test": 1_000}
+    assert list(split_of) == list(range(1, 11_789)) and {number: split_of[number] for number in IDS} == IDS
 
 
 def test_the_packages_split_is_the_published_file(shared):
@@ -101,16 +91,16 @@ def test_the_packages_split_is_the_published_file(shared):
     if not path.is_file():
         pytest.skip(f"no split file at {path}")
     published = dict(line.split() for line in path.read_text().splitlines())
-    digit = {"train": "0", "val": "1", "test": "2"}
-    assert published == {str(number): digit[split] for number, split in paper_split().items()}
+    digits = {"train": "0", "val": "1", "test": "2"}
+    assert published == {str(number): digits[split] for number, split in paper_split().items()}
 
 
 def test_splits_hold_the_images_of_their_ids(cub):
     for split in ("train", "val", "test"):
         assert opened(cub, split).names == tuple(name(i) for i in IDS if IDS[i] == split)
-    assert opened(cub, "official-test").names == tuple(name(i) for i in IDS if i >= 3)
-    corners = [int(image[-1, -1, 0]) for image in opened(cub, "official-test").images]
-    np.testing.assert_allclose(corners, [2 * i for i in IDS if i >= 3], atol=3)
+    data = opened(cub, "official-test")
+    assert data.names == tuple(name(i) for i in IDS if i >= 3)
+    np.testing.assert_allclose(data.images[:, -1, -1, 0], [2 * i for i in IDS if i >= 3], atol=3)
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
@@ -123,19 +113,8 @@ def test_keypoints_lie_on_their_pixels_at_every_size(cub, size):
             np.testing.assert_allclose(points[j], centre_of_block(image, channel), atol=0.2 + size / 300)
 
 
-def test_keypoints_are_those_of_the_stored_pixels_whatever_exif_says(cub):
-    before = opened(cub, "val")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    photograph(10).save(cub / "images" / name(10), quality=100, subsampling=0, exif=exif)
-    after = opened(cub, "val")
-    np.testing.assert_array_equal(after.keypoints, before.keypoints)
-    assert np.abs(after.images.astype(int) - before.images).max() < 3
-
-
 @pytest.mark.parametrize("place", ["inside", "beside"])
 def test_masks_are_read_inside_the_folder_or_beside_it(cub, place):
-    assert opened(cub, "test").foreground is None
     add_masks((cub if place == "inside" else cub.parent) / "segmentations")
     data = opened(cub, "test", 32)
     expected = np.zeros((32, 32), np.uint8)
@@ -147,30 +126,28 @@ def test_masks_are_read_inside_the_folder_or_beside_it(cub, place):
 def test_a_mask_is_binarised_before_it_is_resized(cub):
     add_masks(cub / "segmentations")
     stripes = np.zeros((80, 120), np.uint8)
-    stripes[:, ::4], stripes[:, 1::4] = 255, 0
+    stripes[:, ::4] = 255
     stripes[:40, 2::4] = 153  # 1/2 of the upper half votes, 1/4 of the lower
-    path = (cub / "segmentations" / name(12)).with_suffix(".png")
-    Image.fromarray(stripes).save(path)
+    Image.fromarray(stripes).save((cub / "segmentations" / name(12)).with_suffix(".png"))
     mask = opened(cub, "test", 20).foreground[0]  # a new pixel is 6 x 4 old ones
     assert mask[:10].mean() > 0.4 and not mask[10:].any()
 
 
 def test_partly_extracted_archives_are_refused_with_how_many(cub):
     (cub / "images" / name(19)).unlink()
-    with pytest.raises(UserError, match=rf"1 of 2 images and masks of the split test are missing \({name(19)[14:]}\)"):
-        opened(cub, "test")
-    assert "1 of 2 images and masks of the split test are missing" in said(cub)
+    missing = "of {} images and masks of the split test are missing"
+    assert f"1 {missing.format(2)} ({name(19)[14:]})" in said(cub)
     add_masks(cub / "segmentations", (1, 12))
-    with pytest.raises(UserError, match="2 of 4 images and masks of the split test are missing"):
+    with pytest.raises(UserError, match=f"2 {missing.format(4)}"):
         opened(cub, "test")
 
 
 def test_a_set_that_lists_only_some_images_is_read_as_it_is(cub):
     write(cub / "images.txt", [f"{i} {name(i)}" for i in (1, 12)])
     shutil.rmtree(cub / "images" / "019.Some_Bird")
-    assert opened(cub, "train").names == (name(1),) and opened(cub, "test").names == (name(12),)
     report = check("cub", cub)
     assert report.counts == {"train": 1, "val": 0, "test": 1, "official-test": 1} and not report.faults
+    assert opened(cub, "test").names == (name(12),)
     with pytest.raises(UserError, match="the split val is empty"):
         opened(cub, "val")
 
@@ -185,8 +162,8 @@ def test_the_folder_above_the_unpacked_one_may_be_named_and_another_says_what_is
     ("file", "lines", "message"),
     [
         ("images.txt", [f"1 {name(1)}", f"99 {name(1)}"], "1 images are in images.txt under two ids"),
-        ("images.txt", [f"1 {name(1)}", f"1 {name(2)}"], r"images.txt contradict an earlier one \(1\)"),
-        ("parts/part_locs.txt", ["1 2 3 4 1", "1 2 3 5 1"], r"part_locs.txt contradict an earlier one \(\(1, 2\)\)"),
+        ("images.txt", [f"1 {name(1)}", f"1 {name(2)}"], r"images.txt are damaged or contradict .* \(1\)"),
+        ("parts/part_locs.txt", ["1 2 3 4 1", "1 2 3 5 1"], r"part_locs.txt are damaged or .* \(\(1, 2\)\)"),
         ("train_test_split.txt", ["1 1", "2 1"], "4 images have no row in train_test_split.txt"),
     ],
 )
@@ -202,12 +179,11 @@ def test_only_images_are_needed(cub):
     (cub / "train_test_split.txt").unlink()
     data = opened(cub, "test")
     assert len(data) == 2 and data.keypoints is None and data.keypoint_names == ()
-    assert check("cub", cub).labels["keypoints"] == 0
     with pytest.raises(UserError, match="the split official-test is empty"):
         opened(cub, "official-test")
 
 
-def test_oddities_are_counted_and_coped_with(cub):
+def test_points_outside_and_points_without_a_row_are_coped_with(cub):
     rows = (cub / "parts" / "part_locs.txt").read_text().splitlines()
     rows = [row for row in rows if not row.startswith("19 7 ")] + ["77 1 5 5 1", rows[0]]
     write(cub / "parts" / "part_locs.txt", [row.replace("12 2 30.0 ", "12 2 130.0 ") for row in rows])
@@ -227,13 +203,9 @@ def test_the_real_birds_of_50_classes_have_their_counts(shared, tmp_path):
         pytest.skip(f"no photographs at {root}")
     report = check("cub", root)
     assert report.labels == {"keypoints": 2889, "visible keypoints": 33_701, "foreground masks": 0}
-    assert report.counts == {"train": 2478, "val": 184, "test": 227, "official-test": 1389}
-    assert sum(report.counts[split] for split in ("train", "val", "test")) == 2889
-    assert not report.faults
+    assert report.counts == {"train": 2478, "val": 184, "test": 227, "official-test": 1389} and not report.faults
     data = load("cub", "test", 32, data_dir=root, cache_dir=tmp_path, limit=60)
     assert len(data) == 60 and data.foreground is None
-    seen = data.keypoints[data.visible]
-    assert ((seen > -0.5) & (seen < 31.5)).all()
     beak, tail = KEYPOINTS.index("beak"), KEYPOINTS.index("tail")
     both = data.visible[:, beak] & data.visible[:, tail]
     gaps = np.linalg.norm(data.keypoints[both, beak] - data.keypoints[both, tail], axis=1)

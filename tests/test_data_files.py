@@ -69,13 +69,12 @@ def test_lists_are_read_with_any_line_ends_and_with_or_without_a_heading(tmp_pat
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("c.jpg 1", r"1 rows of \S*a.txt are damaged \(row 4\)"),
-        ("c.jpg 1 2 3", r"damaged \(row 4\). A row is name, x, y"),
-        ("c.jpg 1 left", "damaged"),
-        ("c.jpg 1 nan", "damaged"),
-        ("c.jpg 1 inf", "damaged"),
+        ("c.jpg 1", r"1 rows of \S*a.txt are damaged or .* \(row 4\). A row is name, x, y"),
+        ("c.jpg 1 2 3", "(row 4)"),
+        ("c.jpg 1 left", "(row 4)"),
+        ("c.jpg 1 inf", "(row 4)"),
         ("c.jpg 1 2 3 4", "a.txt cannot be read as a list"),
-        ("b.jpg 3 5", r"1 rows of \S*a.txt contradict an earlier one \(b.jpg\)"),
+        ("b.jpg 3 5", r"contradict an earlier one \(b.jpg\)"),
     ],
 )
 def test_damaged_and_contradictory_rows_of_a_list_are_refused(tmp_path, row, said):

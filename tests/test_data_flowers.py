@@ -33,6 +33,11 @@ def flowers(tmp_path):
     return root
 
 
+@pytest.fixture
+def opened(flowers):
+    return lambda split: load("flowers", split, 16, data_dir=flowers, cache_dir=flowers.parent / "cache")
+
+
 def add_segmim(root, numbers) -> None:
     """Paint everything but the upper left quarter blue."""
     (root / "segmim").mkdir()
@@ -51,23 +56,25 @@ def add_trimaps(root, numbers) -> None:
         Image.fromarray(array).save(root / "trimaps" / f"image_{number:05d}.png")
 
 
-def test_splits_hold_the_publishers_images_in_its_order(flowers, tmp_path):
+def test_splits_hold_the_publishers_images_in_its_order(flowers, opened):
     expected = {"train": [7, 3, 1], "test": [2, 5], "val": [6, 4], "test+val": [2, 5, 6, 4]}
     for split, ids in expected.items():
-        data = load("flowers", split, 16, data_dir=flowers, cache_dir=tmp_path)
+        data = opened(split)
         assert data.names == tuple(f"image_{i:05d}.jpg" for i in ids)
         np.testing.assert_allclose(data.images[:, 8, 12, 0], [20 * i for i in ids], atol=3)
         assert (data.images[:, 8, 0] > 250).all() and data.foreground is None
 
 
-def test_segmim_is_binarised_before_it_is_resized(flowers, tmp_path):
+def test_segmim_is_what_is_not_blue(flowers, opened):
     add_segmim(flowers, range(1, 8))
-    data = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
     expected = np.zeros((16, 16), np.uint8)
     expected[:8, :8] = 1
-    assert data.foreground.shape == (2, 16, 16)
-    for mask in data.foreground:
-        assert (mask != expected).mean() < 0.02
+    masks = opened("test").foreground
+    assert masks.shape == (2, 16, 16) and (masks != expected).mean() < 0.02
+    found = check("flowers", flowers)
+    assert found.counts == {"train": 3, "test": 2, "val": 2, "test+val": 4} and not found.faults
+    assert found.labels == {"keypoints": 0, "foreground masks": 7, "visible keypoints": 0}
+    assert "where the paper's protocol has 6,149" in "".join(found.oddities)
 
 
 def test_each_background_rule_of_segmim_counts(tmp_path):
@@ -78,12 +85,11 @@ def test_each_background_rule_of_segmim_counts(tmp_path):
     assert not mask[:12].any() and mask[12:].all()
 
 
-def test_trimaps_keep_255_and_images_without_one_are_ignored(flowers, tmp_path):
+def test_trimaps_keep_255_and_images_without_one_are_ignored(flowers, opened):
+    assert opened("test").foreground is None
     add_trimaps(flowers, [5])
-    data = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
-    assert (data.foreground[0] == 255).all()  # image 2
-    upper, band, lower = data.foreground[1, :6], data.foreground[1, 6:8], data.foreground[1, 8:]
-    assert (upper == 1).all() and (band == 255).all() and (lower == 0).all()
+    without, mask = opened("test").foreground  # of the images 2 and 5; not those in the cache
+    assert (without == 255).all() and (mask[:6] == 1).all() and (mask[6:8] == 255).all() and not mask[8:].any()
 
 
 def test_a_resized_trimap_takes_the_commonest_value(tmp_path):
@@ -95,65 +101,45 @@ def test_a_resized_trimap_takes_the_commonest_value(tmp_path):
     np.testing.assert_array_equal(read_mask(path, 4), trimap)
 
 
-def test_the_publishers_segmentation_is_preferred(flowers, tmp_path):
+def test_the_publishers_segmentation_is_preferred(flowers, opened):
     add_segmim(flowers, [2])
     add_trimaps(flowers, [2, 5])
-    data = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+    data = opened("test")
     assert not (data.foreground[0] == 255).any() and (data.foreground[1] == 255).any()
 
 
-def test_new_segmentations_are_noticed(flowers, tmp_path):
-    assert load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).foreground is None
-    add_trimaps(flowers, [5])
-    assert load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).foreground is not None
+def test_a_damaged_or_missing_setid_is_named(flowers, opened):
+    for spoil in (lambda path: path.write_bytes(b"damaged"), lambda path: path.unlink()):
+        spoil(flowers / "setid.mat")
+        with pytest.raises(UserError, match="setid.mat is missing or cannot be read"):
+            opened("train")
 
 
-def test_a_folder_that_is_whole_has_no_faults(flowers):
-    add_segmim(flowers, range(1, 8))
-    found = check("flowers", flowers)
-    assert found.counts == {"train": 3, "test": 2, "val": 2, "test+val": 4}
-    assert found.labels == {"keypoints": 0, "foreground masks": 7, "visible keypoints": 0}
-    assert found.faults == [] and "where the paper's protocol has 6,149" in "".join(found.oddities)
-
-
-def test_a_damaged_or_missing_setid_is_named(flowers, tmp_path):
-    (flowers / "setid.mat").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="setid.mat cannot be read"):
-        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
-    (flowers / "setid.mat").unlink()
-    with pytest.raises(UserError, match="setid.mat is missing"):
-        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
-    assert "setid.mat is missing" in check("flowers", flowers).faults[0]
-
-
-def test_missing_and_broken_photographs_are_named_not_skipped(flowers, tmp_path):
+def test_missing_and_broken_photographs_are_named_not_skipped(flowers, opened):
     (flowers / "jpg" / "image_00003.jpg").unlink()
     (flowers / "jpg" / "image_00005.jpg").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"1 of 3 images and masks of the split train are missing \(image_00003.jpg\)"):
-        load("flowers", "train", 16, data_dir=flowers, cache_dir=tmp_path)
+        opened("train")
     with pytest.raises(UserError, match="cannot be read .image_00005.jpg"):
-        load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
-    assert len(load("flowers", "val", 16, data_dir=flowers, cache_dir=tmp_path)) == 2  # which needs neither
+        opened("test")
+    assert len(opened("val")) == 2  # which needs neither
     faults = "\n".join(check("flowers", flowers).faults)
     assert "(image_00003.jpg)" in faults and "1 images of the split test cannot be read (image_00005.jpg)" in faults
-
-
-def test_partly_extracted_masks_are_refused_with_how_many(flowers, tmp_path):
-    add_segmim(flowers, [2, 6])
+    add_segmim(flowers, [2])
     with pytest.raises(UserError, match=r"1 of 4 images and masks of the split test are missing \(segmim_00005.jpg\)"):
-        load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+        opened("test")
 
 
-def test_a_number_in_two_splits_is_refused(flowers, tmp_path):
+def test_a_number_in_two_splits_is_refused(flowers, opened):
     scipy.io.savemat(flowers / "setid.mat", {"tstid": [[1, 4]], "trnid": [[2]], "valid": [[6, 4]]})
     with pytest.raises(UserError, match=r"1 image numbers come twice in setid.mat \(4\)"):
-        load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path)
+        opened("test")
 
 
-def test_grey_photographs_become_rgb_and_are_told(flowers, tmp_path):
+def test_grey_photographs_become_rgb_and_are_told(flowers, opened):
     Image.fromarray(photograph(5)[..., 0]).save(flowers / "jpg" / "image_00005.jpg")
     assert "1 images are grey (image_00005.jpg). They are converted to RGB." in check("flowers", flowers).oddities
-    image = load("flowers", "test", 16, data_dir=flowers, cache_dir=tmp_path).images[1]
+    image = opened("test").images[1]
     assert (image[..., :1] == image).all()
 
 
@@ -163,13 +149,11 @@ def test_the_real_flowers_have_the_papers_counts(shared, tmp_path):
         pytest.skip(f"no photographs at {root}")
     found = check("flowers", root)
     assert not found.faults and not found.oddities and found.labels["foreground masks"] == 466
-    splits = {s: load("flowers", s, 16, data_dir=root, cache_dir=tmp_path) for s in ("train", "test", "val")}
-    assert {s: len(d) for s, d in splits.items()} == {"train": 6149, "test": 1020, "val": 1020}
+    assert found.counts == {"train": 6149, "test": 1020, "val": 1020, "test+val": 2040}
     both = load("flowers", "test+val", 16, data_dir=root, cache_dir=tmp_path)
     labelled = (both.foreground != 255).any((1, 2))
     assert labelled.sum() == 142
     known = both.foreground[labelled]
-    share = (known == 1).sum() / (known != 255).sum()
-    assert 0.2 < share < 0.7
+    assert 0.2 < (known == 1).sum() / (known != 255).sum() < 0.7
     front, back = (both.images[labelled][known == v].mean(0) for v in (1, 0))
     assert np.abs(front - back).max() > 20  # the masks lie on the flowers

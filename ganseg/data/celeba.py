@@ -6,21 +6,18 @@
     data_dir/list_imsize_celeba.txt             height width; optional (made by SCOPS)
     data_dir/img_align_celeba/000001.jpg        aligned: 178 x 218 pixels
     data_dir/list_landmarks_align_celeba.txt
-    data_dir/list_eval_partition.txt            0 training, 1 validation, 2 test; optional
     data_dir/MAFL/{training,testing}.txt        19,000 and 1,000 names
 
-Lists and images may also lie in the publisher's folders `Anno`, `Eval` and `Img`.
+Lists and images may also lie in the publisher's folders `Anno` and `Img`.
 
-Splits: "train", for the GAN, is CelebA's training partition without MAFL's test images: 161,962 names, the
-list that the released code reads (so MAFL's training images are in it, unlabelled) and the paper's "160k".
-Without list_eval_partition.txt that partition is images 1 to 162,770, which is what the file says.
-"regression" and "test", with landmarks, are MAFL's. Of the wild images those whose face box covers less than
-30 % are left out (section 4.1): its width * height as printed, not clipped.
+Splits: "train", for the GAN, is CelebA's training partition (images 1 to 162,770, which is all that its list says)
+without MAFL's test images: 161,962 names, the list that the released code reads and the paper's "160k"; MAFL's training
+images are in it, unlabelled. "regression" and "test", with landmarks, are MAFL's. Of the wild images those whose face
+box covers less than 30 % are left out (section 4.1): its width * height as printed, not clipped.
 
-Landmarks: the publisher does not say where its pixels start; 0-based with centres at integers is assumed. If
-they were 1-based, all would lie S / W of a pixel to the right of the truth, and S / H below. They refer to
-stored pixels, so EXIF orientation is not applied. `visible` is True for all five, also for the few outside
-their image: in the paper's protocol all count.
+Landmarks: the publisher does not say where its pixels start; 0-based with centres at integers is assumed. They refer
+to stored pixels, so EXIF orientation is not applied. `visible` is True for all five, also for the few outside their
+image: in the paper's protocol all count.
 """
 
 from __future__ import annotations
@@ -33,21 +30,20 @@ import numpy as np
 import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import headers, read_list, told
+from ganseg.data.files import AGAIN, headers, read_list, rows_of, told
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
 KEYPOINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
-BOXES, SIZES, PARTITION = "list_bbox_celeba.txt", "list_imsize_celeba.txt", "list_eval_partition.txt"
+BOXES, SIZES = "list_bbox_celeba.txt", "list_imsize_celeba.txt"
 ALIGNED = (178, 218)  # (W, H)
 LAST_TRAINING_IMAGE = 162_770
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-AGAIN = "Get it from its publisher again."
 
 
 def locate(data_dir: Path, name: str) -> Path:
     """Where `name` (a list or a folder) lies below `data_dir`; directly in it where it lies nowhere."""
-    places = [data_dir / folder / name for folder in ("", "Anno", "Eval", "Img")]
+    places = [data_dir / folder / name for folder in ("", "Anno", "Img")]
     return next((path for path in places if path.exists()), places[0])
 
 
@@ -56,15 +52,18 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
     needed = (images, landmarks, "MAFL/training.txt", "MAFL/testing.txt", *([BOXES] if wild else []))
     missing = [name for name in needed if not locate(data_dir, name).exists()]
     if missing:
-        remedy = "Put them into this folder, or keep the publisher's Anno, Eval and Img in it."
+        remedy = "Put them into this folder, or keep the publisher's Anno and Img in it."
         raise UserError(" ".join(told(f"needed files or folders are missing in {data_dir}", missing, remedy)))
     listing, folder = Listing(keypoint_names=KEYPOINTS, exact=True), locate(data_dir, images)
     points = read_list(locate(data_dir, landmarks), "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5", "name")
-    splits = _splits(data_dir, points.index, listing)
-    used = list(dict.fromkeys(name for names in splits.values() for name in names))
+    regression, test = (read_list(locate(data_dir, name), "name", "name").index for name in needed[2:4])
+    known, numbers = points.index, pd.to_numeric(points.index.str.removesuffix(".jpg"), errors="coerce")
+    training = known[numbers <= LAST_TRAINING_IMAGE].difference(test, sort=False)
+    splits = {"train": training, "regression": regression.difference(test, sort=False), "test": test}
+    used = known[known.isin(np.concatenate(list(splits.values())))]
     extents = _large_faces(data_dir, folder, used, listing) if wild else dict.fromkeys(used, ALIGNED)
     rows = np.insert(points.to_numpy(float).reshape(-1, 5, 2), 2, 1, axis=2)  # (N, 10) -> (N, 5, 2) -> (N, 5, 3)
-    labels = dict(zip(points.index, rows, strict=True))
+    labels = dict(zip(known, rows, strict=True))
     for split, names in splits.items():
         listing.splits[split] = [
             Sample(name, folder / name, None, labels[name] if split != "train" else None, extents[name])
@@ -74,44 +73,25 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
     return listing
 
 
-def _splits(data_dir: Path, known: pd.Index, listing: Listing) -> dict[str, list[str]]:
-    """Names by split, of those whose landmarks are `known`: what is in MAFL's test list is in no other."""
-    lists = (locate(data_dir, f"MAFL/{name}.txt") for name in ("training", "testing"))
-    regression, test = (read_list(path, "name", "name").index for path in lists)
-    if locate(data_dir, PARTITION).exists():
-        part = read_list(locate(data_dir, PARTITION), "name part", "name")["part"].reindex(known)
-        listing.faults += told(f"images have no row in {PARTITION}", known[part.isna()], AGAIN)
-        training = known[part == 0]
+def _large_faces(data_dir: Path, folder: Path, names: pd.Index, listing: Listing) -> dict[str, tuple[int, int]]:
+    """(W, H) of the images whose box covers 30 % or more; without the list of sizes, from their headers."""
+    boxes = rows_of(names, locate(data_dir, BOXES), "name x y width height", listing.faults)
+    if (path := locate(data_dir, SIZES)).exists():
+        sizes = rows_of(names, path, "name height width", listing.faults)
     else:
-        training = known[pd.to_numeric(known.str.removesuffix(".jpg"), errors="coerce") <= LAST_TRAINING_IMAGE]
-    names = {"train": training.difference(test, sort=False), "regression": regression.difference(test, sort=False)}
-    return {split: list(index[index.isin(known)]) for split, index in (names | {"test": test}).items()}
-
-
-def _large_faces(data_dir: Path, folder: Path, names: list[str], listing: Listing) -> dict[str, tuple[int, int]]:
-    """(W, H) of the images whose box covers 30 % or more, from a list or, where it has no row, from their headers."""
-    sizes = {}
-    if locate(data_dir, SIZES).exists():
-        rows = read_list(locate(data_dir, SIZES), "name height width", "name").astype(int)
-        sizes = dict(zip(rows.index, zip(rows["width"], rows["height"], strict=True), strict=True))
-    unlisted = [name for name in names if name not in sizes]
-    slow = "Their sizes are read from the images at every opening, which is slow."
-    listing.oddities += told(f"images have no row in {SIZES}", unlisted, slow)
-    read = dict(zip(unlisted, headers([folder / name for name in unlisted]), strict=True))
-    listing.faults += told("images cannot be read", [name for name, header in read.items() if not header], AGAIN)
-    sizes |= {name: header[1] for name, header in read.items() if header}
-    boxes = read_list(locate(data_dir, BOXES), "name x y width height", "name")
-    area = (boxes["width"] * boxes["height"]).to_dict()
-    listing.faults += told(f"images have no row in {BOXES}", [name for name in names if name not in area], AGAIN)
-    known = {name: sizes[name] for name in names if name in sizes and name in area}
-    return {name: (w, h) for name, (w, h) in known.items() if 10 * area[name] >= 3 * w * h}
+        listing.oddities.append(f"{SIZES} is missing: sizes are read from the images at every opening, which is slow.")
+        found = [header[1] if header else (np.nan, np.nan) for header in headers(folder / name for name in names)]
+        sizes = pd.DataFrame(found, names, ["width", "height"])
+        listing.faults += told("images cannot be read", names[sizes["width"].isna()], AGAIN)
+    large = 10 * boxes["width"] * boxes["height"] >= 3 * sizes["width"] * sizes["height"]
+    sizes = sizes.loc[large, ["width", "height"]].astype(int)
+    return dict(zip(sizes.index, sizes.itertuples(index=False, name=None), strict=True))
 
 
 ANNO, MAFL = f"From Anno of the folder that {HOME} links to.", "https://github.com/zhzhanp/TCDCN-face-alignment"
 LISTS = (
     RemoteFile("MAFL/training.txt", how=f"From the folder MAFL of {MAFL}."),
     RemoteFile("MAFL/testing.txt", how=f"From the folder MAFL of {MAFL}."),
-    RemoteFile(PARTITION, how=f"From Eval of the folder that {HOME} links to.", optional=True),
 )
 CELEBA_WILD = DataSet(
     "celeba-wild", "CelebA in the wild", ("train", "regression", "test"), "flip", parts=(4, 8),

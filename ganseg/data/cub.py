@@ -5,14 +5,12 @@
     data_dir/train_test_split.txt           optional: the publisher's own split, for `official-test`
     data_dir/segmentations/                 optional, also beside data_dir: grey, foreground above 127
 
-data_dir is CUB_200_2011 or the folder that it was unpacked in. A set whose images.txt lists only some of the
-images is read as it is. Splits `train`, `val` and `test` (10,000, 788 and 1,000) are those of ReDO (Chen et
-al. 2019), distributed with GANSeg, by image id; cub_split.txt beside this file holds them. The paper prints
-778 for 788.
+data_dir is CUB_200_2011 or the folder that it was unpacked in; images.txt may list only some of the images. Splits
+`train`, `val` and `test` (10,000, 788 and 1,000; the paper prints 778) are those of ReDO (Chen et al. 2019),
+distributed with GANSeg, by image id; cub_split.txt beside this file holds them.
 
 Coordinates are taken as pixels from 0 with centres at integers, since the publisher's bounding boxes begin at 0; the
-publisher does not say. They are those of the stored pixels: EXIF orientation is not applied. Keypoints are
-visible as flagged.
+publisher does not say. They are those of the stored pixels: EXIF orientation is not applied.
 """
 
 from __future__ import annotations
@@ -20,11 +18,10 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import read_list, told
+from ganseg.data.files import points_of, read_list, rows_of, told
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
@@ -46,37 +43,27 @@ def paper_split() -> dict[int, str]:
 
 def list_cub(data_dir: Path) -> Listing:
     """All images have a mask or none is used: a half-unpacked archive would change the mean IoU unnoticed."""
-    places = (data_dir, data_dir / "CUB_200_2011")
-    root = next((place for place in places if (place / "images.txt").is_file()), None)
+    root = next((path for path in (data_dir, data_dir / "CUB_200_2011") if (path / "images.txt").is_file()), None)
     if root is None:
         raise UserError(f"images.txt is missing in {data_dir}. Name the folder that holds it and images/. {AGAIN}")
     names = read_list(root / "images.txt", "id name", "id")["name"].sort_index()
-    listing = Listing(keypoint_names=KEYPOINTS)
+    listing, ids = Listing(keypoint_names=KEYPOINTS), names.index
     listing.faults += told("images are in images.txt under two ids", names[names.duplicated()], AGAIN)
     masks = next((path for path in (root / "segmentations", root.parent / "segmentations") if path.is_dir()), None)
-    points = _points(root / "parts" / "part_locs.txt", names.index)
-    samples = {
-        number: Sample(name, root / "images" / name, masks and (masks / name).with_suffix(".png"), points.get(number))
-        for number, name in names.items()
-    }
-    split_of = paper_split()
-    for split in ("train", "val", "test"):
-        listing.splits[split] = [sample for number, sample in samples.items() if split_of.get(number) == split]
-    listing.splits["official-test"] = []
+    locations, points = root / "parts" / "part_locs.txt", {}
+    if locations.is_file():
+        table = read_list(locations, "id part x y visible", ["id", "part"])
+        points = points_of(table, ids, range(1, len(KEYPOINTS) + 1))
+    split_of = pd.Series(paper_split()).reindex(ids)
+    members = {split: ids[split_of == split] for split in ("train", "val", "test")} | {"official-test": ids[:0]}
     if (path := root / "train_test_split.txt").is_file():
-        training = read_list(path, "id training", "id")["training"].reindex(names.index)
-        listing.faults += told(f"images have no row in {path.name}", names[training.isna()], AGAIN)
-        listing.splits["official-test"] = [samples[number] for number in names.index[training == 0]]
+        members["official-test"] = ids[rows_of(ids, path, "id training", listing.faults)["training"] == 0]
+    for split, numbers in members.items():
+        listing.splits[split] = [
+            Sample(name, root / "images" / name, masks and (masks / name).with_suffix(".png"), points.get(number))
+            for number, name in names[numbers].items()
+        ]
     return listing
-
-
-def _points(path: Path, ids: pd.Index) -> dict[int, np.ndarray]:
-    """(15, 3) of x, y, visible by image id; a point without a row is not visible."""
-    if not path.is_file():
-        return {}
-    every = pd.MultiIndex.from_product([ids, range(1, len(KEYPOINTS) + 1)])
-    rows = read_list(path, "id part x y visible", ["id", "part"]).reindex(every, fill_value=0).to_numpy(float)
-    return dict(zip(ids, rows.reshape(-1, len(KEYPOINTS), 3), strict=True))  # (15 N, 3) -> (N, 15, 3)
 
 
 CUB = DataSet(

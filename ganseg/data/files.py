@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: its number, and the value
 IGNORE = 255  # in a mask: neither foreground nor background
 EXAMPLES = 3
 HEADING = 2  # lines that may stand above the rows of a list
+AGAIN = "Get it from its publisher again."
 
 
 def told(what: str, names: Iterable[object], remedy: str) -> list[str]:
@@ -42,8 +44,7 @@ def list_files(root: Path) -> list[str]:
     """Sorted names, relative to `root` and with forward slashes, of the files in and below it but hidden ones."""
     names, seen = [], set()
     for place, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link back to where we were
+        if (real := os.path.realpath(place)) in seen:  # a link back to where we were
             folders.clear()
             continue
         seen.add(real)
@@ -73,17 +74,17 @@ def open_checked(path: str | Path) -> Iterator[Image.Image]:
 
 def headers(paths: Iterable[Path], upright: bool = False) -> list[tuple[str, tuple[int, int]] | None]:
     """Pillow's mode and (W, H) of images, not decoded; `upright`: as viewers turn them; None where that fails."""
-
-    def header(path: Path) -> tuple[str, tuple[int, int]] | None:
-        try:
-            with open_checked(path) as image:
-                turned = upright and _orientation(image) in TURNED
-                return image.mode, image.size[::-1] if turned else image.size
-        except Exception:  # decoders fail in many ways
-            return None
-
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(header, paths))
+        return list(pool.map(partial(_header, upright=upright), paths))
+
+
+def _header(path: Path, upright: bool) -> tuple[str, tuple[int, int]] | None:
+    try:
+        with open_checked(path) as image:
+            turned = upright and _orientation(image) in TURNED
+            return image.mode, image.size[::-1] if turned else image.size
+    except Exception:  # decoders fail in many ways
+        return None
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -93,36 +94,34 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
-def read_rgb(path: str | Path, size: int, upright: bool = True) -> np.ndarray:
-    """(S, S, 3) uint8: as `open_rgb`, squashed to a square, bilinear with antialiasing."""
-    image = open_rgb(path, draft=4 * size, upright=upright)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
 def open_rgb(path: str | Path, draft: int | None = None, upright: bool = True) -> Image.Image:
     """The image in `path` in RGB: 16-bit grey scaled by 255 / 65535, transparency laid over white.
 
     `draft`: a side in pixels that is enough, where decoding less is faster. `upright`: turned by its EXIF data;
-    False for annotated images, whose coordinates are those of the stored pixels.
-    Raises an exception of any type where the file is broken or too large.
+    False for annotated images, whose coordinates are those of the stored pixels. Errors as of `open_checked`.
     """
     with open_checked(path) as image:
         if draft:
             image.draft(None, (draft, draft))  # lets a large JPEG decode at a fraction of its size
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image) if upright and _orientation(image) else image)
+        return _to_rgb(ImageOps.exif_transpose(image) if upright and _orientation(image) else image)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode of Pillow to RGB."""
     if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.float64) * (255.0 / 65535.0)
-        return Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8)).convert("RGB")
+        grey = np.rint(np.asarray(image) * (255.0 / 65535.0))
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, "white")
-        return Image.alpha_composite(white, coloured).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
     return image.convert("RGB")
+
+
+def read_rgb(path: str | Path, size: int, upright: bool = True) -> np.ndarray:
+    """(S, S, 3) uint8: as `open_rgb`, squashed to a square, bilinear with antialiasing."""
+    image = open_rgb(path, draft=4 * size, upright=upright)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def read_mask(path: Path, size: int) -> np.ndarray:
@@ -153,6 +152,13 @@ def squash_points(points: np.ndarray, extent: tuple[int, int], size: int) -> np.
     return ((np.asarray(points, np.float64) + 0.5) * (size / np.array(extent)) - 0.5).astype(np.float32)
 
 
+def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[object]) -> dict[object, np.ndarray]:
+    """(J, 3) of x, y, visible by name, from a table of them by (name, point); a point without a row is not visible."""
+    names, points = list(names), list(points)
+    rows = table.reindex(pd.MultiIndex.from_product([names, points]), fill_value=0).to_numpy(float, copy=True)
+    return dict(zip(names, rows.reshape(len(names), len(points), 3), strict=True))
+
+
 def read_list(path: Path, columns: str, key: str | list[str]) -> pd.DataFrame:
     """The rows of a text list, by `key`: `columns` separated by white space, all but "name" numbers.
 
@@ -166,17 +172,23 @@ def read_list(path: Path, columns: str, key: str | list[str]) -> pd.DataFrame:
         if table.empty:
             raise ValueError("it is empty")
     except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
-        raise UserError(f"{path} cannot be read as a list ({error}). Get it from its publisher again.") from error
+        raise UserError(f"{path} cannot be read as a list ({error}). {AGAIN}") from error
     numbers = [name for name in names if name != "name"]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     good = table[names].notna().all(axis=1) & np.isfinite(table[numbers]).all(axis=1) & table["more"].isna()
-    first = int(good.to_numpy().argmax())
+    first = int(good.argmax())
     table, good = (table[first:], good[first:]) if first <= HEADING else (table, good)
+    wrong = [f"row {i + 1}" for i in good.index[~good]]
     table = table[names].drop_duplicates().set_index(key)
-    twice = table.index[table.index.duplicated()]
-    row = f"A row is {columns.replace(' ', ', ')}. Get this list from its publisher again."
-    wrong = told(f"rows of {path} are damaged", [f"row {i + 1}" for i in good.index[~good]], row)
-    wrong += told(f"rows of {path} contradict an earlier one", twice, row)
-    if wrong:
-        raise UserError(" ".join(wrong))
+    wrong += table.index[table.index.duplicated()].tolist()
+    form = f"A row is {columns.replace(' ', ', ')}. {AGAIN}"
+    if faults := told(f"rows of {path} are damaged or contradict an earlier one", wrong, form):
+        raise UserError(faults[0])
     return table
+
+
+def rows_of(names: pd.Index, path: Path, columns: str, faults: list[str]) -> pd.DataFrame:
+    """As `read_list`, the rows of `names` in their order; that some have none joins the faults."""
+    table = read_list(path, columns, columns.split()[0])
+    faults += told(f"images have no row in {path.name}", names.difference(table.index), AGAIN)
+    return table.reindex(names)

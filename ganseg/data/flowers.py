@@ -10,10 +10,10 @@ The paper trains on `tstid` (6,149 images) and tests on `trnid` (1,020).
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.io
 
 from ganseg.data.download import RemoteFile
@@ -39,26 +39,25 @@ def read_mask(path: Path, size: int) -> np.ndarray:
 def list_flowers(data_dir: Path) -> Listing:
     """Trimaps are used where images have one; all images have the publisher's segmentation, or none has."""
     path = data_dir / "setid.mat"
-    if not path.is_file():
-        raise UserError(f"{path} is missing. {LAYOUT}")
     try:
-        table = scipy.io.loadmat(path)
+        table = scipy.io.loadmat(path, appendmat=False)
         ids = {split: np.concatenate([table[key].ravel() for key in keys]).tolist() for split, keys in KEYS.items()}
     except Exception as error:  # scipy raises errors of many types for a damaged file
-        raise UserError(f"{path} cannot be read ({error}). Download it again. {LAYOUT}") from error
+        raise UserError(f"{path} is missing or cannot be read ({error}). Download it again. {LAYOUT}") from error
     listing = Listing({split: [_sample(data_dir, number) for number in ids[split]] for split in KEYS})
     listing.read_mask = read_mask
-    every = Counter(number for split in ("train", "test", "val") for number in ids[split])
-    twice = [number for number, times in every.items() if times > 1]
+    every = pd.Index(ids["train"] + ids["test+val"])
+    twice = every[every.duplicated()]
     listing.faults += told("image numbers come twice in setid.mat", twice, "Download it again.")
     return listing
 
 
 def _sample(data_dir: Path, number: int) -> Sample:
-    image, trimap = data_dir / f"jpg/image_{number:05d}.jpg", data_dir / f"trimaps/image_{number:05d}.png"
-    segmim = data_dir / f"segmim/segmim_{number:05d}.jpg"
+    name = f"image_{number:05d}"
+    segmim, trimap = data_dir / f"segmim/segmim_{number:05d}.jpg", data_dir / f"trimaps/{name}.png"
     whole = segmim.parent.is_dir() and not trimap.parent.is_dir()
-    return Sample(image.name, image, segmim if whole or segmim.is_file() else trimap if trimap.is_file() else None)
+    mask = segmim if whole or segmim.is_file() else trimap if trimap.is_file() else None
+    return Sample(f"{name}.jpg", data_dir / f"jpg/{name}.jpg", mask)
 
 
 FLOWERS = DataSet(

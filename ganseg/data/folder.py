@@ -4,11 +4,10 @@
     data_dir/masks/NAME.png       the mask of image NAME.jpg (NAME.jpg.png, where NAME.png is an image, too)
     data_dir/keypoints.csv        name,x,y or name,point,x,y or name,point,x,y,visible
 
-NAME is relative to data_dir, with its folders. A mask has the shape of its image: 0 background, above 127
-foreground (or 0 and 1). `name` is the image's with its suffix; x (right) and y (down) are pixels of that
-image, the first pixel's centre being (0, 0); a point that has no row, or `visible` 0, is not there. Both
-refer to the upright image: as viewers show a photograph, turned as its EXIF data say. Images without labels
-are left out of what those labels would measure.
+NAME is relative to data_dir, with its folders. A mask has the shape of its image: 0 background, above 127 foreground
+(or 0 and 1). `name` is the image's with its suffix; x (right) and y (down) are pixels of that image, the first pixel's
+centre being (0, 0); a point that has no row, or `visible` 0, is not there. Both refer to the upright image: as viewers
+show a photograph, turned as its EXIF data say. Images without labels are left out of what those would measure.
 
 A tenth is held out for testing, decided by each image's relative name alone: adding one moves no other.
 """
@@ -18,12 +17,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
+from os.path import splitext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ganseg.data.files import SUFFIXES, headers, list_files, list_images, told
+from ganseg.data.files import SUFFIXES, headers, list_files, list_images, points_of, told
 from ganseg.data.sets import DataSet, Listing, Sample, outside
 from ganseg.files import UserError
 
@@ -31,7 +31,6 @@ MASKS, KEYPOINTS = "masks", "keypoints.csv"
 UNREAD = tuple(".gif .tif .tiff .heic .heif .avif .svg .psd .cr2 .nef .arw .dng .jp2 .jxl".split())
 MINIMUM, ADVISED = 64, 5000  # images; the latter is what the paper asks for (section 5)
 HELD_OUT = 0.1
-TRUE, FALSE = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0")
 FEW = (
     f"The paper asks for more than {ADVISED:,} (section 5): with fewer, the discriminator can learn them by heart and "
     "parts come out coarser or not at all. Add images where you can, and judge a run by the held-out ones."
@@ -45,38 +44,32 @@ def is_held_out(name: str) -> bool:
 
 
 def list_folder(data_dir: Path) -> Listing:
-    """The images and their labels; opens the headers of labelled images."""
+    """The images and their labels."""
     names = [name for name in list_images(data_dir) if not name.startswith(f"{MASKS}/")]
     spare = len(names) - MINIMUM
-    listing = Listing(upright=True, spare={"train": spare, "test": spare})
+    listing = Listing({"train": [], "test": []}, upright=True, spare={"train": spare, "test": spare})
     if spare < 0:
-        listing.faults.append(
-            f"found {len(names)} images; at least {MINIMUM} are needed ({', '.join(SUFFIXES)}, also in folders below)."
-        )
+        suffixes = ", ".join(SUFFIXES)
+        listing.faults.append(f"found {len(names)} images; at least {MINIMUM} are needed ({suffixes}, in any folder).")
     elif len(names) < ADVISED:
         listing.oddities.append(f"{len(names):,} images are few. {FEW}")
     others = [name for name in list_files(data_dir) if name.lower().endswith(UNREAD)]
     convert = "They are not used; convert them to jpg or png."
     listing.oddities += told("images are in formats that are not read", others, convert)
     masks = _masks(data_dir, names, listing)
-    points = _points(data_dir / KEYPOINTS, set(names), listing)
-    labelled = [name for name in names if name in masks or name in points]
-    found = zip(labelled, headers([data_dir / name for name in labelled], upright=True), strict=True)
-    extents = {name: header[1] for name, header in found if header}
-    _check_labels(masks, points, extents, listing)
-    samples = [Sample(n, data_dir / n, masks.get(n), points.get(n), extents.get(n)) for n in names]
-    listing.splits = {
-        split: [sample for sample in samples if is_held_out(sample.name) == (split == "test")]
-        for split in ("train", "test")
-    }
+    points = _points(data_dir / KEYPOINTS, names, listing)
+    _check_labels(data_dir, masks, points, listing)
+    for name in names:
+        sample = Sample(name, data_dir / name, masks.get(name), points.get(name))
+        listing.splits["test" if is_held_out(name) else "train"].append(sample)
     return listing
 
 
 def _masks(data_dir: Path, names: list[str], listing: Listing) -> dict[str, Path]:
-    """Image name -> its mask."""
+    """Image name -> its mask: of the same name, with or without the image's own suffix."""
     files = list_images(data_dir / MASKS)
-    stems = {str(Path(file).with_suffix("").as_posix()): data_dir / MASKS / file for file in files}
-    found = {name: stems.get(name) or stems.get(Path(name).with_suffix("").as_posix()) for name in names}
+    stems = {splitext(file)[0]: data_dir / MASKS / file for file in files}
+    found = {name: stems.get(name) or stems.get(splitext(name)[0]) for name in names}
     masks = {name: path for name, path in found.items() if path}
     users = Counter(masks.values())
     shared = [name for name, path in masks.items() if users[path] > 1]
@@ -88,58 +81,55 @@ def _masks(data_dir: Path, names: list[str], listing: Listing) -> dict[str, Path
     return masks
 
 
-def _points(path: Path, names: set[str], listing: Listing) -> dict[str, np.ndarray]:
+def _points(path: Path, names: list[str], listing: Listing) -> dict[str, np.ndarray]:
     """Image name -> (J, 3) of x, y, visible; sets the names of the points."""
     if not path.is_file():
         return {}
-    form = "It begins with the line name,x,y or name,point,x,y,visible."
     try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
-        table = table.assign(point=table.get("point", "point"), visible=table.get("visible", "1"))
+        texts = {"name": str, "point": str}
+        table = pd.read_csv(path, dtype=texts, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
+        table = table.assign(point=table.get("point", "point"), visible=table.get("visible", 1))
         table["name"] = table["name"].str.replace("\\", "/")
-        xy = table[["x", "y"]].apply(pd.to_numeric, errors="coerce")
+        numbers = table[["x", "y", "visible"]].apply(pd.to_numeric, errors="coerce").astype(float)
     except (ValueError, KeyError, OSError) as error:  # pandas' errors of parsing and decoding are ValueErrors
+        form = "It begins with the line name,x,y or name,point,x,y,visible."
         raise UserError(f"{path} cannot be read, or a column is missing ({error}). {form}") from error
-    flags = table["visible"].str.strip().str.lower()
-    seen = flags.isin(TRUE)
-    wrong = (seen & ~np.isfinite(xy).all(axis=1)) | ~flags.isin(TRUE + FALSE) | table.duplicated(["name", "point"])
+    placed = np.isfinite(numbers[["x", "y"]]).all(axis=1) | (numbers["visible"] == 0)
+    wrong = ~placed | ~numbers["visible"].isin([0, 1]) | table.duplicated(["name", "point"])
     lines = [f"line {i + 2}" for i in table.index[wrong]]
     what = f"lines of {path.name} hold no numbers x, y, or a visible that is not 0 or 1, or name a point again"
     listing.faults += told(what, lines, "Mend them.")
     known = table["name"].isin(names)
     remedy = "They are not used; a name has its folders and its suffix, as in birds/a.jpg."
-    strangers = told(f"names in {path.name} are no image of the folder", sorted(set(table["name"][~known])), remedy)
+    strangers = told(f"names in {path.name} are no image of the folder", table["name"][~known].unique(), remedy)
     (listing.oddities if known.any() else listing.faults).extend(strangers)
-    listing.keypoint_names = tuple(dict.fromkeys(table["point"]))
-    rows = xy.fillna(0).assign(visible=seen.astype(float)).to_numpy()
-    points = {name: np.zeros((len(listing.keypoint_names), 3)) for name in table["name"][known]}
-    for name, point, row in zip(table["name"], table["point"], rows, strict=True):
-        if name in points:
-            points[name][listing.keypoint_names.index(point)] = row
-    return points
+    listing.keypoint_names = tuple(table["point"].unique())
+    rows = numbers.fillna(0).set_index([table["name"], table["point"]])[~wrong.to_numpy()]
+    return points_of(rows, table["name"][known].unique(), listing.keypoint_names)
 
 
-def _check_labels(
-    masks: dict[str, Path], points: dict[str, np.ndarray], extents: dict[str, tuple[int, int]], listing: Listing
-) -> None:
-    """A mask must have the shape of its image; points outside their image become invisible."""
-    found = zip(masks, headers(masks.values(), upright=True), strict=True)
-    pairs = [(name, header[1] if header else None, extents[name]) for name, header in found if name in extents]
-    broken = [f"{MASKS}/{masks[name].name}" for name, size, _ in pairs if size is None]
-    listing.faults += told("masks cannot be opened", broken, "Save them again as PNG, or remove them.")
-    other = [
-        f"{name}: {w} x {h}, mask {size[0]} x {size[1]}"
-        for name, size, (w, h) in pairs
-        if size and abs(size[0] * h - size[1] * w) > max(*size, w, h)  # its double is the same shape
-    ]
-    listing.faults += told("masks have another shape than their image", other, "Make them of the upright image.")
-    out = []
+def _check_labels(data_dir: Path, masks: dict[str, Path], points: dict[str, np.ndarray], listing: Listing) -> None:
+    """A mask must have the shape of its image; points outside their image become invisible. Opens headers."""
+    labelled = list(masks | points)
+    found = zip(labelled, headers([data_dir / name for name in labelled], upright=True), strict=True)
+    extents = {name: header[1] for name, header in found if header}
+    wrong, out = [], []
+    for name, header in zip(masks, headers(masks.values(), upright=True), strict=True):
+        if name in extents and not (header and _same_shape(header[1], extents[name])):
+            wrong.append(f"{name}: {extents[name]}, mask: {header[1] if header else 'broken'}")
+    what = "masks cannot be opened or have another shape (width, height) than their image"
+    listing.faults += told(what, wrong, "Make them of the upright image.")
     for name, rows in points.items():
         beyond = outside(rows, extents[name]) if name in extents else np.zeros(len(rows), bool)
         rows[beyond, 2] = 0
         out += [f"{name}: {listing.keypoint_names[j]}" for j in np.flatnonzero(beyond)]
     remedy = "They count as not visible; coordinates are pixels from 0."
     listing.oddities += told("keypoints lie outside their (upright) image", out, remedy)
+
+
+def _same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether sizes (W, H) have one ratio of sides, but for rounding: a mask of twice the size fits."""
+    return abs(a[0] * b[1] - a[1] * b[0]) <= max(*a, *b)
 
 
 FOLDER = DataSet(

@@ -5,13 +5,11 @@
     data_dir/landmark/taichi_{train,test}_gt.pkl        pandas frames: file_name, value (18 x 2, missing -1)
     data_dir/taichi-test-masks/*.png                    optional: foreground above 127, of the 300 test frames
 
-Splits: `train`, the GAN's frames; `regression` and `test`, annotated. A set that lacks the files of one split
-can be used for the others. A table may also be a .npz (arrays file_name and value) or a .csv (file_name and
-36 numbers).
+Splits: `train`, the GAN's frames; `regression` and `test`, annotated. A set that lacks the files of one split can be
+used for the others. A table may also be a .npz (arrays file_name and value).
 
-Landmarks are 0-based pixels (x, y) of a 256-pixel frame (their values are 0 to 255), centres at integers, and
-are scaled with the image. Missing landmarks are not visible and keep the value -1. EXIF orientation is not
-applied.
+Landmarks are 0-based pixels (x, y) of a 256-pixel frame (their values are 0 to 255), centres at integers, and are
+scaled with the image. Missing landmarks are not visible and keep the value -1. EXIF orientation is not applied.
 """
 
 from __future__ import annotations
@@ -19,10 +17,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import list_files, list_images
+from ganseg.data.files import list_images, told
 from ganseg.data.frames import read_frame
 from ganseg.data.sets import MISSING, DataSet, Listing, Sample
 from ganseg.files import UserError
@@ -37,25 +34,22 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
     """(18, 2) points (x, y) by file name; UserError where it is damaged, of another form, or asks to run code."""
     try:
         if path.suffix == ".pkl":
-            columns = read_frame(path)
-            names, values = columns["file_name"], np.stack([np.asarray(v, float) for v in columns["value"]])
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                names, values = arrays["file_name"], arrays["value"].astype(float)
+            names, values = read_frame(path)
         else:
-            table = pd.read_csv(path, index_col="file_name", encoding="utf-8-sig").astype(float)
-            names, values = table.index, table.to_numpy().reshape(-1, LANDMARKS, 2)  # (N, 36) -> (N, 18, 2)
-        if values.shape != (len(names), LANDMARKS, 2) or not np.isfinite(values).all():
-            raise ValueError(f"its values have the shape {values.shape} or are not finite")
+            with np.load(path, allow_pickle=False) as arrays:
+                names, values = arrays["file_name"].astype(str).tolist(), arrays["value"]
+        points = dict(zip(names, np.array(values, float), strict=True))
+        wrong = [
+            name for name, value in points.items() if value.shape != (LANDMARKS, 2) or not np.isfinite(value).all()
+        ]
+        wrong += [name for name, value in zip(names, values, strict=True) if (points[name] != value).any()]
+        if wrong:
+            raise ValueError(told("rows are damaged or contradict an earlier one", wrong, "")[0])
     except UserError:
         raise
     except Exception as error:  # parsers fail in many ways
-        form = f"It must hold file_name and value, {LANDMARKS} pairs (x, y) a row."
+        form = f"It must hold file_name and value, {LANDMARKS} pairs (x, y) a row. {UNPACK}"
         raise UserError(f"{path} cannot be read as a table of landmarks ({error}). {form}") from error
-    points: dict[str, np.ndarray] = {}
-    for name, value in zip(map(str, names), values, strict=True):
-        if (points.setdefault(name, value) != value).any():
-            raise UserError(f"{path} names {name} twice, with different values. {UNPACK}")
     return points
 
 
@@ -66,18 +60,16 @@ def list_taichi(data_dir: Path) -> Listing:
     listing.splits["train"] = [Sample(name, frames / name) for name in list_images(frames)]
     listing.spare["train"] = len(listing.splits["train"])
     for split, name in {"regression": "train", "test": "test"}.items():
-        tables = [data_dir / "landmark" / f"taichi_{name}_gt{suffix}" for suffix in (".npz", ".csv", ".pkl")]
+        tables = [data_dir / "landmark" / f"taichi_{name}_gt{suffix}" for suffix in (".npz", ".pkl")]
         table = next((path for path in tables if path.is_file()), None)  # a converted one before its pickle
         folder, masks = data_dir / "eval_images/taichi-256" / name, data_dir / MASKS
         masked = split == "test" and masks.is_dir()
-        there = {Path(file).stem: file for file in list_files(folder)}
         listing.splits[split] = []
-        for file, value in (read_table(table) if table and there else {}).items():
+        for file, value in (read_table(table) if table and folder.is_dir() else {}).items():
             seen = (value != MISSING).all(axis=1, keepdims=True)
             points = np.concatenate([np.where(seen, value, np.nan), seen], axis=1)  # (18, 3)
-            stem = Path(file).stem
-            mask, frame = masks / f"{stem}.png" if masked else None, there.get(stem, file)
-            listing.splits[split].append(Sample(frame, folder / frame, mask, points, (SIDE, SIDE)))
+            mask = (masks / file).with_suffix(".png") if masked else None
+            listing.splits[split].append(Sample(file, folder / file, mask, points, (SIDE, SIDE)))
     return listing
 
 
