@@ -238,7 +238,7 @@ def train(
     stage2 = SegmenterTrainer(config, fabric, gan.result())
     trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)
     if fabric.is_global_zero:
-        finish(experiment, directory, fabric, stage2.generator, stage2.segmenter, trained)
+        finish(experiment, directory, stage2, trained)
     fabric.barrier()
 
 
@@ -250,16 +250,13 @@ def check_shares(config: Config, processes: int) -> None:
             raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
 
 
-def finish(
-    experiment: Experiment, directory: Path, fabric: Fabric, generator: Generator, segmenter: Segmenter,
-    trained: Mapping[str, Any],
-) -> None:  # fmt: skip
+def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, trained: Mapping[str, Any]) -> None:
     """Write weights, pictures, provenance (with what is known of how it was `trained`) and metrics, in this order."""
-    config, data_dir, start = experiment.config, experiment.data_dir, time.monotonic()
-    save_weights(directory / GENERATOR, generator)
-    save_weights(directory / SEGMENTER, segmenter)
-    draw_segmentation(config, segmenter, fabric, directory, data_dir)
-    metrics = evaluate(config, segmenter, fabric, data_dir, generator=generator)
+    config, fabric, data_dir, start = experiment.config, stage2.fabric, experiment.data_dir, time.monotonic()
+    save_weights(directory / GENERATOR, stage2.generator)
+    save_weights(directory / SEGMENTER, stage2.segmenter)
+    draw_segmentation(config, stage2.segmenter, fabric, directory, data_dir)
+    metrics = evaluate(config, stage2.segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
         "data_fingerprint": experiment.fingerprint, "recipe": RECIPE,

@@ -187,3 +187,12 @@ def test_imagenet_weights_are_asked_for_before_training_and_start_the_backbone(m
     torch.save(weights, tmp_path / "checkpoints" / "resnet50-0676ba61.pth")
     backbone = untrained_segmenter(config).network.backbone.state_dict()
     assert backbone and all(torch.equal(value, weights[name]) for name, value in backbone.items())
+
+
+def test_the_first_steps_losses_in_bf16_are_close_to_those_in_fp32(fabric: Fabric) -> None:
+    """Autocast keeps rounded weights until it ends: one around a whole step would show G the D of before its update."""
+    config = MINUTE.replace({"optim.lr_discriminator": 1e-2})
+    full, half = (gan(one, config).step(0) for one in (fabric, make_fabric("cpu", precision="bf16-mixed")))
+    assert half.keys() == full.keys() >= {"d", "gp", "g", "con", "area"}
+    for name, value in full.items():
+        assert half[name].item() == pytest.approx(value.item(), rel=0.08, abs=1e-2), name

@@ -40,8 +40,8 @@ def functions() -> dict[str, int]:
     return {f"{path.name}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1 for path, node in found}
 
 
-# What holds today. The goal is 5,500 lines of package, 1,500 of method, 400, 7,500, and 270 a file: these only fall.
-CEILINGS = {"package": 8600, "method": 1600, "book": 500, "tests": 9600, "file": 360, "function": 60, "median": 8}
+# What holds today. The goal is 5,500 lines of package, 400 of tools and 7,500 of tests: these only fall.
+CEILINGS = {"package": 7600, "method": 1500, "book": 450, "tests": 8700, "file": 270, "function": 40, "median": 7}
 
 
 def test_the_package_its_method_its_tools_and_its_tests_keep_within_their_lines() -> None:
