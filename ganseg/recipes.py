@@ -57,7 +57,7 @@ SCALES: dict[str, Settings] = {
         "segmenter.steps": 60,
         "segmenter.output_stride": 4,
     },
-    # 15 minutes an experiment on 2 CPU cores
+    # 15 minutes an experiment on 2 CPU cores with bf16, twice as long and more without
     "laptop": _SMALL
     | {
         "data.size": 48,
