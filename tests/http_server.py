@@ -26,16 +26,17 @@ class Site:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one request as the settings say."""
-        name, wanted = request.path.lstrip("/"), request.headers["Range"]
+        name, wanted = request.path.lstrip("/"), request.headers["Range"] or ""
         self.asked.append(name)
         self.ranges.append(wanted)
         if self.codes or name not in self.files:
             return request.send_error(self.codes.pop(0) if self.codes else 404)
         content = self.files[name]
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if self.ranges_work else 0
+        part = re.fullmatch(r"bytes=(\d+)-", wanted) if self.ranges_work else None
+        start = int(part[1]) if part else 0
         if start >= len(content):
             return request.send_error(416)
-        request.send_response(206 if self.ranges_work else 200)
+        request.send_response(206 if part else 200)
         if self.length_told:
             request.send_header("Content-Length", str(len(content) - start))
         request.end_headers()
