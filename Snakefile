@@ -28,7 +28,8 @@ SHOW = str(config.get("show") or "best")  # the scale the book shows: the best t
 
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 PACKAGE = sorted(str(path) for path in Path("ganseg").rglob("*.py"))
-READ = [path for path in PACKAGE if Path(path).name != "cli.py"]  # what a notebook may use
+COMMANDS = ("cli.py", "cli_data.py", "terminal.py")
+READ = [path for path in PACKAGE if Path(path).name not in COMMANDS]  # what a notebook may use
 BOOK = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 EXECUTED = f"{RESULTS}/{SCALE}/notebooks/{{name}}.ipynb"
 OTHER_SCALES = sorted(
