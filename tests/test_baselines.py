@@ -11,7 +11,7 @@ from torch import Tensor
 from book import execute
 from ganseg import baselines, pictures
 from ganseg.config import SegmenterConfig
-from ganseg.data import Split, describe
+from ganseg.data import Split, describe, load
 from ganseg.evaluation import batches
 from ganseg.files import UserError
 from ganseg.metrics import mean_iou, nmi_ari
@@ -130,3 +130,11 @@ def test_photographs_that_may_not_be_passed_on_are_not_drawn_beside_their_parts(
     rows = names["comparison_rows"]()
     assert list(rows) == ["image"] * shown + ["a", "truth"]
     assert (len(np.unique(rows["a"].reshape(-1, 3), axis=0)) > 3) == shown  # more colours than those of labels
+
+
+@pytest.mark.parametrize(("data", "fails"), [("synthetic-bird", False), ("synthetic-camouflage", True)])
+def test_colour_alone_finds_drawn_birds_but_not_camouflaged_ones(data: str, fails: bool) -> None:
+    split = load(data, "val", 48, limit=30)
+    images, truth = np.asarray(split.images), np.asarray(split.foreground)
+    grabcut, kmeans = (mean_iou(found, truth) for found in (baselines.grabcut(images), baselines.kmeans(images, 6)))
+    assert (grabcut < 0.45) == fails and kmeans < 0.45

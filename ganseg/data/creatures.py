@@ -8,7 +8,7 @@ independently but for the contrast of their hues.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,8 @@ DRAWING = "1567fbbf438ffd3d"  # changed by hand when scenes look different: they
 class Creature:
     """What is drawn: `figure(draws)` gives N figures about the origin, and their hue (N,).
 
-    `parts` and `keypoints`: their names; `rotation`: the largest, in degrees; `scale`: from, to.
+    `parts` and `keypoints`: their names; `rotation`: the largest, in degrees; `scale`: from, to; `camouflaged`: before
+    a background of its own colours, told apart by shading, texture and what moves from image to image.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Creature:
     keypoints: tuple[str, ...]
     rotation: float
     scale: tuple[float, float]
+    camouflaged: bool = False
 
     def scenes(self, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
         """The scenes `indices` (N,) at S = `size` pixels a side.
@@ -51,7 +53,7 @@ class Creature:
         scale = draws.uniform(*self.scale)
         angle = draws.uniform(-np.deg2rad(self.rotation), np.deg2rad(self.rotation))
         figure = synthetic.place(figure, draws, scale, angle)
-        images, parts = synthetic.paint(draws, figure, scale, hue, size)
+        images, parts = synthetic.paint(draws, figure, scale, hue, size, self.camouflaged)
         return {
             "images": images,
             "parts": parts,
@@ -222,6 +224,7 @@ BIRDS = Creature(
     rotation=22,
     scale=(0.92, 1.42),
 )
+CAMOUFLAGE = replace(BIRDS, name="synthetic-camouflage", camouflaged=True)
 FACES = Creature(  # left and right are the viewer's, as in CelebA
     "synthetic-face",
     face,
@@ -240,6 +243,7 @@ def _data_set(creature: Creature, title: str, augment: str) -> DataSet:
     return DataSet(creature.name, title, tuple(SPLITS), augment, draw=creature.source, counts=counts)
 
 
-CREATURES = {creature.name: creature for creature in (BIRDS, FACES)}
+CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, FACES)}
 SYNTHETIC_BIRD = _data_set(BIRDS, "Synthetic birds", "none")
+SYNTHETIC_CAMOUFLAGE = _data_set(CAMOUFLAGE, "Synthetic birds before their own colours", "none")
 SYNTHETIC_FACE = _data_set(FACES, "Synthetic faces", "flip")

@@ -189,6 +189,19 @@ def background(draws: Draws, size: int, hue: np.ndarray) -> np.ndarray:
     return mixed.reshape(-1, 3, size, size)  # (N, 3, S*S) -> (N, 3, S, S)
 
 
+def patchwork(draws: Draws, size: int, colours: np.ndarray) -> np.ndarray:
+    """(N, 3, S, S): patches of `colours` (N, L, 3), each a little lighter or darker, under uneven light."""
+    n, count, _ = colours.shape
+    image = np.zeros((n, 3, size, size), np.float32)
+    for knots in (4, 6, 7, 8, 9, 10):
+        chosen = (draws.uniform(0.0, 1.0) * count).astype(np.int64)
+        colour = colours[np.arange(n), chosen] * draws.uniform(0.75, 1.15)[:, None]
+        cover = np.clip(0.5 + 5.0 * smooth_noise(draws, size, knots), 0, 1) if image.any() else np.ones((n, size, size))
+        image += cover[:, None] * (colour[:, :, None, None] - image)
+    shade, grain = (smooth_noise(draws, size, knots) for knots in (8, 22))
+    return image * (1 + 0.2 * shade + 0.12 * grain)[:, None]
+
+
 def texture(draws: Draws, layer: Layer, scale: np.ndarray, size: int) -> np.ndarray:
     """(N, S, S) about 1: stripes or speckles and a gradient, fixed to the layer's first capsule."""
     a, b = layer.discs[:, 0], layer.discs[:, 1]
@@ -211,10 +224,12 @@ def lighting(draws: Draws, figure: Figure, scale: np.ndarray, size: int) -> np.n
     return plane(slope, 1.0 - (slope * centre).sum(1), size)
 
 
-def paint(draws: Draws, figure: Figure, scale: np.ndarray, hue: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def paint(
+    draws: Draws, figure: Figure, scale: np.ndarray, hue: np.ndarray, size: int, camouflaged: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, S, S, 3) uint8 and labels (N, S, S) uint8 of figures that stand in the unit square.
 
-    Edges are antialiased by their distance: a ramp of one pixel.
+    Edges are antialiased by their distance: a ramp of one pixel. `camouflaged`: before patches of their own colours.
     """
     x, y = grid(size)
     n = len(scale)
@@ -232,7 +247,9 @@ def paint(draws: Draws, figure: Figure, scale: np.ndarray, hue: np.ndarray, size
         weights.append(cover * (light * rim * pattern))
     tints = np.stack([layer.tint for layer in reversed(figure.layers)], axis=2)  # (N, 3, L)
     front = tints @ np.stack(weights, axis=1).reshape(n, -1, size * size)  # (N, 3, S*S)
-    image = front.reshape(n, 3, size, size) + through[:, None] * background(draws, size, hue)
+    own = np.stack([layer.tint for layer in figure.layers if layer.texture], axis=1)  # (N, L, 3)
+    behind = patchwork(draws, size, own) if camouflaged else background(draws, size, hue)
+    image = front.reshape(n, 3, size, size) + through[:, None] * behind
     image = np.clip(image * np.float32(255.0) + np.float32(0.5), 0.0, 255.0).astype(np.uint8)
     return np.ascontiguousarray(image.transpose(0, 2, 3, 1)), labels  # (N, 3, S, S) -> (N, S, S, 3)
 
