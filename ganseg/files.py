@@ -28,6 +28,12 @@ def downloads_allowed() -> bool:
     return os.environ.get(DOWNLOADS) == "1"
 
 
+def imagenet_at_hand() -> bool:
+    """Whether ResNet-50's ImageNet weights lie in PyTorch's cache, or may be fetched into it."""
+    cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
+    return downloads_allowed() or any(Path(cache).expanduser().glob("hub/checkpoints/resnet50-0676ba61.pth"))
+
+
 def global_rank() -> int:
     """Number of this process among all of a training, as torchrun, SLURM or Fabric set it; 0 alone."""
     environment = os.environ

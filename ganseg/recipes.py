@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganseg.config import Config
-from ganseg.files import UserError
+from ganseg.files import UserError, imagenet_at_hand
 
 Settings = dict[str, Any]
 
@@ -138,7 +138,7 @@ def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
     """Settings of `paper`, `released`, or either with differences and options added: `paper+cone-heatmap+no-area`.
 
     `released` is every difference, and with `data` and `scale` what the released code does there alone: one convolution
-    for Flowers, and a segmentation network that starts from ImageNet.
+    for Flowers, and a segmentation network that starts from ImageNet, where its weights can be had.
     """
     (base, *extras), known = variant.split("+"), DIFFERENCES | OPTIONS
     if base not in ("paper", "released") or not known.keys() >= set(extras):
@@ -146,7 +146,7 @@ def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
         raise UserError(f"unknown variant {variant!r}; it is paper or released, followed by any of: {added}")
     names = [] if base == "paper" else list(DIFFERENCES)
     names += ["single-convolution"] if base == "released" and data == "flowers" else []
-    names += ["imagenet-segmenter"] if base == "released" and scale in ("gpu", "paper") else []
+    names += ["imagenet-segmenter"] if base == "released" and scale in ("gpu", "paper") and imagenet_at_hand() else []
     return {key: value for name in (*names, *extras) for key, value in known[name].items()}
 
 

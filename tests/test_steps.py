@@ -196,3 +196,13 @@ def test_the_first_steps_losses_in_bf16_are_close_to_those_in_fp32(fabric: Fabri
     assert half.keys() == full.keys() >= {"d", "gp", "g", "con", "area"}
     for name, value in full.items():
         assert half[name].item() == pytest.approx(value.item(), rel=0.08, abs=1e-2), name
+
+
+def test_released_starts_stage_2_from_imagenet_where_its_weights_can_be_had(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("GANSEG_ALLOW_DOWNLOADS", raising=False)
+    started = lambda scale: resolve("flowers", "released", scale).segmenter.pretrained
+    assert not started("paper") and resolve("flowers", "paper+imagenet-segmenter", "paper").segmenter.pretrained
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "resnet50-0676ba61.pth").touch()
+    assert started("gpu") and started("paper") and not started("laptop")
