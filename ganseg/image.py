@@ -68,10 +68,9 @@ class BackgroundGenerator(BackgroundEmbedding):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.start = RelativeEncoding(1, config.block_widths[0])
+        self.start = initialise(RelativeEncoding(1, config.block_widths[0]))
         widths = (*config.block_widths, config.embedding_dim)
-        self.blocks = Ladder(AdaInConvBlock, widths, config, config.adain_norm)
-        initialise(self)
+        self.blocks = initialise(Ladder(AdaInConvBlock, widths, config, config.adain_norm))
 
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise), `position` u_bg_pos (B, 2) -> B with its margin, (B, D_emb, H + 2m, W + 2m)."""

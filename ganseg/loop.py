@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -111,11 +111,17 @@ def load_state(path: Path, trainer: GanTrainer | SegmenterTrainer) -> tuple[int,
         raise UserError(f"{path} is damaged or of another training ({reason}); delete it and train again") from None
 
 
-def save_weights(path: Path, module: nn.Module) -> None:
-    """Write the weights of `module` as safetensors, whole or not at all."""
+def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:
+    """Write the weights of `module` as safetensors, whole or not at all.
+
+    `half`: matrices and kernels in half precision. `module` takes them over, so that what is measured next is what is
+    on disk.
+    """
+    state = {name: t.half() if half and t.dim() > 1 else t for name, t in module.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_model(module, str(temporary))
+        save_file({name: t.contiguous() for name, t in state.items()}, temporary)
         temporary.chmod(0o644)  # safetensors writes for the owner alone; groups share clusters
+    module.load_state_dict(state)
 
 
 def load_weights(path: Path, module: nn.Module) -> nn.Module:

@@ -13,9 +13,12 @@ import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
+from safetensors.torch import load_file
 
 import ganseg
 from ganseg import Experiment, Run, UserError, find_runs
+from ganseg.devices import make_fabric
+from ganseg.evaluation import evaluate
 from ganseg.experiments import check_shares
 from ganseg.files import write_json
 from ganseg.loop import OutOfTime
@@ -154,6 +157,16 @@ def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
     samples = np.load(finished.directory / "samples.npz")
     assert samples["images"].shape == (12, 16, 16, 3) and samples["labels"].shape == (12, 16, 16)
     assert samples["images"].dtype == samples["labels"].dtype == np.uint8 and samples["labels"].max() <= 3
+
+
+def test_the_metrics_of_a_run_are_those_of_the_half_precision_weights_on_its_disk(finished):
+    kernel = finished.directory / "generator.safetensors"
+    assert {t.dtype for t in load_file(kernel).values() if t.dim() > 1} == {torch.float16}
+    fabric = make_fabric("cpu")
+    again = evaluate(finished.config, finished.segmenter(), fabric, generator=finished.generator())
+    assert again.keys() == finished.metrics.keys()
+    for name, value in finished.metrics.items():
+        assert again[name] == pytest.approx(value, abs=2e-6), name  # rounded to 6 digits
 
 
 def test_a_finished_experiment_is_read_and_not_trained_again(finished, results):
