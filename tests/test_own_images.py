@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import done
 from PIL import Image
-from typer.testing import CliRunner
 
 import ganseg
-from ganseg.cli import app
 from ganseg.config import Config
 from ganseg.data import load
 from ganseg.data.creatures import CREATURES
@@ -157,17 +156,9 @@ def test_own_images_train_and_are_evaluated_with_their_masks_and_keypoints(
 ) -> None:
     monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
     settings = NARROW | {"optim.steps": 2, "optim.batch_size": 4, "segmenter.steps": 2, "segmenter.batch_size": 4}
-    arguments = ["train", "--data", "folder", "--data-dir", photographs, "--size", 64, "--parts", 2, "--quiet"]
-    arguments += [
-        "--results",
-        tmp_path,
-        "--device",
-        "cpu",
-        *(f"--set={key}={value}" for key, value in settings.items()),
-    ]
-    done = CliRunner().invoke(app, list(map(str, arguments)))
-    assert done.exit_code == 0, done.output
-    run = Path(done.stdout.strip())
+    words = "train --data folder --size 64 --parts 2 --quiet --device cpu --data-dir"
+    sets = [f"--set={key}={value}" for key, value in settings.items()]
+    run = Path(done(words, photographs, "--results", tmp_path, *sets).stdout.strip())
     metrics = json.loads((run / "metrics.json").read_text())
     test = load("folder", "test", 64, data_dir=photographs)
     assert metrics["test_images"] == metrics["iou_images"] == len(test) and 0 < metrics["iou_constant_mask"] < 1
@@ -185,17 +176,3 @@ def test_a_folder_without_labels_is_evaluated_in_what_needs_none(
         Image.new("RGB", (40, 40), (i, 9, 9)).save(tmp_path / "few" / f"{i}.png")
     values = evaluate(config, Segmenter(config.segmenter, 2), make_fabric("cpu"), tmp_path / "few")
     assert "iou" not in values and "landmark_error" not in values and len(values["part_usage"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--size", "51"], "take 50 or 52"),
-        (["--set", "data.size=51"], "take 50 or 52"),
-        (["--size", "many"], "--size"),
-        (["--set", "data.size=big"], "whole number of pixels"),
-    ],
-)
-def test_a_wrong_size_is_told_on_the_command_line(arguments: list[str], said: str) -> None:
-    done = CliRunner().invoke(app, ["train", *arguments])
-    assert done.exit_code == 2 and said in done.stderr and "Traceback" not in done.stderr
