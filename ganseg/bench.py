@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from ganseg import provenance
 from ganseg.config import Config
 from ganseg.data import Batches, Split
 from ganseg.devices import make_fabric
+from ganseg.experiments import Experiment
 from ganseg.files import UserError
-from ganseg.recipes import resolve, settings_for_size
+from ganseg.recipes import settings_for_size
 from ganseg.training import GanTrainer
 
 Report = dict[str, Any]
@@ -50,13 +52,13 @@ class Counter(TorchDispatchMode):
         return out
 
 
-def other(text: str, data: str, variant: str, scale: str, parts: int | None = None, **settings: Any) -> Config:
-    """What `resolve` makes of the rest, but for the variant and settings in `text`: "released optim.ema=0"."""
-    named = [word for word in text.split() if "=" not in word]
-    if len(named) > 1 or not text.strip():
+def other(text: str, base: Experiment) -> Experiment:
+    """`base`, but for the variant and settings in `text`, as in "released optim.ema=0"."""
+    words = [word.partition("=") for word in text.split()]
+    variants, settings = [name for name, equals, _ in words if not equals], {n: v for n, equals, v in words if equals}
+    if len(variants) > 1 or not words:
         raise UserError(f'--against {text!r}: write a variant and settings: "released optim.share_fakes=false"')
-    settings |= dict(word.split("=", 1) for word in text.split() if "=" in word)
-    return resolve(data, *(named or [variant]), scale, parts, overrides=settings)
+    return replace(base, variant=(variants or [base.variant])[0], overrides={**base.overrides, **settings})
 
 
 class Step:
@@ -182,22 +184,22 @@ def sweeps(configs: Mapping[str, Config], device: str, budget: float) -> Iterato
 
 
 def measure(
-    configs: Mapping[str, Config], device: str = "auto", seconds: float = 10, sweep: bool = False, **about: Any
+    experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10, sweep: bool = False
 ) -> Report:
-    """The report on the first of `configs`, compared with the second where there is one; `about` stands at its top.
+    """The report on the first of `experiments`, compared with the second where there is one.
 
     `seconds`: for each measurement, about. `sweep`: along `AXES` as well.
     """
+    configs = {label: experiment.config for label, experiment in experiments.items()}
     steps = {label: Step(config, device) for label, config in configs.items()}
-    first, generator = next(iter(steps.values())), next(iter(configs.values())).generator
-    machine, limits = first.fabric.device, ceilings(first.fabric.device)
-    rates, ratio = compare(steps, seconds * len(steps))
+    first, machine = next(iter(experiments.values())), make_fabric(device).device
+    limits, (rates, ratio) = ceilings(machine), compare(steps, seconds * len(steps))
     rows = {label: _row(step, rates[label], limits, seconds) for label, step in steps.items()}
-    report = about | {
-        "data": first.config.data.name, "parts": generator.parts, "blocks": len(generator.block_sizes),
-        "seconds": seconds, "provenance": provenance.git_state() | provenance.describe_machine(machine),
-        "ceilings": limits, "settings": rows,
-        "sweeps": list(sweeps(configs, device, seconds)) if sweep else [],
+    report = {
+        "data": first.data, "scale": first.scale, "variant": first.variant, "overrides": dict(first.overrides),
+        "parts": first.config.generator.parts, "blocks": len(first.config.generator.block_sizes), "seconds": seconds,
+        "provenance": provenance.git_state() | provenance.describe_machine(machine), "ceilings": limits,
+        "settings": rows, "sweeps": list(sweeps(configs, device, seconds)) if sweep else [],
     }  # fmt: skip
     if len(rows) > 1:
         peaks = [row["memory"]["bytes"] for row in rows.values() if "memory" in row]

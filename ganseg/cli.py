@@ -217,15 +217,12 @@ def bench(
 
     Example: [cyan]ganseg bench --scale laptop --against "released optim.share_fakes=false"[/cyan]
     """
+    from ganseg import Experiment
     from ganseg import bench as measuring
-    from ganseg.recipes import resolve
 
-    overrides = dict(settings or ())
-    configs = {"ours": resolve(data, variant, scale, parts, overrides=overrides)}
-    if against is not None:
-        configs[against] = measuring.other(against, data, variant, scale, parts, **overrides)
-    about = {"scale": scale, "variant": variant, "overrides": overrides}
-    report = measuring.measure(configs, device, seconds, sweep, **about)
+    ours = Experiment(data, variant, parts, scale=scale, overrides=dict(settings or ()))
+    compared = {} if against is None else {against: measuring.other(against, ours)}
+    report = measuring.measure({"ours": ours} | compared, device, seconds, sweep)
     name = "-".join([report["provenance"]["accelerator"], data, variant, *(["vs", against] if against else [])])
     path = results_dir(results) / scale / "bench" / f"{re.sub('[^a-zA-Z0-9._]', '-', name)}.json"
     write_json(path, report)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -13,15 +12,10 @@ from commands import SETTINGS, done
 from torch import nn
 
 from ganseg import bench
-from ganseg.config import Config
-from ganseg.recipes import resolve
+from ganseg.experiments import Experiment
 
 SMALL = SETTINGS | {"losses.penalty_every": 2}
-WHAT = ("synthetic-bird", "paper", "tiny", 3)
-
-
-def config(**more: object) -> Config:
-    return resolve(*WHAT, overrides=SMALL | more)
+OURS = Experiment(parts=3, overrides=SMALL)
 
 
 def test_flops_and_bytes_of_layers_are_those_of_arithmetic() -> None:
@@ -49,28 +43,28 @@ def test_parts_are_counted_once_timed_often_and_left_as_they_were() -> None:
 
 
 class Waiting(bench.Step):
-    """A step of 2 images that waits, and longer with the penalty."""
+    """A step of 2 images that lets a clock go on by `seconds`, and five times as far with the penalty."""
 
-    taken: ClassVar = []  # how long each wanted to wait
-
-    def __init__(self, seconds: float, share: float) -> None:
-        self.wait, self.share, self.batch = seconds, share, 2
+    def __init__(self, seconds: float, share: float, taken: list[float]) -> None:
+        self.seconds, self.share, self.taken, self.batch = seconds, share, taken, 2
 
     def take(self, penalty: bool = False) -> None:
-        self.taken.append(self.wait)
-        time.sleep(5 * self.wait if penalty else self.wait)
+        self.taken.append(5 * self.seconds if penalty else self.seconds)
 
 
-def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last() -> None:
-    rates, ratio = bench.compare({"fast": Waiting(0.01, 1 / 4), "slow": Waiting(0.03, 0)}, 0.6)
-    assert rates["fast"] == pytest.approx(2 / 0.02, rel=0.3)  # 3 of 4 steps take .01, one takes .05
-    assert ratio["value"] == pytest.approx(rates["fast"] / rates["slow"], rel=0.3)
-    assert ratio["q1"] <= ratio["value"] <= ratio["q3"]
-    assert Waiting.taken[:6] == [0.01, 0.03] * 3  # in turn
+def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(bench, "clock", lambda: sum(taken))
+    rates, ratio = bench.compare({"fast": Waiting(1, 1 / 4, taken), "slow": Waiting(3, 0, taken)}, 0)
+    assert rates == pytest.approx({"fast": 2 / 2, "slow": 2 / 3})  # 3 of 4 fast steps take 1, one takes 5
+    assert [ratio[key] for key in ("q1", "value", "q3")] == pytest.approx([3 / 2] * 3)
+    assert taken[:4] == [5, 15] * 2 and taken[-4:] == [1, 3] * 2  # in turn
 
 
 def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
-    step, seen = bench.Step(config(), "cpu"), []
+    step, seen = bench.Step(OURS.config, "cpu"), []
     whole = step.trainer.step
     step.trainer.step = lambda t: seen.append("gp" in whole(t))
     step.take(), step.take(), step.take(True), step.take()
@@ -78,27 +72,25 @@ def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
 
 
 def test_the_parts_of_a_step_are_its_own_methods_and_what_they_leave() -> None:
-    step = bench.Step(config(), "cpu")
+    step = bench.Step(OURS.config, "cpu")
     found = bench.step_parts(step, 0)
     assert set(found) == {"scene", "discriminator", "generator", "average", "data"}
     assert all(part["seconds"]["median"] >= 0 for part in found.values())
     assert found["generator"]["flops"] > found["scene"]["flops"] > found["average"]["flops"] == 0
     assert found["data"]["flops"] == 0 and not {"scene", "average"} & set(vars(step.trainer))
-    fresh = bench.step_parts(bench.Step(config(**{"optim.share_fakes": False}), "cpu"), 0)
+    fresh = bench.step_parts(bench.Step(bench.other("optim.share_fakes=0", OURS).config, "cpu"), 0)
     assert fresh["scene"]["flops"] == 2 * found["scene"]["flops"]  # all its calls in a step
 
 
 def test_another_setting_has_what_its_words_say_and_else_is_as_ours() -> None:
-    other = lambda text: bench.other(text, *WHAT, **SMALL)
-    assert other("optim.share_fakes=false optim.precision=32-true") == config(
-        **{"optim.share_fakes": False, "optim.precision": "32-true"}
-    )
-    assert other("released") == resolve("synthetic-bird", "released", "tiny", 3, overrides=SMALL)
+    other = bench.other("optim.share_fakes=false optim.precision=32-true", OURS)
+    assert other.config == OURS.config.replace({"optim.share_fakes": False, "optim.precision": "32-true"})
+    assert bench.other("released", OURS) == replace(OURS, variant="released")
 
 
 def test_a_report_has_rates_shares_the_ratio_and_sweeps() -> None:
-    configs = {"ours": config(), "half": config(**{"optim.batch_size": 2})}
-    report = bench.measure(configs, "cpu", 0, sweep=True, scale="tiny")
+    half = {"half": bench.other("optim.batch_size=2", OURS)}
+    report = bench.measure({"ours": OURS} | half, "cpu", 0, sweep=True)
     ours, half = report["settings"]["ours"], report["settings"]["half"]
     assert ours["images_per_second"] == pytest.approx(4 / ours["seconds"])
     rate = ours["flops"] / ours["seconds"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import SETTINGS, done, ganseg, mistaken, plain
 from conftest import ROOT
 from PIL import Image
@@ -18,7 +19,7 @@ from test_unchanged import commands
 from typer import Abort, BadParameter
 
 from ganseg import Run
-from ganseg.files import UserError
+from ganseg.files import OutOfTime, UserError
 from ganseg.recipes import SCALES
 from ganseg.terminal import duration, setting, told
 
@@ -166,6 +167,7 @@ MISTAKES = [
     ("runs --results NONE", "ganseg train"),
     ("segment RUN NONE --out OUT", "is not there; name images, or folders of images"),
     ("segment RUN PHOTOGRAPHS --out PHOTOGRAPHS/masks", "Name a folder outside"),
+    ("bench --data birds", "unknown data set 'birds'"),
     ('bench --set optim.batch_size=4 --against "paper released"', "write a variant and settings"),
 ]
 
@@ -208,12 +210,9 @@ def test_help_of_every_command_has_an_example(command):
     assert f"Example: ganseg {command}" in plain(done(f"{command} --help").output)
 
 
-def test_the_help_names_every_scale():
+def test_the_help_names_every_scale_and_the_version_is_printed():
     said = plain(done("train --help").output)
     assert not [name for name in SCALES if name not in said]
-
-
-def test_the_version_is_printed():
     assert done("--version").stdout.startswith("ganseg")
 
 
@@ -229,4 +228,5 @@ def test_durations_and_settings_are_read_and_what_is_none_is_refused():
 def test_interrupts_bugs_and_full_disks_end_differently():
     full = OSError(28, "No space left on device", "x.png")
     codes = {KeyboardInterrupt(): 130, Abort(): 130, full: 2, BrokenPipeError(): 0, ZeroDivisionError(): 0}
+    codes |= {torch.OutOfMemoryError(): 2, OutOfTime(): 3}
     assert {error: told(error)[1] for error in codes} == codes

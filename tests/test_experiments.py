@@ -49,11 +49,12 @@ def test_the_same_experiment_has_the_same_key_and_any_setting_and_the_recipe_cha
     assert len(keys | {Experiment(parts=5).key}) == 6
 
 
-def test_where_the_data_lies_is_not_part_of_the_identity_and_which_images_there_are_is(tmp_path):
+def test_where_the_data_lies_and_labels_are_not_part_of_the_identity_and_which_images_there_are_is(tmp_path):
     for name, count in (("here", 70), ("there", 70), ("other", 71)):
-        (tmp_path / name).mkdir()
+        (tmp_path / name / "masks").mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (20, 20), (i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    Image.new("L", (20, 20)).save(tmp_path / "there" / "masks" / "0.png")
     here, there, other = (Experiment(data="folder", data_dir=tmp_path / n).key for n in ("here", "there", "other"))
     assert here == there != other != Experiment(data="folder").key
     with pytest.raises(UserError, match="elsewhere is missing"):
