@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated
@@ -149,8 +150,11 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
 
     place, rows = results_dir(results), []
     for run in (Run(path.parent) for path in sorted(place.glob(f"{scale}/runs/*/config.json"))):
-        numbers = [run.metrics.get(name) for name in ("iou", "nmi_both", "landmark_error_ratio")]
-        state = "evaluated" if run.metrics else "imported, not evaluated" if run.imported else "unfinished"
+        metrics, state = {}, "damaged"
+        with suppress(ValueError):
+            metrics = run.metrics
+            state = "evaluated" if metrics else "imported, not evaluated" if run.imported else "unfinished"
+        numbers = [metrics.get(name) for name in ("iou", "nmi_both", "landmark_error_ratio")]
         rows.append([run.directory.parts[-3], run.directory.name, *numbers, state])
     if not rows:
         raise UserError(f"no runs of scale {scale} in {place}; train one with `ganseg train`, or give --results")

@@ -123,12 +123,14 @@ def test_runs_are_listed_with_their_numbers(trained, run):
     assert (row[:3], row[-1]) == (["tiny", run.name, f"{iou:.3f}"], "evaluated")
 
 
-def test_an_unfinished_run_is_listed_and_not_opened(run, tmp_path):
+def test_an_unfinished_or_damaged_run_is_listed_and_not_opened(run, tmp_path):
     begun = tmp_path / "tiny" / "runs" / run.name
     begun.mkdir(parents=True)
     shutil.copy(run / "config.json", begun)
     assert "unfinished" in done("runs --results", tmp_path).stdout
     assert "is not finished" in mistaken("sample", run.name, "--results", tmp_path)
+    (begun / "metrics.json").write_text("{")
+    assert "damaged" in done("runs --results", tmp_path).stdout
 
 
 def test_a_run_is_found_by_its_key_or_a_part_of_its_name_that_no_other_has(trained, run, tmp_path):
