@@ -153,12 +153,6 @@ def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
     assert samples["images"].dtype == samples["labels"].dtype == np.uint8 and samples["labels"].max() <= 3
 
 
-def test_a_finished_experiment_is_read_and_not_trained_again(finished, results):
-    before = (finished.directory / "metrics.json").stat().st_mtime_ns
-    assert again(results) == finished
-    assert (finished.directory / "metrics.json").stat().st_mtime_ns == before
-
-
 def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, tmp_path):
     with pytest.raises(OutOfTime, match="goes on"):
         again(tmp_path, time_limit=0)
