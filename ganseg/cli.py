@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import re
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -28,8 +29,7 @@ app.add_typer(cli_data.app, name="data")
 def print_version(wanted: bool) -> None:
     """Print the version and stop, where it is wanted."""
     if wanted:
-        versions = [found.version for found in distributions(name="ganseg")]
-        print("ganseg", *versions or ["(not installed: running from its folder)"])
+        print("ganseg", *(found.version for found in distributions(name="ganseg")))  # none where it is not installed
         raise typer.Exit
 
 
@@ -49,10 +49,10 @@ def train(
     data: ui.Data = "synthetic-bird", data_dir: ui.DataDir = None, parts: ui.Parts = None, scale: ui.Scale = "tiny",
     size: Annotated[int | None, Option(min=8, metavar="PIXELS", help="Side of the images; else the scale's.")] = None,
     variant: ui.Variant = "paper", seed: ui.Seed = 0, settings: ui.Settings = None, results: ui.Results = None,
-    time_limit: Annotated[float | None, Option(parser=ui.parse_duration, metavar="TIME", help=ui.TIME)] = None,
+    time_limit: ui.TimeLimit = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress; print the run's folder only.")] = False,
     device: ui.Device = "auto",
-    devices: Annotated[str, Option(help="On each machine: a number, or auto.", **ui.COMPUTING)] = "1",
+    devices: Annotated[int, Option(min=1, help="Devices on each machine.", **ui.COMPUTING)] = 1,
     num_nodes: Annotated[int, Option(min=1, help="Machines.", **ui.COMPUTING)] = 1,
     precision: ui.Precision = "auto",
 ) -> None:  # fmt: skip
@@ -62,17 +62,15 @@ def train(
 
     Example: [cyan]ganseg train --data folder --data-dir ~/photographs --scale laptop --time-limit 20m[/cyan]
     """
-    overrides = ({"data.size": size} if size else {}) | ui.parse_settings(settings)
-    if not re.fullmatch(r"auto|[1-9]\d*", devices):
-        raise UserError(f"--devices {devices}: write a number from 1 on, or auto")
     from ganseg import Experiment, run
 
+    overrides = ({"data.size": size} if size else {}) | dict(settings or ())
     experiment = Experiment(data, variant, parts, seed, scale, data_dir, overrides)
     computing = {"device": device, "devices": devices, "num_nodes": num_nodes, "precision": precision}
     done = run(experiment, results, time_limit=time_limit, progress=not quiet, **computing)
     if not global_rank():
         if not quiet:
-            ui.print_metrics(done.metrics, ui.MAIN.split())
+            ui.print_metrics(done.metrics)
         print(done.directory)
 
 
@@ -81,11 +79,8 @@ def segment(
     run: ui.RunName,
     images: Annotated[list[Path], Argument(metavar="IMAGES", help="Image files, or folders with images below.")],
     out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the results; made if need be.")],
-    overlays: Annotated[Literal["jpg", "png", "none"], Option(help="The coloured overlays.")] = "jpg",
-    results: ui.Results = None,
-    batch_size: Annotated[int, Option(min=1, help="Images at a time.", **ui.COMPUTING)] = 8,
-    device: ui.Device = "auto",
-) -> None:
+    results: ui.Results = None, device: ui.Device = "auto",
+) -> None:  # fmt: skip
     """Find the parts in your photographs, of any size.
 
     Writes into the folder --out, under the names that the images have: masks/ (PNG; a pixel's value is 0 for
@@ -94,69 +89,55 @@ def segment(
 
     Example: [cyan]ganseg segment flowers-paper-k8-s0 ~/photographs --out masks[/cyan]
     """
-    from tqdm import tqdm
-
     from ganseg import Run
     from ganseg.segment import PARTS, segment_images
 
-    opened = Run.find(run, results)
-    with tqdm(unit="image", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        done = segment_images(
-            opened, images, out, device=device, batch_size=batch_size, overlays=overlays, progress=progress
-        )
-    for file, reason in done.skipped:
-        ui.warn(f"skipped {file}: {reason}")
-    print(f"{len(done.images)} images segmented, {len(done.skipped)} skipped: {done.out / PARTS}")
+    done = segment_images(Run.find(run, results), images, out, device=device, progress=True)
+    for one in done["skipped"]:
+        ui.warn(f"skipped {one['file']}: {one['reason']}")
+    print(f"{len(done['images'])} images segmented, {len(done['skipped'])} skipped: {out / PARTS}")
 
 
 @app.command()
 def sample(
     run: ui.RunName, count: Annotated[int, Option(min=1, help="How many images.")] = 16, seed: ui.Seed = 0,
-    out: ui.Sheet = None, results: ui.Results = None, device: ui.Device = "auto",
+    out: ui.Picture = None, results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Draw images that the generator imagines, their part masks, and both together, as one picture.
 
     Example: [cyan]ganseg sample synthetic-bird-paper-k6-s0 --count 24 --out birds.png[/cyan]
     """
     from ganseg import Run
+    from ganseg.devices import make_fabric, place
+    from ganseg.evaluation import imagined
     from ganseg.pictures import sample_sheet
-    from ganseg.segment import generate
 
-    opened = Run.find(run, results)
+    opened, fabric = Run.find(run, results), make_fabric(device)
     path = out or Path(f"{opened.directory.resolve().name}-samples.png")
-    print(sample_sheet(*generate(opened, count, seed, device), path))
+    print(sample_sheet(*imagined(place(opened.generator(), fabric), count, fabric, seed), path))
 
 
 @app.command("import-released")
 def import_released(
     checkpoint: Annotated[Path, Argument(help="The generator's file, as checkpoints/epoch_29.model.")],
     segmenter: Annotated[Path | None, Option(help="The segmentation network's file, as epoch_9.model.")] = None,
-    parameters: Annotated[Path | None, Option(help="Its parameters.json; else looked for beside CHECKPOINT.")] = None,
     data: Annotated[str | None, Option(help="Data set to evaluate on; else what parameters.json says.")] = None,
-    parts: Annotated[int | None, Option("--parts", "-K", min=1, help="K; any but the checkpoint's is refused.")] = None,
-    heatmap: Annotated[Literal["cone", "gaussian"] | None, Option(help="Else as parameters.json, or cone.")] = None,
-    results: ui.Results = None, name: Annotated[str | None, Option(help="Name of the run's folder.")] = None,
-) -> None:  # fmt: skip
+    results: ui.Results = None,
+) -> None:
     """Make a run of the authors' released weights, to sample, segment and evaluate with.
 
     Reads tensors alone: whatever else a file holds is refused, not executed. The architecture follows from
-    the tensors' shapes; parameters.json tells the rest and must agree.
+    the tensors' shapes; parameters.json, beside the checkpoint or a folder above, tells the rest and must agree.
 
     Example: [cyan]ganseg import-released log/gan_cub_k8/checkpoints/epoch_29.model --segmenter
     log/seg_cub_k8/checkpoints/epoch_9.model[/cyan]
     """
-    from ganseg.released import import_released as make_run
+    from ganseg import released
 
-    given = {"data": data, "parts": parts, "heatmap": heatmap, "results": results, "name": name}
-    imported = make_run(checkpoint, segmenter, parameters, **given)
-    for note in imported.notes:
+    directory, notes = released.import_released(checkpoint, segmenter, data=data, results=results)
+    for note in notes:
         ui.warn(f"note: {note}")
-    print(imported.directory)
+    print(directory)
 
 
 @app.command()
@@ -165,11 +146,19 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
 
     Example: [cyan]ganseg runs --scale laptop[/cyan]
     """
-    place = results_dir(results)
-    directories = sorted(path.parent for path in place.glob(f"{scale}/runs/*/config.json"))
-    if not directories:
+    from ganseg import Run
+
+    place, rows = results_dir(results), []
+    for run in (Run(path.parent) for path in sorted(place.glob(f"{scale}/runs/*/config.json"))):
+        metrics, state = {}, "damaged"
+        with suppress(ValueError):
+            metrics = run.metrics
+            state = "evaluated" if metrics else "imported, not evaluated" if run.imported else "unfinished"
+        numbers = [metrics.get(name) for name in ("iou", "nmi_both", "landmark_error_ratio")]
+        rows.append([run.directory.parts[-3], run.directory.name, *numbers, state])
+    if not rows:
         raise UserError(f"no runs of scale {scale} in {place}; train one with `ganseg train`, or give --results")
-    ui.print_runs(directories)
+    ui.print_table("scale, run, foreground IoU, NMI of parts, landmark error ratio, state", rows)
 
 
 Text = str | None
@@ -204,10 +193,9 @@ def evaluate(
     usual = Protocol.of(opened.config.data.name, data_dir)
     given = {"split": split, "regression": regression, "normaliser": normaliser, "origin": origin, "taichi": taichi}
     protocol = usual.changed(**given, iou=iou, empty=empty, oracle=oracle)
-    own = protocol.differences(usual)
-    fabric = make_fabric(device, wanted=opened.config.optim.precision)
-    networks = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
-    measured = evaluation.evaluate(opened.config, networks[0], fabric, data_dir, protocol, generator=networks[1])
+    own, fabric = protocol.differences(usual), make_fabric(device, wanted=opened.config.optim.precision)
+    segmenter, generator = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
+    measured = evaluation.evaluate(opened.config, segmenter, fabric, data_dir, protocol, generator=generator)
     ui.print_metrics(measured)
     for sentence in evaluation.unmeasured(measured, protocol):
         ui.warn(sentence)
@@ -221,33 +209,30 @@ def bench(
     data: ui.Data = "synthetic-bird", scale: ui.Scale = "tiny", variant: ui.Variant = "paper", parts: ui.Parts = None,
     settings: ui.Settings = None,
     against: Annotated[str | None, Option(help="Compare with a variant and settings, in quotes.")] = None,
-    what: Annotated[str, Option(help="Any of these, and inference.")] = "step,parts,memory,segmenter",
-    sweep: Annotated[list[str] | None, Option(help="Time along size, parts or batch: size=64,128.")] = None,
+    sweep: Annotated[bool, Option("--sweep", help="Half, once and twice the size, K and batch, too.")] = False,
     seconds: Annotated[float, Option(min=0, help="Seconds for each measurement, about.")] = 10,
-    out: Annotated[Path | None, Option("--out", "-o", help="The report; else SCALE/bench/NAME.json.")] = None,
-    results: ui.Results = None, device: ui.Device = "auto", precision: ui.Precision = "auto",
+    results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Count and measure a training step: FLOPs, bytes, time of its parts, images/s, memory, share of what the
     device can do.
 
-    Data is random: nothing is read. Settings that are compared take steps in turn, in one process.
+    Images are random: nothing is read. Settings that are compared take steps in turn, in one process. The
+    report goes to SCALE/bench/ of the results.
 
     Example: [cyan]ganseg bench --scale laptop --against "released optim.share_fakes=false"[/cyan]
     """
-    overrides, axes = ui.parse_settings(settings), ui.parse_sweeps(sweep)
+    from ganseg import Experiment
     from ganseg import bench as measuring
-    from ganseg.recipes import resolve
 
-    base = measuring.Setting("ours", resolve(data, variant, scale, parts, overrides=overrides), precision)
-    compared = [base] if against is None else [base, measuring.other(against, base, data, scale, parts, overrides)]
-    generator, words = base.config.generator, [word.strip() for word in what.split(",") if word.strip()]
-    about = {"data": data, "scale": scale, "variant": variant, "overrides": overrides}
-    about |= {"parts": generator.parts, "blocks": len(generator.block_sizes)}
-    report = measuring.measure(compared, device, seconds, words, axes, **about)
+    ours = Experiment(data, variant, parts, scale=scale, overrides=dict(settings or ()))
+    compared = {} if against is None else {against: measuring.other(against, ours)}
+    report = measuring.measure({"ours": ours} | compared, device, seconds, sweep)
     name = "-".join([report["provenance"]["accelerator"], data, variant, *(["vs", against] if against else [])])
-    path = out or results_dir(results) / scale / "bench" / f"{re.sub('[^a-zA-Z0-9._]', '-', name)}.json"
-    write_json(path, measuring.rounded(report))
-    ui.print_report(measuring.rounded(report))
+    path = results_dir(results) / scale / "bench" / f"{re.sub('[^a-zA-Z0-9._]', '-', name)}.json"
+    write_json(path, report)
+    columns = ("images_per_second", "share_of_matmul", "share_of_copy")
+    rows = [(label, *map(row.get, columns)) for label, row in report["settings"].items()]
+    ui.print_table("step, images/s, share of matmul, share of copy", rows)
     print(path)
 
 

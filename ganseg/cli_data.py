@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.filesize import decimal
 from typer import Argument, Option
 
 from ganseg import terminal as ui
@@ -41,9 +37,7 @@ def list_sets() -> None:
 @app.command()
 def download(
     name: Name,
-    to: Annotated[
-        Path | None, Option(metavar="DIR", help="Folder of the data set, made if needed; else data/NAME.")
-    ] = None,
+    to: Annotated[Path | None, Option(metavar="DIR", help="Its folder, made if needed; else data/NAME.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask; the licence is accepted.")] = False,
 ) -> None:
     """Fetch a data set from its publisher, verify it and unpack it; the same command goes on after a cut.
@@ -61,26 +55,16 @@ def download(
     folder = (to or Path("data") / spec.name).expanduser()
     states = {file: state(file, folder) for file in spec.files}
     print(f"{spec.title}  {spec.homepage}\nLicence: {spec.licence}\nInto: {folder}")
-    rows = [(file.name, decimal(file.bytes) if file.bytes else None, found) for file, found in states.items()]
-    ui.print_table("file, size, state", rows)
+    ui.print_table("file, bytes, state", [(file.name, file.bytes, found) for file, found in states.items()])
     by_hand = [file for file, found in states.items() if found == "to get by hand"]
     for file in by_hand:
         print(f"{folder / file.name}{' (can be done without)' * file.optional}: {file.how}")
-    if wanted := [file.bytes or 0 for file, found in states.items() if found == "to fetch"]:
-        print(f"To fetch: {decimal(sum(wanted))}; unpacked, about as much again.")
-        if not yes and not agreed():
-            raise typer.Exit(ui.INTERRUPTED)
+    if "to fetch" in states.values() and not yes:
+        typer.confirm("Fetch them under this licence? --yes says so beforehand", abort=True)
     install(spec.files, folder)
     if lacking := [file.name for file in by_hand if not file.optional]:
         raise UserError(f"{', '.join(lacking)} must be got by hand, as said above; then run the same command.")
     print(f"{spec.name} is in {folder}. Look it over: ganseg data check {spec.name} {folder}")
-
-
-def agreed() -> bool:
-    """Whether a person accepts the licence; UserError where nobody is there to answer."""
-    if not sys.stdin.isatty():
-        raise UserError("nobody can be asked here; --yes says that you accept the licence")
-    return typer.confirm("Fetch them under this licence?")
 
 
 @app.command()
@@ -91,43 +75,29 @@ def prepare(name: Name, data_dir: ui.DataDir = None, size: Pixels = 128) -> None
     """
     from ganseg.data import describe, load
 
-    rows = []
-    for name_of_split in describe(name).splits:
-        began = time.monotonic()
-        split = load(name, name_of_split, size, data_dir=data_dir)
-        labels = [label for label in ("foreground", "parts", "keypoints") if getattr(split, label) is not None]
-        seconds, place = f"{time.monotonic() - began:.1f}", Path(split.images.filename).parent
-        rows.append((name_of_split, len(split), len(split.skipped), labels, seconds, place))
-    ui.print_table("split, images, unreadable, labels, seconds, lies in", rows)
+    loaded = {split: load(name, split, size, data_dir=data_dir) for split in describe(name).splits}
+    rows = [(split, len(got), len(got.skipped), Path(got.images.filename).parent) for split, got in loaded.items()]
+    ui.print_table("split, images, unreadable, lies in", rows)
 
 
 @app.command()
 def check(
-    name: Name,
-    data_dir: Annotated[Path | None, Argument(metavar="DIR", help="Where the data set lies.")] = None,
-    as_json: Annotated[bool, Option("--json", help="The report as JSON.")] = False,
+    name: Name, data_dir: Annotated[Path | None, Argument(metavar="DIR", help="Where the data set lies.")] = None
 ) -> None:
     """Look whether a folder holds a data set whole and sound; exit code 2 where it cannot be used.
 
     Example: [cyan]ganseg data check flowers ~/flowers[/cyan]
     """
-    from ganseg.data import check as look
-    from ganseg.data import describe
+    from ganseg import data
 
-    listing, expected = look(name, data_dir), describe(name).counts
-    found = {"counts": listing.counts, "labels": listing.labels, "faults": listing.faults}
-    found |= {"expected": expected, "oddities": listing.oddities, "usable": not listing.faults}
-    if as_json:
-        print(json.dumps({"name": name, "data_dir": str(data_dir), **found}, indent=2))
-    else:
-        rows = [(split, count, expected.get(split)) for split, count in listing.counts.items()]
-        ui.print_table(f"{name}, images, of the paper", [*rows, *listing.labels.items()])
-        for mark, sentences in (("must be mended", listing.faults), ("note", listing.oddities)):
-            for sentence in sentences:
-                print(f"{mark}: {sentence}")
-        print("It cannot be used as it is." if listing.faults else "It can be used.")
-    if listing.faults:
-        raise typer.Exit(ui.MISTAKE)
+    listing, expected = data.check(name, data_dir), data.describe(name).counts
+    rows = [(split, count, expected.get(split)) for split, count in listing.counts.items()]
+    ui.print_table(f"{name}, images, of the paper", [*rows, *listing.labels.items()])
+    for mark, sentences in (("must be mended", listing.faults), ("note", listing.oddities)):
+        for sentence in sentences:
+            print(f"{mark}: {sentence}")
+    print("It cannot be used as it is." if listing.faults else "It can be used.")
+    raise typer.Exit(ui.MISTAKE if listing.faults else 0)
 
 
 @app.command()
@@ -135,7 +105,7 @@ def show(
     name: Name, data_dir: ui.DataDir = None,
     split: Annotated[str, Option(metavar="NAME", help="Which split.")] = "test",
     count: Annotated[int, Option(min=1, help="How many images, evenly over the split.")] = 24,
-    size: Pixels = 128, out: ui.Sheet = None,
+    size: Pixels = 128, out: ui.Picture = None,
 ) -> None:  # fmt: skip
     """Draw a contact sheet: images of a split, their masks, and their keypoints.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import json
 import math
 import shutil
-import textwrap
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -60,12 +58,10 @@ class Run:
         matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
         if path.is_dir() and ((path / CONFIG).exists() or not matches):
             return cls.open(path)
-        if len(matches) == 1:
-            return cls.open(known[matches[0]])
-        listed = textwrap.shorten(", ".join(matches or known), 500, placeholder=" ...")
-        if matches:
-            raise UserError(f"{len(matches)} runs are called {name!r}: {listed}; add letters, or the key at the end")
-        raise UserError(f"no run {name!r} in {place}; there are {listed or 'none: train one with `ganseg train`'}")
+        if len(matches) != 1:
+            there = ", ".join(matches or known) or "none; train one with `ganseg train`"
+            raise UserError(f"{len(matches) or 'no'} runs are called {name!r} in {place}; there are {there}")
+        return cls.open(known[matches[0]])
 
     @functools.cached_property
     def config(self) -> Config:
@@ -264,7 +260,7 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
         "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained,
         "seconds_evaluation": round(time.monotonic() - start, 1),
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": provenance.now(),
     }  # fmt: skip
     write_json(directory / PROVENANCE, facts | provenance.git_state() | provenance.describe_machine(fabric.device))
     write_json(directory / METRICS, metrics)

@@ -17,6 +17,10 @@ class UserError(Exception):
     """A mistake in the input. The message says what was wrong, where, and what would be right."""
 
 
+class OutOfTime(Exception):
+    """The wall-clock budget ended before the steps did; everything is saved and the run can be resumed."""
+
+
 def results_dir(results: str | Path | None = None) -> Path:
     """`results`, else $GANSEG_RESULTS, else `results/` of the checkout, or of the current folder without one."""
     checkout = PACKAGE.parent if (PACKAGE.parent / "_config.yml").exists() else Path.cwd()

@@ -17,14 +17,10 @@ from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ganseg.files import UserError, atomic_path
+from ganseg.files import OutOfTime, UserError, atomic_path
 from ganseg.training import GanTrainer, SegmenterTrainer
 
 WINDOW = 20  # steps that a row of history.csv averages
-
-
-class OutOfTime(Exception):
-    """The wall-clock budget ended before the steps did; everything is saved and the run can be resumed."""
 
 
 def fit(

@@ -15,9 +15,9 @@ import torch
 from ganseg.files import PACKAGE
 
 
-def git_state(folder: Path = PACKAGE) -> dict[str, Any]:
-    """Commit of the checkout of `folder`, and whether tracked files in it differ; unknown outside a checkout."""
-    git = lambda *words: subprocess.check_output(["git", "-C", folder, *words], text=True, stderr=subprocess.DEVNULL)
+def git_state() -> dict[str, Any]:
+    """Commit of the package's checkout, and whether tracked files in it differ; unknown outside a checkout."""
+    git = lambda *words: subprocess.check_output(["git", "-C", PACKAGE, *words], text=True, stderr=subprocess.DEVNULL)
     try:
         changes = git("status", "--porcelain", "--untracked-files=no", "--", ".")
         return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(changes)}
@@ -26,24 +26,25 @@ def git_state(folder: Path = PACKAGE) -> dict[str, Any]:
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Device, its threads or memory, and the versions of what computes."""
+    """Device, its threads, the versions of what computes, and the day."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "accelerator": device.type,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "date": now()[:10],
     }
+
+
+def now() -> str:
+    """The time in UTC, to the second: 2026-01-31T12:00:00+00:00."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _cpu_name() -> str:
     """As Linux tells it, else the architecture, and the cores that may be used."""
-    info, count = Path("/proc/cpuinfo"), cores()
+    info = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)", info.read_text() if info.exists() else "", re.MULTILINE)
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{named[1] if named else platform.machine()} ({count} {'core' if count == 1 else 'cores'})"
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,7 @@
 
 GENERATOR.model    torch-pickled {generator, discriminator, optim_gen, optim_disc}
 SEGMENTER.model    torch-pickled {detector, optim}
-parameters.json    the command line that trained the generator; beside its file or one folder above
+parameters.json    the command line that trained the generator, where it lies beside its file or one folder above
 
 The released code stores coordinates as (row, column), subtracts x - p where Eq. 5 prints p - x, and puts the background
 mask last; weights are permuted so that ours, in (x, y) and background first, compute the same function.
@@ -10,15 +10,13 @@ mask last; weights are permuted so that ours, in (x, y) and background first, co
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import math
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +38,9 @@ IGNORED = (COMPUTED, "model.aux_classifier.")  # the auxiliary head serves train
 MARGIN = 10  # pixels that the released code keeps around the image
 DATA = {name.replace("-", "_"): name for name in DATASETS} | {"flower": "flowers"}  # class_name -> ours
 SHIPPED = {4: (32, 32, 64, 128), 6: (32, 32, 64, 64, 128, 128)}  # number of blocks -> their sizes
-# Of parameters.json: what the tensors must agree with, and what is taken over.
+# Of parameters.json: what the tensors must agree with.
 CHECKED = {"z_dim": "noise_dim", "n_keypoints": "parts", "n_per_kp": "points_per_part", "n_embedding": "embedding_dim",
-           "image_size": "size", "feature_map_channels": "block_widths", "--parts": "parts"}  # fmt: skip
-TAKEN = {"batch_size": "optim.batch_size", "lr_gen": "optim.lr_generator", "lr_disc": "optim.lr_discriminator",
-         "con_penalty_coef": "losses.lambda_con", "area_penalty_coef": "losses.lambda_area"}  # fmt: skip
+           "image_size": "size", "feature_map_channels": "block_widths"}  # fmt: skip
 RENAMED = [  # our part of a name -> the released one, applied in this order
     (r"^point_generator\.constant$", "keypoints_embedding.weight"),
     (r"^point_generator\.points\.", "gen_keypoints_layer."),
@@ -63,34 +59,23 @@ RENAMED = [  # our part of a name -> the released one, applied in this order
 ]
 
 
-class Imported(NamedTuple):
-    """A run made of released files, and what a person should know about it."""
-
-    directory: Path
-    notes: list[str]
-
-
 def import_released(
-    checkpoint: str | Path, segmenter: str | Path | None = None, parameters: str | Path | None = None, *,
-    data: str | None = None, parts: int | None = None, heatmap: Literal["cone", "gaussian"] | None = None,
-    results: str | Path | None = None, name: str | None = None,
-) -> Imported:  # fmt: skip
+    checkpoint: str | Path, segmenter: str | Path | None = None, *, data: str | None = None,
+    results: str | Path | None = None,
+) -> tuple[Path, list[str]]:  # fmt: skip
     """Make a run of a released generator, and of a released segmentation network where there is one.
 
-    `parameters`: the generator's parameters.json, looked for beside it by default. `data`: one of our data sets,
-    `folder` where nothing tells it. `parts` (K) and `heatmap` are checked against the files. The run lies in
-    `results`/paper/runs/; `name` is its folder. UserError for what does not fit, by released name.
+    `data`: one of our data sets, else the one that parameters.json names, else `folder`. Returns the run's directory,
+    in `results`/paper/runs/, and notes on what was assumed. UserError for what does not fit, by released name.
     """
-    above = [folder / "parameters.json" for folder in Path(checkpoint).expanduser().parents[:2]]
-    found = parameters or next((path for path in above if path.is_file()), None)
-    named = {"generator": checkpoint, "segmenter": segmenter, "parameters": found}
-    files = {kind: Path(path).expanduser() for kind, path in named.items() if path}
-    given = read_parameters(files["parameters"]) if found else {}
-    options = {"class_name": data and describe(data).name.replace("-", "_"), "--parts": parts, "--heatmap": heatmap}
-    given |= {option: str(value) for option, value in options.items() if value}
-    given = {"use_linear": str(int(heatmap == "cone"))} | given if heatmap else given
+    path = Path(checkpoint).expanduser()
+    parameters = next((file for folder in path.parents[:2] if (file := folder / "parameters.json").is_file()), None)
+    named = {"generator": path, "segmenter": segmenter, "parameters": parameters}
+    files = {kind: Path(file).expanduser() for kind, file in named.items() if file}
     released = read_tensors(files["generator"], "generator")
-    config = configure(infer_generator(released, given), given)
+    given = read_parameters(parameters) if parameters else {}
+    name = describe(data).name if data else DATA.get(given.get("class_name"), "folder")
+    config = configure(infer_generator(released, given), given, name)
     modules: dict[str, nn.Module] = {GENERATOR: Generator(config.generator)}
     modules[GENERATOR].load_state_dict(convert_generator(released, config.generator))
     if segmenter:
@@ -98,19 +83,18 @@ def import_released(
         names = {ours: ours.replace("network.", "model.", 1) for ours in network.state_dict()}
         detector = read_tensors(files["segmenter"], "detector")
         network.load_state_dict(_taken(detector, network, names, "segmentation network"))
-    assumed = {"class_name": "--data folder", "use_linear": "--heatmap cone, as in all that was released",
+    assumed = {"class_name": f"the data set {name}", "use_linear": "1, a cone, as in all that was released",
                "feature_map_sizes": _text(config.generator.block_sizes)}  # fmt: skip
     notes = [f"no parameters.json tells {key}; assumed: {value}" for key, value in assumed.items() if key not in given]
     if not segmenter:
         notes.append("no segmentation network: `sample` works; `segment` and `evaluate` need --segmenter FILE")
-    return Imported(write_run(config, modules, files, notes, results_dir(results), name), notes)
+    return write_run(config, modules, files, notes, results_dir(results)), notes
 
 
 def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
     """The tensors of `part` in a released file, or of a bare state dict, by name; UserError for any other file."""
     try:
-        # mapped where it can be: what is not asked for is not read
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); name a file, as epoch_29.model") from None
     except Exception as error:  # damaged and hostile files fail in many ways
@@ -125,14 +109,11 @@ def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
 
 
 def read_parameters(path: Path) -> dict[str, str]:
-    """The generator's parameters.json, as text: 1, "8,16"; UserError where it is damaged, or of the other stage."""
+    """The generator's parameters.json, as text: 1, "8,16"; UserError where it is damaged."""
     try:
-        values = dict(read_json(path))
+        return {key: _text(value) for key, value in dict(read_json(path)).items()}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read as JSON of names and values ({error})") from None
-    if log := values.get("generator_log"):
-        raise UserError(f"{path} belongs to a segmentation network; name the generator's, of {log}")
-    return {key: _text(value) for key, value in values.items()}
 
 
 def _text(value: Any) -> str:
@@ -172,23 +153,17 @@ def infer_generator(released: Mapping[str, Tensor], given: Mapping[str, str]) ->
     return told
 
 
-def configure(told: Mapping[str, Any], given: Mapping[str, str]) -> Config:
+def configure(told: Mapping[str, Any], given: Mapping[str, str], data: str) -> Config:
     """The released variant, of no steps, with the generator as `told`; UserError lists what is `given` otherwise."""
-    name = DATA.get(given.get("class_name"), "folder")
     settings = {f"generator.{field}": value for field, value in told.items()}
     settings |= {"data.size": told["block_sizes"].rpartition(",")[2], "optim.steps": 0, "segmenter.steps": 0}
     settings |= {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
-    settings |= {field: given[key] for key, field in TAKEN.items() if key in given}
-    if given.get("smaller_init_mask", "0") != "0":  # the area of the heatmap instead of the disc's
-        settings["losses.area"] = "heatmap"
-    config = resolve(name, "released", SCALE, told["parts"]).replace(settings)
+    config = resolve(data, "released", SCALE, told["parts"]).replace(settings)
     has = {key: _text(getattr(config.generator, field)) for key, field in CHECKED.items()}
-    heatmap = config.generator.heatmap.partition("_")[0]
-    has |= {"--heatmap": heatmap, "use_linear": str(int(heatmap == "cone"))}
-    has |= {"single_final": str(int(told["rgb_layers"] == 1))}
+    has |= {"use_linear": _text(config.generator.heatmap == "cone"), "single_final": _text(told["rgb_layers"] == 1)}
     faults = [f"{key} is {given[key]}, not {has[key]}" for key in has if given.get(key, has[key]) != has[key]]
     if faults:
-        raise UserError("the checkpoint is not as parameters.json or the options say:\n  " + "\n  ".join(faults))
+        raise UserError("the checkpoint is not as parameters.json says:\n  " + "\n  ".join(faults))
     return config
 
 
@@ -245,25 +220,21 @@ def _taken(released: Tensors, network: nn.Module, sources: Mapping[str, str], wh
 
 
 def write_run(
-    config: Config, modules: Mapping[str, nn.Module], files: Mapping[str, Path], notes: list[str], results: Path,
-    name: str | None,
-) -> Path:  # fmt: skip
-    """Write the run directory, config.json last; UserError where `name` is another run's."""
+    config: Config, modules: Mapping[str, nn.Module], files: Mapping[str, Path], notes: list[str], results: Path
+) -> Path:
+    """Write the run directory, config.json last; its name tells the files, so that importing again changes nothing."""
     hashes = {kind: hashlib.sha256(path.read_bytes()).hexdigest() for kind, path in files.items()}
     text = json.dumps([[*hashes.values()], config.to_dict()], sort_keys=True)
     key, epoch = hashlib.sha256(text.encode()).hexdigest()[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
-    usual = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
-    directory = results / SCALE / "runs" / (name or usual)
-    there = directory / PROVENANCE
-    if (directory / CONFIG).exists() and not (there.exists() and read_json(there).get("key") == key):
-        raise UserError(f"{directory} is another run; choose another --name, or delete it")
+    name = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
+    directory = results / SCALE / "runs" / name
     for file, module in modules.items():
         save_weights(directory / file, module)
-    write_json(there, provenance.git_state() | provenance.describe_machine(torch.device("cpu")) | {
+    write_json(directory / PROVENANCE, provenance.git_state() | provenance.describe_machine(torch.device("cpu")) | {
         "imported": {kind: {"file": path.name, "sha256": hashes[kind]} for kind, path in files.items()},
         "epoch": int(epoch[1]) if epoch else None, "steps": None, "notes": notes, "overrides": {}, "key": key,
         "data": config.data.name, "parts": config.generator.parts, "seed": config.seed, "scale": SCALE,
-        "variant": VARIANT, "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "variant": VARIANT, "finished": provenance.now(),
     })  # fmt: skip
     write_json(directory / CONFIG, {"config": config.to_dict(), "variant": VARIANT, "scale": SCALE})
     return directory

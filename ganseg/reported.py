@@ -6,7 +6,7 @@ Methods and types are named as printed, reference numbers included. `reported.ym
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -27,8 +27,7 @@ class Column(NamedTuple):
     @property
     def heading(self) -> str:
         """The title with its unit and an arrow to the better side: "CUB ↑", "Wild (K=4), % ↓"."""
-        unit = f", {self.unit}" if self.unit else ""
-        return f"{self.title}{unit} {'↓' if self.better == 'lower' else '↑'}"
+        return ", ".join(filter(None, (self.title, self.unit))) + (" ↓" if self.better == "lower" else " ↑")
 
 
 class Table(NamedTuple):
@@ -49,26 +48,20 @@ class Table(NamedTuple):
         raise UserError(f"{self.name} prints no number for {method!r} in column {column!r}; it has {known}")
 
 
-def _numbers(name: str, raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Those of a table of the file, row by row: a cell is a number, "number mark", or None for a dash."""
+def _table(name: str, raw: Mapping[str, Any]) -> Table:
+    """A table of the file, where a cell is a number, "number mark", or None for a dash."""
+    columns, numbers = {key: Column(**fields) for key, fields in raw["columns"].items()}, []
     for kind, scale in KINDS.items():
         for method, type_, *cells in raw.get(kind, ()):
             source = raw.get("sources", {}).get(method, raw.get("source", f"{name}, row '{method}'"))
-            for column, cell in zip(raw["columns"], cells, strict=True):
+            about = {"method": method, "type": type_, "scale": scale, "source": source}
+            for column, cell in zip(columns, cells, strict=True):
                 number, _, mark = str(cell).partition(" ")
-                about = {"method": method, "type": type_, "column": column, "scale": scale, "source": source}
                 if cell is not None:
-                    yield about | {"mean": float(number), "mark": mark or None}
+                    numbers.append(about | {"column": column, "mean": float(number), "mark": mark or None})
+    return Table(name, columns, numbers, raw.get("marks", {}), raw.get("remarks", ()))
 
 
-TABLES = {
-    name: Table(
-        name,
-        {key: Column(**fields) for key, fields in raw["columns"].items()},
-        list(_numbers(name, raw)),
-        raw.get("marks", {}),
-        raw.get("remarks", ()),
-    )
-    for name, raw in yaml.safe_load((PACKAGE / "reported.yml").read_text(encoding="utf-8")).items()
-}
+FILE = PACKAGE / "reported.yml"
+TABLES = {name: _table(name, raw) for name, raw in yaml.safe_load(FILE.read_text(encoding="utf-8")).items()}
 TABLE_1, TABLE_2, TABLE_3, CUB_LANDMARKS, CUB_PARTS = TABLES.values()

@@ -1,12 +1,10 @@
-"""Part masks of anyone's photographs, written as label maps, overlays and `parts.json`; and generated images."""
+"""Part masks of anyone's photographs, written as label maps, overlays and `parts.json`."""
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from tqdm.auto import tqdm
 
 from ganseg.data.files import SUFFIXES, list_images, open_rgb
 from ganseg.devices import make_fabric, place
@@ -21,10 +20,8 @@ from ganseg.evaluation import predict
 from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
 from ganseg.metrics import SPECK, part_centres
-from ganseg.pictures import colour_labels, overlay, part_colours, save, to_pictures
-from ganseg.provenance import cores
+from ganseg.pictures import colour_labels, overlay, part_colours, save
 
-OVERLAYS = ("jpg", "png", "none")
 PARTS = "parts.json"
 ABOUT = {
     "centre": "(x, y) in pixels of the upright image, x right, y down, pixel centres at integers, or null",
@@ -40,86 +37,66 @@ class Photograph(NamedTuple):
     name: str
 
 
-@dataclass
-class Segmented:
-    """What `segment_images` did: `images` as in parts.json, `skipped` as (file, reason)."""
-
-    out: Path
-    images: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
 def segment_images(
-    run: Run, paths: str | Path | Iterable[str | Path], out: str | Path, *, device: str = "auto",
-    batch_size: int = 8, overlays: str = "jpg", progress: Callable[[int, int], None] | None = None,
-) -> Segmented:  # fmt: skip
-    """Segment image files, and all images under folders, with the segmentation network of `run`.
+    run: Run, paths: Iterable[str | Path], out: str | Path, *, device: str = "auto", batch_size: int = 8,
+    progress: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Segment image files, and all images under folders, with the segmentation network of `run`; what parts.json says.
 
     Writes under `out`, keeping folders and stems: masks/NAME.png (indexed: 0 background, k part k, in the parts'
-    colours), overlays/NAME.jpg (or png, or none), parts.json; at the size of the image and upright as viewers show it.
-    Unreadable files are skipped and listed. `batch_size` images are in memory at a time; `progress(done, of)` is
-    called after each batch. UserError for no images, or `out` among them.
+    colours), overlays/NAME.jpg, parts.json; at the size of the image and upright as viewers show it. Unreadable files
+    are skipped and listed. `batch_size` images are in memory at a time. UserError for no images, or `out` among them.
     """
-    if overlays not in OVERLAYS:
-        raise UserError(f"overlays cannot be {overlays!r}; they are {', '.join(OVERLAYS)}")
-    photographs, done = find_photographs(paths, out), Segmented(Path(out).expanduser())
-    fabric, size = make_fabric(device), run.config.data.size
-    segmenter = place(run.segmenter(), fabric)
-    write = functools.partial(_write, out=done.out, overlays=overlays)
-    with ThreadPoolExecutor(cores()) as pool:
+    out, fabric, size = Path(out).expanduser(), make_fabric(device), run.config.data.size
+    photographs, images, skipped = find_photographs(paths, out), [], []
+    segmenter, colours = place(run.segmenter(), fabric), part_colours(run.config.generator.parts)
+    bar = tqdm(total=len(photographs), unit="image", disable=None if progress else True)
+    with bar, ThreadPoolExecutor() as pool:
         for start in range(0, len(photographs), batch_size):
             batch = photographs[start : start + batch_size]
             read = dict(zip(batch, pool.map(_read, batch), strict=True))
-            done.skipped += [(one.file, read.pop(one)) for one in batch if isinstance(read[one], str)]
+            skipped += [{"file": one.file, "reason": read.pop(one)} for one in batch if isinstance(read[one], str)]
             if read:
                 small = [np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for image in read.values()]
                 maps = predict(segmenter, np.stack(small), fabric).numpy()
-                done.images += pool.map(write, read, read.values(), maps)
-            if progress:
-                progress(start + len(batch), len(photographs))
-    if not done.images:
-        first = ": ".join(done.skipped[0])
+                images += pool.map(_write, itertools.repeat(out), read, read.values(), maps)
+            bar.update(len(batch))
+    if not images:
+        first = ": ".join(skipped[0].values())
         raise UserError(f"none of the {len(photographs)} images can be read; the first: {first}")
-    colours = part_colours(run.config.generator.parts)
-    write_json(done.out / PARTS, {
+    told = {
         "about": ABOUT, "run": run.directory.resolve().name, "parts": len(colours) - 1, "network_size": size,
         "colours": {k: "#" + bytes(colour).hex() for k, colour in enumerate(colours)},
-        "skipped": [{"file": file, "reason": reason} for file, reason in sorted(done.skipped)],
-        "images": sorted(done.images, key=lambda image: image["file"]),
-    })  # fmt: skip
-    return done
+        "skipped": skipped, "images": images,
+    }  # fmt: skip
+    write_json(out / PARTS, told)
+    return told
 
 
-def find_photographs(paths: str | Path | Iterable[str | Path], out: str | Path) -> list[Photograph]:
-    """The files among `paths`, whatever their suffix, and images under its folders; UserError for none."""
-    given = [Path(p).expanduser() for p in ([paths] if isinstance(paths, str | Path) else paths)]
-    found: dict[Path, str] = {}
+def find_photographs(paths: Iterable[str | Path], out: Path) -> list[Photograph]:
+    """The files among `paths`, whatever their suffix, and images under its folders; UserError for none.
+
+    Results are named as the files without suffix; where those are alike, in any case of letters: a, a-2, a-3.
+    """
+    given, found, taken = [Path(path).expanduser() for path in paths], {}, set()
     for path in given:
-        if path.is_dir() and Path(out).expanduser().resolve().is_relative_to(path.resolve()):
-            taken = "where the results would be taken for photographs the next time"
-            raise UserError(f"{out} lies in {path}, the folder to be segmented, {taken}. Name a folder outside.")
-        if not path.is_dir() and not path.is_file():
+        if not path.exists():
             raise UserError(f"{path} is not there; name images, or folders of images")
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            again = "where the results would be taken for photographs the next time"
+            raise UserError(f"{out} lies in {path}, the folder to be segmented, {again}. Name a folder outside.")
         prefix = f"{path.resolve().name}/" if path.is_dir() and len(given) > 1 else ""
-        folder, names = (path, list_images(path)) if path.is_dir() else (path.parent, [path.name])
-        for name in names:
-            found.setdefault(folder / name, prefix + name)
+        folder, files = (path, list_images(path)) if path.is_dir() else (path.parent, [path.name])
+        for file in (file for file in files if folder / file not in found):
+            stem = Path(prefix + file).with_suffix("").as_posix()
+            numbered = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
+            name = next(name for name in numbered if name.casefold() not in taken)
+            taken.add(name.casefold())
+            found[folder / file] = Photograph(folder / file, prefix + file, name)
     if not found:
         where = ", ".join(map(str, given))
         raise UserError(f"no images in {where}; looked for {', '.join(SUFFIXES)}, also in folders below")
-    return [Photograph(*one) for one in zip(found, found.values(), result_names(found.values()), strict=True)]
-
-
-def result_names(files: Iterable[str]) -> list[str]:
-    """Names of results: files without suffix; where those are alike, in any case of letters, a_jpg and a_png."""
-    stems = [Path(file).with_suffix("").as_posix() for file in files]
-    alike, names = Counter(stem.casefold() for stem in stems), {}  # casefolded -> as written
-    for file, stem in zip(files, stems, strict=True):
-        name = stem if alike[stem.casefold()] == 1 else f"{stem}_{Path(file).suffix[1:]}"
-        while name.casefold() in names:
-            name += "_"
-        names[name.casefold()] = name
-    return list(names.values())
+    return list(found.values())
 
 
 def _read(photograph: Photograph) -> Image.Image | str:
@@ -130,19 +107,16 @@ def _read(photograph: Photograph) -> Image.Image | str:
         return str(error) or type(error).__name__
 
 
-def _write(one: Photograph, image: Image.Image, probabilities: np.ndarray, out: Path, overlays: str) -> dict[str, Any]:
+def _write(out: Path, one: Photograph, image: Image.Image, probabilities: np.ndarray) -> dict[str, Any]:
     """Write the mask and the overlay of an image; returns its entry in parts.json."""
     labels = full_size_labels(probabilities, image.size)
-    entry = {"file": one.file, "width": image.width, "height": image.height, "mask": f"masks/{one.name}.png",
-             "parts": measure_parts(probabilities, labels)}  # fmt: skip
-    mask = Image.fromarray(labels)
+    mask, where = Image.fromarray(labels), {"mask": f"masks/{one.name}.png", "overlay": f"overlays/{one.name}.jpg"}
     mask.putpalette(colour_labels(np.arange(256)).tobytes())
-    save(mask, out / entry["mask"], compress_level=1)  # thrice as fast for a few kB more
-    if overlays != "none":
-        entry["overlay"] = f"overlays/{one.name}.{overlays}"
-        drawn = overlay(np.asarray(image), labels, contour=max(1, round(max(labels.shape) / 300)))
-        save(Image.fromarray(drawn), out / entry["overlay"], quality=90)
-    return entry
+    save(mask, out / where["mask"], compress_level=1)  # thrice as fast for a few kB more
+    drawn = overlay(np.asarray(image), labels, contour=max(1, round(max(labels.shape) / 300)))
+    save(Image.fromarray(drawn), out / where["overlay"], quality=90)
+    parts = measure_parts(probabilities, labels)
+    return {"file": one.file, "width": image.width, "height": image.height, **where, "parts": parts}
 
 
 def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -153,7 +127,7 @@ def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.nda
     labels, best = np.zeros(size[::-1], np.uint8), np.full(size[::-1], -np.inf, np.float32)
     for k, each in enumerate(torch.from_numpy(probabilities)):
         large = F.interpolate(each[None, None], size[::-1], mode="bilinear", align_corners=False)[0, 0].numpy()
-        np.copyto(labels, np.uint8(k), where=large > best)
+        labels[large > best] = k
         np.maximum(best, large, out=best)
     return labels
 
@@ -169,15 +143,3 @@ def measure_parts(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[st
     return [{"part": k, "centre": [round(v, 2) for v in centre] if area >= SPECK else None,
              "area": round(area, 6), "visible": area >= SPECK}
             for k, (centre, area) in enumerate(zip(centres.tolist(), areas.tolist(), strict=True), 1)]  # fmt: skip
-
-
-@torch.no_grad()
-def generate(run: Run, count: int, seed: int = 0, device: str = "auto") -> tuple[np.ndarray, np.ndarray]:
-    """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
-    fabric, chunks = make_fabric(device), []
-    generator, random = place(run.generator(), fabric), torch.Generator(fabric.device).manual_seed(seed)
-    for start in range(0, count, 64):
-        with fabric.autocast():
-            images, labels = generator.pairs(generator.noise(min(64, count - start), random))
-        chunks.append((to_pictures(images), labels.byte().cpu().numpy()))  # (B, S, S, 3), (B, S, S)
-    return tuple(map(np.concatenate, zip(*chunks, strict=True)))

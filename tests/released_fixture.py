@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commands import done
 from torch import Tensor
 from torchvision.models.segmentation import deeplabv3_resnet50
-from typer.testing import CliRunner
 
-from ganseg.cli import app
 from ganseg.config import GeneratorConfig
 from ganseg.experiments import Run
 from ganseg.generator import Generator
@@ -25,24 +24,10 @@ PUBLISHED = {  # in their parameters.json: blocks, K, a single 1x1 convolution
 }  # fmt: skip
 
 
-def ganseg(*arguments: str | Path):
-    """What a command did."""
-    return CliRunner().invoke(app, [str(word) for word in arguments])
-
-
-def imported(*arguments: str | Path) -> tuple[Run, str]:
+def imported(checkpoint: Path, *words: str | Path) -> tuple[Run, str]:
     """The run that `ganseg import-released` made, and its notes."""
-    done = ganseg("import-released", *arguments)
-    assert done.exit_code == 0, done.output
-    return Run.open(done.stdout.strip()), " ".join(done.stderr.split())
-
-
-def refused(*arguments: str | Path) -> str:
-    """What is said to a file that cannot be imported: exit code 2, no traceback, nothing printed."""
-    done = ganseg("import-released", *arguments)
-    assert (done.exit_code, done.stdout) == (2, ""), done.output
-    assert "Traceback" not in done.stderr
-    return done.stderr
+    told = done("import-released", checkpoint, *words)
+    return Run.open(told.stdout.strip()), " ".join(told.stderr.split())
 
 
 def architecture(blocks: int, parts: int, single: bool = False, cone: bool = True) -> GeneratorConfig:

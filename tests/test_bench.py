@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
-from test_cli import ganseg, plain
+from commands import SETTINGS, done
 from torch import nn
 
 from ganseg import bench
-from ganseg.files import UserError
-from ganseg.recipes import resolve
+from ganseg.experiments import Experiment
 
-SMALL = {
-    "data.size": 16, "generator.block_sizes": (8, 16), "generator.block_widths": (8, 8), "generator.noise_dim": 8,
-    "generator.embedding_dim": 8, "generator.spade_hidden": 8, "discriminator.widths": (8, 8),
-    "discriminator.hidden": 8, "optim.batch_size": 4, "segmenter.batch_size": 4, "losses.penalty_every": 2,
-}  # fmt: skip
-
-
-def setting(label: str = "ours", **more: object) -> bench.Setting:
-    return bench.Setting(label, resolve("synthetic-bird", "paper", "tiny", 3, overrides=SMALL | more), "32-true")
+SMALL = SETTINGS | {"losses.penalty_every": 2}
+OURS = Experiment(parts=3, overrides=SMALL)
 
 
 def test_flops_and_bytes_of_layers_are_those_of_arithmetic() -> None:
@@ -52,28 +43,28 @@ def test_parts_are_counted_once_timed_often_and_left_as_they_were() -> None:
 
 
 class Waiting(bench.Step):
-    """A step of 2 images that waits, and longer with the penalty."""
+    """A step of 2 images that lets a clock go on by `seconds`, and five times as far with the penalty."""
 
-    taken: ClassVar = []  # how long each wanted to wait
-
-    def __init__(self, seconds: float, share: float) -> None:
-        self.wait, self.share, self.batch = seconds, share, 2
+    def __init__(self, seconds: float, share: float, taken: list[float]) -> None:
+        self.seconds, self.share, self.taken, self.batch = seconds, share, taken, 2
 
     def take(self, penalty: bool = False) -> None:
-        self.taken.append(self.wait)
-        time.sleep(5 * self.wait if penalty else self.wait)
+        self.taken.append(5 * self.seconds if penalty else self.seconds)
 
 
-def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last() -> None:
-    rates, ratio = bench.compare({"fast": Waiting(0.01, 1 / 4), "slow": Waiting(0.03, 0)}, 0.6)
-    assert rates["fast"] == pytest.approx(2 / 0.02, rel=0.3)  # 3 of 4 steps take .01, one takes .05
-    assert ratio["value"] == pytest.approx(rates["fast"] / rates["slow"])
-    assert ratio["q1"] <= ratio["value"] <= ratio["q3"]
-    assert Waiting.taken[:6] == [0.01, 0.03] * 3  # in turn
+def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(bench, "clock", lambda: sum(taken))
+    rates, ratio = bench.compare({"fast": Waiting(1, 1 / 4, taken), "slow": Waiting(3, 0, taken)}, 0)
+    assert rates == pytest.approx({"fast": 2 / 2, "slow": 2 / 3})  # 3 of 4 fast steps take 1, one takes 5
+    assert [ratio[key] for key in ("q1", "value", "q3")] == pytest.approx([3 / 2] * 3)
+    assert taken[:4] == [5, 15] * 2 and taken[-4:] == [1, 3] * 2  # in turn
 
 
 def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
-    step, seen = bench.Step(setting(), "cpu"), []
+    step, seen = bench.Step(OURS.config, "cpu"), []
     whole = step.trainer.step
     step.trainer.step = lambda t: seen.append("gp" in whole(t))
     step.take(), step.take(), step.take(True), step.take()
@@ -81,61 +72,41 @@ def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
 
 
 def test_the_parts_of_a_step_are_its_own_methods_and_what_they_leave() -> None:
-    step = bench.Step(setting(), "cpu")
+    step = bench.Step(OURS.config, "cpu")
     found = bench.step_parts(step, 0)
     assert set(found) == {"scene", "discriminator", "generator", "average", "data"}
     assert all(part["seconds"]["median"] >= 0 for part in found.values())
     assert found["generator"]["flops"] > found["scene"]["flops"] > found["average"]["flops"] == 0
     assert found["data"]["flops"] == 0 and not {"scene", "average"} & set(vars(step.trainer))
-    fresh = bench.step_parts(bench.Step(setting(**{"optim.share_fakes": False}), "cpu"), 0)
+    fresh = bench.step_parts(bench.Step(bench.other("optim.share_fakes=0", OURS).config, "cpu"), 0)
     assert fresh["scene"]["flops"] == 2 * found["scene"]["flops"]  # all its calls in a step
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("", "write a variant"), ("paper released", "write a variant"), ("plain", "unknown variant")]
-)
-def test_what_cannot_be_compared_is_refused(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        bench.other(text, setting(), "synthetic-bird", "tiny", 3, SMALL)
-
-
 def test_another_setting_has_what_its_words_say_and_else_is_as_ours() -> None:
-    ours = setting()
-    other = bench.other("optim.share_fakes=false precision=64-true", ours, "synthetic-bird", "tiny", 3, SMALL)
-    assert other.config == ours.config.replace({"optim.share_fakes": False}) and other.precision == "64-true"
+    other = bench.other("optim.share_fakes=false optim.precision=32-true", OURS)
+    assert other.config == OURS.config.replace({"optim.share_fakes": False, "optim.precision": "32-true"})
+    assert bench.other("released", OURS) == replace(OURS, variant="released")
 
 
-def test_a_report_has_rates_shares_and_the_ratio() -> None:
-    settings = [setting(), setting("half", **{"optim.batch_size": 2})]
-    report = bench.measure(settings, "cpu", 0, ("step", "parts", "segmenter", "inference"), {"parts": (2,)})
+def test_a_report_has_rates_shares_the_ratio_and_sweeps() -> None:
+    half = {"half": bench.other("optim.batch_size=2", OURS)}
+    report = bench.measure({"ours": OURS} | half, "cpu", 0, sweep=True)
     ours, half = report["settings"]["ours"], report["settings"]["half"]
     assert ours["images_per_second"] == pytest.approx(4 / ours["seconds"])
     rate = ours["flops"] / ours["seconds"]
-    assert ours["share_of_matmul"] == pytest.approx(rate / report["ceilings"]["matmul_32-true"])
-    times = report["ratio"]["images_per_second"]["value"]
-    assert times == pytest.approx(ours["images_per_second"] / half["images_per_second"])
-    assert {row["label"] for row in report["sweeps"]} == {"ours", "half"}
-    assert set(report["segmenter"]) == {"pairs", "segmenter"}
-    assert report["inference"]["whole"] < min(report["inference"]["files"], report["inference"]["network"])
+    matmul = report["ceilings"]["matmul_bf16-mixed" if "bf16" in ours["precision"] else "matmul_32-true"]
+    assert ours["share_of_matmul"] == pytest.approx(rate / matmul)
+    times = report["ratio"]["images_per_second"]
+    assert times["q1"] <= times["value"] <= times["q3"] and half["batch_size"] == 2
+    points = {(row["axis"], row["value"]) for row in report["sweeps"] if row["label"] == "half"}
+    assert points == {("size", 8), ("size", 16), ("size", 32), *(("parts", n) for n in (1, 3, 6)),
+                      *(("batch", n) for n in (2, 4, 8))}  # fmt: skip
 
 
-def test_the_command_writes_the_report_where_it_is_asked_to(tmp_path: Path) -> None:
-    words = [f"--set={name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items()]
-    quick = ["--parts=3", "--what=step", "--seconds=0", "--device=cpu"]
-    done = ganseg("bench", *words, *quick, "--out", tmp_path / "b.json")
-    assert done.exit_code == 0, done.output
-    assert json.loads((tmp_path / "b.json").read_text())["settings"]["ours"]["size"] == 16
-    assert "images/s" in plain(done.stdout)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--what", "steps"], "--what steps: it is any of step, parts"),
-        (["--sweep", "width"], "--sweep width: write size, parts or batch"),
-        (["--sweep", "size=big"], "--sweep size=big: write size"),
-    ],
-)
-def test_mistakes_are_told(arguments: list[str], said: str) -> None:
-    done = ganseg("bench", "--device=cpu", *arguments)
-    assert done.exit_code == 2 and said in plain(done.stderr)
+def test_the_command_writes_the_report_among_the_results(tmp_path: Path) -> None:
+    words = [f"--set={name}={value}" for name, value in SMALL.items()]
+    quick = ["--parts=3", "--seconds=0", "--device=cpu", "--results", tmp_path]
+    printed = done("bench --against released", *words, *quick).stdout
+    report = json.loads((tmp_path / "tiny" / "bench" / "cpu-synthetic-bird-paper-vs-released.json").read_text())
+    assert report["settings"]["ours"]["size"] == 16 and report["scale"] == "tiny"
+    assert "images/s" in printed and "released" in printed

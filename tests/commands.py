@@ -1,0 +1,44 @@
+"""`ganseg` as a user types it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from ganseg.cli import app
+
+SETTINGS = {  # of a training that takes seconds
+    "data.size": 16, "data.train_limit": 48, "data.test_limit": 24, "generator.block_sizes": "8,16",
+    "generator.block_widths": "16,8", "generator.noise_dim": 8, "generator.embedding_dim": 8,
+    "generator.spade_hidden": 8, "discriminator.widths": "8,8", "discriminator.hidden": 8, "optim.steps": 3,
+    "optim.batch_size": 4, "segmenter.steps": 2, "segmenter.batch_size": 4,
+}  # fmt: skip
+
+
+def ganseg(*words: str | Path | int, **options: Any) -> Any:
+    """What a command did; the first word may be several, as they are typed."""
+    first, *more = words
+    return CliRunner().invoke(app, [*shlex.split(str(first)), *map(str, more)], terminal_width=120, **options)
+
+
+def done(*words: str | Path | int, **options: Any) -> Any:
+    """What a command did that must succeed."""
+    result = ganseg(*words, **options)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def mistaken(*words: str | Path | int, **options: Any) -> str:
+    """What is said to a mistake: on stderr, with exit code 2 and without a traceback."""
+    result = ganseg(*words, **options)
+    assert result.exit_code == 2 and "Traceback" not in result.output, result.output
+    return plain(result.stderr)
+
+
+def plain(text: str) -> str:
+    """Without colours and frames, in one line."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
