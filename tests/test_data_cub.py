@@ -12,7 +12,6 @@ from PIL import Image
 
 from ganseg.data import check, load
 from ganseg.data.cub import KEYPOINTS, paper_split
-from ganseg.files import UserError
 
 IDS = {1: "train", 2: "train", 3: "train", 10: "val", 12: "test", 19: "test"}  # of the paper's split
 SIZES = {1: (120, 80), 2: (80, 120), 3: (64, 64), 10: (90, 30), 12: (120, 80), 19: (50, 100)}
@@ -42,9 +41,8 @@ def write(path, lines) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-@pytest.fixture
-def cub(tmp_path):
-    root, exif, rows = tmp_path / "CUB_200_2011", Image.Exif(), []
+def build(folder):
+    root, exif, rows = folder / "CUB_200_2011", Image.Exif(), []
     exif[0x0112] = 6  # not applied: keypoints are of the stored pixels
     for number in IDS:
         path = root / "images" / name(number)
@@ -58,6 +56,11 @@ def cub(tmp_path):
     write(root / "parts" / "part_locs.txt", rows)
     write(root / "train_test_split.txt", [f"{i} {int(i < 3)}" for i in IDS])
     return root
+
+
+@pytest.fixture
+def cub(tmp_path):
+    return build(tmp_path)
 
 
 def add_masks(folder, numbers=tuple(IDS)) -> None:
@@ -133,44 +136,16 @@ def test_a_mask_is_binarised_before_it_is_resized(cub):
     assert mask[:10].mean() > 0.4 and not mask[10:].any()
 
 
-def test_partly_extracted_archives_are_refused_with_how_many(cub):
-    (cub / "images" / name(19)).unlink()
-    missing = "of {} images and masks of the split test are missing"
-    assert f"1 {missing.format(2)} ({name(19)[14:]})" in said(cub)
-    add_masks(cub / "segmentations", (1, 12))
-    with pytest.raises(UserError, match=f"2 {missing.format(4)}"):
-        opened(cub, "test")
-
-
 def test_a_set_that_lists_only_some_images_is_read_as_it_is(cub):
     write(cub / "images.txt", [f"{i} {name(i)}" for i in (1, 12)])
     shutil.rmtree(cub / "images" / "019.Some_Bird")
     report = check("cub", cub)
     assert report.counts == {"train": 1, "val": 0, "test": 1, "official-test": 1} and not report.faults
     assert opened(cub, "test").names == (name(12),)
-    with pytest.raises(UserError, match="the split val is empty"):
-        opened(cub, "val")
 
 
-def test_the_folder_above_the_unpacked_one_may_be_named_and_another_says_what_is_missing(cub):
+def test_the_folder_above_the_unpacked_one_may_be_named(cub):
     assert opened(cub.parent, "test").names == (name(12), name(19))
-    with pytest.raises(UserError, match="images.txt is missing"):
-        opened(cub / "parts", "test")
-
-
-@pytest.mark.parametrize(
-    ("file", "lines", "message"),
-    [
-        ("images.txt", [f"1 {name(1)}", f"99 {name(1)}"], "1 images are in images.txt under two ids"),
-        ("images.txt", [f"1 {name(1)}", f"1 {name(2)}"], r"images.txt are damaged or contradict .* \(1\)"),
-        ("parts/part_locs.txt", ["1 2 3 4 1", "1 2 3 5 1"], r"part_locs.txt are damaged or .* \(\(1, 2\)\)"),
-        ("train_test_split.txt", ["1 1", "2 1"], "4 images have no row in train_test_split.txt"),
-    ],
-)
-def test_lists_that_contradict_themselves_or_one_another_are_refused(cub, file, lines, message):
-    write(cub / file, lines)
-    with pytest.raises(UserError, match=message):
-        opened(cub, "train")
 
 
 def test_only_images_are_needed(cub):
@@ -179,8 +154,6 @@ def test_only_images_are_needed(cub):
     (cub / "train_test_split.txt").unlink()
     data = opened(cub, "test")
     assert len(data) == 2 and data.keypoints is None and data.keypoint_names == ()
-    with pytest.raises(UserError, match="the split official-test is empty"):
-        opened(cub, "official-test")
 
 
 def test_points_outside_and_points_without_a_row_are_coped_with(cub):
