@@ -7,22 +7,14 @@ import re
 import shutil
 
 import numpy as np
+import published as of
 import pytest
 import scipy.io
-import test_data_celeba as celeba
-import test_data_cub as cub
-import test_data_flowers as flowers
-import test_data_taichi as taichi
 from PIL import Image
+from published import ALIGNED, WILD, bird, face
 
 from ganseg.data import check, load
 from ganseg.files import UserError
-
-BUILDERS = {
-    "celeba-wild": lambda folder: celeba.build(folder, celeba.WILD),
-    "celeba-aligned": lambda folder: celeba.build(folder, celeba.ALIGNED),
-    "cub": cub.build, "flowers": flowers.build, "taichi": taichi.build,
-}  # fmt: skip
 
 
 class Attack:
@@ -35,7 +27,7 @@ def gone(*paths):
 
 
 def holds(path, *lines):
-    return lambda root: (root / path).write_text("\n".join(lines) + "\n")
+    return lambda root: of.write(root / path, *lines)
 
 
 def lacks(path, *starts):
@@ -55,7 +47,7 @@ def numbered(*ids):
 
 
 def table(*values, names=("005.png", "005.png")):
-    return lambda root: taichi.write_test_table(root, list(names), list(values))
+    return lambda root: of.write_points(root, list(names), list(values))
 
 
 def objects(root):
@@ -64,12 +56,11 @@ def objects(root):
 
 
 def masks(*numbers):
-    return lambda root: cub.add_masks(root / "segmentations", numbers)
+    return lambda root: of.bird_masks(root / "segmentations", *numbers)
 
 
-FIRST, BIRD, FRAMES = celeba.name(1), cub.name(1), "eval_images/taichi-256"
-WILD, ALIGNED = "celeba-wild", "celeba-aligned"
-POINTS = [taichi.landmarks(5), taichi.landmarks(6)]
+FIRST, BIRD, FRAMES = face(1), bird(1), "eval_images/taichi-256"
+POINTS = [of.landmarks("taichi", i) for i in (5, 6)]
 EMPTY = "is missing or cannot be read"
 SPLIT, UNREAD = "images and masks of the split", "1 images of SPLIT or their masks cannot be read"
 OTHER = "pixels, its labels are for"
@@ -79,26 +70,26 @@ TWICE = "damaged or contradict an earlier one"
 FAULTS = [
     (WILD, "train", gone("MAFL/training.txt", "list_landmarks_celeba.txt"), f"2 {NEEDED} ROOT (list_landmarks_celeba"),
     (WILD, "train", holds("list_landmarks_celeba.txt", ""), f"list_landmarks_celeba.txt {EMPTY}"),
-    (WILD, "train", lacks("list_bbox_celeba.txt", celeba.name(4), celeba.name(9)), "2 images have no row in list_bbox"),
-    (WILD, "train", lacks(SIZES, celeba.name(4)), f"1 images have no row in {SIZES} ({celeba.name(4)})"),
-    (WILD, "test", sized(f"img_celeba/{celeba.name(3)}", 50, 60), f"50 x 60 {OTHER} 150 x 185"),
-    (ALIGNED, "test", sized(f"img_align_celeba/{celeba.name(3)}", 218, 178), f"218 x 178 {OTHER} 178 x 218"),
-    (WILD, "test", gone(f"img_celeba/{celeba.name(3)}"), f"1 of 2 {SPLIT} test are missing ({celeba.name(3)})"),
+    (WILD, "train", lacks("list_bbox_celeba.txt", face(4), face(9)), "2 images have no row in list_bbox"),
+    (WILD, "train", lacks(SIZES, face(4)), f"1 images have no row in {SIZES} ({face(4)})"),
+    (WILD, "test", sized(f"img_celeba/{face(3)}", 50, 60), f"50 x 60 {OTHER} 150 x 185"),
+    (ALIGNED, "test", sized(f"img_align_celeba/{face(3)}", 218, 178), f"218 x 178 {OTHER} 178 x 218"),
+    (WILD, "test", gone(f"img_celeba/{face(3)}"), f"1 of 2 {SPLIT} test are missing ({face(3)})"),
     (WILD, "train", lambda root: [gone(SIZES)(root), holds(f"img_celeba/{FIRST}")(root)],
      f"1 images cannot be read ({FIRST})"),
     ("cub", "test", gone("images.txt"), "images.txt is missing"),
     ("cub", "train", holds("images.txt", f"1 {BIRD}", f"99 {BIRD}"), "1 images are in images.txt under two ids"),
-    ("cub", "train", holds("images.txt", f"1 {BIRD}", f"1 {cub.name(2)}"), f"{TWICE} (1)"),
+    ("cub", "train", holds("images.txt", f"1 {BIRD}", f"1 {bird(2)}"), f"{TWICE} (1)"),
     ("cub", "train", holds("parts/part_locs.txt", "1 2 3 4 1", "1 2 3 5 1"), f"part_locs.txt are {TWICE} ((1, 2))"),
     ("cub", "train", holds("train_test_split.txt", "1 1", "2 1"), "4 images have no row in train_test_split.txt"),
-    ("cub", "test", gone(f"images/{cub.name(19)}"), f"1 of 2 {SPLIT} test are missing ({cub.name(19)[14:]})"),
+    ("cub", "test", gone(f"images/{bird(19)}"), f"1 of 2 {SPLIT} test are missing ({bird(19)[14:]})"),
     ("cub", "test", masks(1, 12), f"1 of 4 {SPLIT} test are missing"),
     ("flowers", "train", gone("setid.mat"), f"setid.mat {EMPTY}"),
     ("flowers", "train", holds("setid.mat", "damaged"), f"setid.mat {EMPTY}"),
     ("flowers", "test", numbered([1, 4], [2], [6, 4]), "1 image numbers come twice in setid.mat (4)"),
     ("flowers", "train", gone("jpg/image_00003.jpg"), f"1 of 3 {SPLIT} train are missing (image_00003.jpg)"),
     ("flowers", "test", holds("jpg/image_00005.jpg", "broken"), f"{UNREAD} (image_00005.jpg"),
-    ("flowers", "test", lambda root: flowers.add_segmim(root, [2]), f"1 of 4 {SPLIT} test are missing (segmim_00005"),
+    ("flowers", "test", lambda root: of.segmim(root, 2), f"1 of 4 {SPLIT} test are missing (segmim_00005"),
     ("taichi", "test", objects, f"taichi_test_gt.npz {EMPTY}"),
     ("taichi", "test", table(POINTS[0], Attack()), "asks for posix.system"),
     ("taichi", "test", table(*np.zeros((2, 17, 2))), "shape (2, 17, 2)). It must hold file_name and value, 18"),
@@ -113,7 +104,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("name", "split", "spoil", "said"), FAULTS)
 def test_a_fault_is_refused_by_load_and_found_by_check(tmp_path, monkeypatch, name, split, spoil, said):
-    root = BUILDERS[name](tmp_path / "data")
+    root = of.build(name, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     assert load(name, split, 16, data_dir=root, cache_dir=tmp_path / "cache") and not check(name, root).faults
     spoil(root)
@@ -133,10 +124,15 @@ def test_a_fault_is_refused_by_load_and_found_by_check(tmp_path, monkeypatch, na
     ],
 )
 def test_what_lacks_one_split_can_be_used_for_the_others(tmp_path, name, paths, splits):
-    root = BUILDERS[name](tmp_path / "data")
+    root = of.build(name, tmp_path / "data")
     gone(*paths)(root)
     found = check(name, root)
     assert not found.faults and [split for split, count in found.counts.items() if not count] == splits
     for split in splits:
         with pytest.raises(UserError, match=f"the split {split} is empty. Put .* into one folder"):
             load(name, split, 16, data_dir=root, cache_dir=tmp_path)
+
+
+def test_a_folder_without_any_image_is_refused(tmp_path):
+    (fault,) = check("taichi", tmp_path).faults
+    assert fault.startswith("no split has an image. Put taichi-256/train, eval_images/taichi-256")
