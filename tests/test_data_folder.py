@@ -46,62 +46,56 @@ def both_splits(root, cache, size=20):
     return [load("folder", split, size, data_dir=root, cache_dir=cache) for split in ("train", "test")]
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "webp", "jpg"])
-def test_formats_keep_colours_and_are_squashed_not_cropped(tmp_path, suffix):
-    quarters(size=(90, 30)).save(tmp_path / f"a.{suffix}", **({} if suffix in ("png", "bmp") else {"quality": 100}))
+def lying_with(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return {"quality": 100, "exif": exif}
+
+
+def see_through(mode):
+    """Its first quarter is transparent."""
+    image = quarters(CUT)
+    image.putalpha(Image.fromarray(np.uint8([[0, 255], [255, 255]])).resize(image.size, Image.Resampling.NEAREST))
+    return image.convert(mode)
+
+
+COLOURS, BEST, WIDE, BLACK = (RED, GREEN, BLUE, WHITE), {"quality": 100}, quarters(size=(90, 30)), (0, 0, 0)
+CUT, GREYS, LAID = (BLACK, GREEN, BLUE, BLACK), (BLACK, WHITE, WHITE, BLACK), (WHITE, GREEN, BLUE, WHITE)
+NUMBERS = quarters(CUT).quantize(4)
+DEEP = Image.fromarray(np.kron(np.uint16([[0, 257 * 60], [257 * 128, 65535]]), np.ones((8, 8), np.uint16)))
+IMAGES = {
+    "png": (WIDE, "png", {}, COLOURS),
+    "bmp": (WIDE, "bmp", {}, COLOURS),
+    "webp": (WIDE, "webp", BEST, COLOURS),
+    "jpg": (WIDE, "jpg", BEST, COLOURS),
+    "grey": (quarters(GREYS).convert("L"), "png", {}, GREYS),
+    "one bit": (quarters(GREYS).convert("1"), "png", {}, GREYS),
+    "palette": (quarters().convert("P"), "png", {}, COLOURS),
+    "CMYK": (quarters().convert("CMYK"), "jpg", BEST, COLOURS),
+    "16 bits are scaled, not clipped": (DEEP, "png", {}, [(v, v, v) for v in (0, 60, 128, 255)]),
+    "transparency over white": (see_through("RGBA"), "png", {}, (WHITE, GREEN, BLUE, BLACK)),
+    "grey over white": (see_through("LA"), "png", {}, (WHITE, (150,) * 3, (29,) * 3, BLACK)),
+    "a transparent number": (NUMBERS, "png", {"transparency": NUMBERS.getpixel((0, 0))}, LAID),
+    "a transparent colour": (quarters(CUT), "png", {"transparency": BLACK}, LAID),
+    "upright": (quarters(size=(400, 240)), "jpg", lying_with(1), COLOURS),
+    "mirrored": (quarters(size=(400, 240)), "jpg", lying_with(2), (GREEN, RED, WHITE, BLUE)),
+    "head over": (quarters(size=(400, 240)), "jpg", lying_with(3), (WHITE, BLUE, GREEN, RED)),
+    "on its right": (quarters(size=(400, 240)), "jpg", lying_with(6), (BLUE, RED, WHITE, GREEN)),
+    "on its left": (quarters(size=(400, 240)), "jpg", lying_with(8), (GREEN, WHITE, RED, BLUE)),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_any_image_becomes_an_upright_square_of_rgb_that_is_squashed_and_not_cropped(tmp_path, case):
+    image, suffix, options, expected = IMAGES[case]
+    image.save(tmp_path / f"a.{suffix}", **options)
     array = read_rgb(tmp_path / f"a.{suffix}", 16)
-    assert array.shape == (16, 16, 3) and array.dtype == np.uint8
-    assert close(corners(array), (RED, GREEN, BLUE, WHITE))
+    assert array.shape == (16, 16, 3) and array.dtype == np.uint8 and close(corners(array), expected)
 
 
 def test_reduction_is_antialiased(tmp_path):
     Image.fromarray(np.tile(np.uint8([0, 255]), (64, 32))).save(tmp_path / "a.png")  # stripes
     assert np.abs(read_rgb(tmp_path / "a.png", 16).astype(int) - 127.5).max() < 10
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK"])
-def test_modes_are_converted(tmp_path, mode):
-    colours = ((0, 0, 0), WHITE, WHITE, (0, 0, 0)) if mode in ("L", "1") else (RED, GREEN, BLUE, WHITE)
-    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
-    quarters(colours).convert(mode).save(path, **({"quality": 100} if mode == "CMYK" else {}))
-    assert Image.open(path).mode == mode and close(corners(read_rgb(path, 16)), colours)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
-def test_transparency_is_laid_over_white(tmp_path, mode):
-    image = quarters(((0, 0, 0), GREEN, BLUE, (0, 0, 0)))
-    if mode in ("RGBA", "LA"):
-        alpha = Image.fromarray(np.uint8([[0, 255], [255, 255]])).resize(image.size, Image.Resampling.NEAREST)
-        image.putalpha(alpha)
-        image.convert(mode).save(tmp_path / "a.png")
-    else:
-        image = image.quantize(4) if mode == "P" else image
-        image.save(tmp_path / "a.png", transparency=image.getpixel((0, 0)))
-    got = corners(read_rgb(tmp_path / "a.png", 16))
-    assert got[0] == WHITE and got[3] == (WHITE if mode in ("P", "RGB") else (0, 0, 0))
-
-
-@pytest.mark.parametrize(
-    ("orientation", "expected"),
-    [
-        (1, (RED, GREEN, BLUE, WHITE)),
-        (2, (GREEN, RED, WHITE, BLUE)),
-        (3, (WHITE, BLUE, GREEN, RED)),
-        (6, (BLUE, RED, WHITE, GREEN)),
-        (8, (GREEN, WHITE, RED, BLUE)),
-    ],
-)
-def test_exif_orientation_is_applied(tmp_path, orientation, expected):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    quarters(size=(400, 240)).save(tmp_path / "a.jpg", quality=100, exif=exif)
-    assert close(corners(read_rgb(tmp_path / "a.jpg", 16)), expected)
-
-
-def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
-    values = np.array([[0, 257 * 60], [257 * 128, 65535]], np.uint16)
-    Image.fromarray(np.kron(values, np.ones((8, 8), np.uint16))).save(tmp_path / "a.png")
-    assert [c[0] for c in corners(read_rgb(tmp_path / "a.png", 16))] == [0, 60, 128, 255]
 
 
 def test_train_and_test_share_the_folder_and_adding_a_file_moves_no_other(many, tmp_path):

@@ -31,18 +31,13 @@ warn_once = cache(log.warning)
 
 SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
+Place = str | Path | None
 SMALLEST = 16  # pixels of a side
 FORMAT, META = 3, "meta.json"  # of the cache
 
 
 def load(
-    name: str,
-    split: str,
-    size: int,
-    *,
-    data_dir: str | Path | None = None,
-    cache_dir: str | Path | None = None,
-    limit: int | None = None,
+    name: str, split: str, size: int, *, data_dir: Place = None, cache_dir: Place = None, limit: int | None = None
 ) -> Split:
     """One split of a data set at `size` x `size` pixels: decoded on the first call, memory-mapped afterwards.
 
@@ -67,7 +62,7 @@ def describe(name: str) -> DataSet:
     return DATASETS[name]
 
 
-def check(name: str, data_dir: str | Path | None) -> Listing:
+def check(name: str, data_dir: Place) -> Listing:
     """What a folder holds of the data set and what is wrong with it; every image is read.
 
     UserError for an unknown name, a missing `data_dir`, or a data set that has no folder to look at.
@@ -89,7 +84,7 @@ def check(name: str, data_dir: str | Path | None) -> Listing:
     return listing
 
 
-def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
+def fingerprint(name: str, data_dir: Place = None) -> str:
     """Which images there are to learn from, as 16 hex digits; empty where the folder they need is not given.
 
     UserError as by `load`. What a user labels in a folder of images makes no difference.
@@ -104,12 +99,12 @@ def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
 
 
 @cache
-def _published(data: DataSet, data_dir: str | Path | None) -> str:
+def _published(data: DataSet, data_dir: Place) -> str:
     """Of all training images: they do not change while we look."""
     return digest(*_listed(data, "train", data_dir).identity)
 
 
-def _listed(data: DataSet, split: str, data_dir: str | Path | None, limit: int | None = None) -> Listing:
+def _listed(data: DataSet, split: str, data_dir: Place, limit: int | None = None) -> Listing:
     """One split of what is drawn, or lies in a folder."""
     if data.draw:
         return data.draw().limited(split, limit)
@@ -125,7 +120,7 @@ def _listed(data: DataSet, split: str, data_dir: str | Path | None, limit: int |
         raise UserError(f"{data.name} cannot be read from {folder}: {error}") from error
 
 
-def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
+def _existing(data: DataSet, data_dir: Place) -> Path:
     """The folder of a data set; UserError where there is none."""
     if data.draw:
         raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
@@ -139,12 +134,13 @@ def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
 
 def _unlike(data: DataSet, listing: Listing, split: str) -> list[str]:
     """Whether the split has another number of images than in the paper."""
-    found, expected = listing.counts[split], data.counts.get(split)
-    unlike = f"where the paper's protocol has {expected or 0:,}: results are not comparable."
-    return [f"{found:,} images in split {split}, {unlike}"] if expected not in (None, found) else []
+    found = listing.counts[split]
+    expected = data.counts.get(split, found)
+    unlike = f"where the paper's protocol has {expected:,}: results are not comparable."
+    return [f"{found:,} images in split {split}, {unlike}"] if found != expected else []
 
 
-def cached(listing: Listing, label: str, size: int, cache_dir: str | Path | None = None) -> Split:
+def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> Split:
     """Open the decoded form of `listing` at `size` pixels, decoding it first where it is missing or damaged.
 
     `label` begins the name of its folder, in `cache_dir`, $GANSEG_CACHE, or `ganseg` in the platform's folder for

@@ -55,14 +55,14 @@ def install(files: Sequence[RemoteFile], folder: Path) -> None:
     What an earlier call finished is not done again. UserError where another process is at it, a download is cut or
     wrong, or an archive is damaged or unsafe.
     """
-    wanted = [file for file in files if state(file, folder) in ("to unpack", "to fetch")]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".ganseg-download.lock", timeout=0):
-            for file in wanted:
-                path = fetch(file, folder)
-                if file.unpacks:
-                    unpack(path, folder, file.unpacks, file.makes)
+            for file in files:
+                if state(file, folder) in ("to unpack", "to fetch"):
+                    path = fetch(file, folder)
+                    if file.unpacks:
+                        unpack(path, folder, file.unpacks, file.makes)
     except Timeout as error:
         raise UserError(f"{folder}: another process is downloading into this folder.") from error
 
@@ -107,7 +107,7 @@ def _receive(file: RemoteFile, part: Path) -> None:
         with part.open("ab" if start else "wb") as out, tqdm.wrapattr(out, "write", **bar) as told:
             shutil.copyfileobj(response, told)
     if part.stat().st_size < file.bytes:
-        raise ConnectionError(f"the connection was cut before byte {file.bytes:,}")
+        raise ConnectionError(f"it was cut before byte {file.bytes:,}, or its publisher has changed it")
 
 
 def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:

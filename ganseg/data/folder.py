@@ -78,13 +78,13 @@ def _masks(data_dir: Path, names: list[str], files: list[str], listing: Listing)
     masks = {name: data_dir / file for name, file in found.items() if file}
     extent = partial(extent_of, upright=True)
     sizes = zip(masks, each(extent, [data_dir / name for name in masks]), each(extent, [*masks.values()]), strict=True)
-    wrong = [f"{name}: {image}, mask: {mask}" for name, image, mask in sizes if not _fit(mask, image)]
+    wrong = [f"{name}: {image}, mask: {mask}" for name, image, mask in sizes if not _fit(image, mask)]
     what = "masks cannot be opened or have another shape (width, height) than their image"
     refuse(what, wrong, "Make them of the upright image.")
     return masks
 
 
-def _fit(mask: tuple[int, int] | Exception, image: tuple[int, int] | Exception) -> bool:
+def _fit(image: tuple[int, int] | Exception, mask: tuple[int, int] | Exception) -> bool:
     """Whether sizes (W, H) have one ratio of sides, but for rounding; broken images are left out later."""
     if isinstance(image, Exception) or isinstance(mask, Exception):
         return isinstance(image, Exception)
