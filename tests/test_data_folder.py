@@ -166,6 +166,10 @@ def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_pat
     seen = {n: (k, v) for s in (train, test) for n, k, v in zip(s.names, s.keypoints, s.visible, strict=True)}
     np.testing.assert_allclose(seen["00.png"][0], [[19.25, -1 / 12], [-0.25, 23.5 * 20 / 24 - 0.5]], atol=1e-4)
     assert [seen[name][1].tolist() for name in ("00.png", "02.png", "10.png")] == [[1, 1], [1, 0], [0, 0]]
+    first = load("folder", "train", 20, data_dir=labelled, cache_dir=tmp_path, limit=1)
+    (labelled / "keypoints.csv").write_text(f"name,x,y\n{train.names[-1]},1,2\n")
+    alone = load("folder", "train", 20, data_dir=labelled, cache_dir=tmp_path, limit=1)
+    assert first.names == alone.names and not alone.visible.any()
 
 
 @pytest.fixture

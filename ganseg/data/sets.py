@@ -84,8 +84,9 @@ class Listing:
     """A data set before it is decoded: samples by split, `faults`, for which it is refused, and `oddities`.
 
     `read_mask(path, size)`: (S, S) uint8. `upright`: labels refer to the image as its EXIF data turn it, not to the
-    stored pixels. `spare`: how many unreadable images of a split may be left out. `draw(names, size)`: for each name
-    its arrays, as in `Split`, where there are no files; `drawing` then is what the data are.
+    stored pixels. `spare`: how many unreadable images of a split may be left out. `masked`, `pointed`: whether images
+    of the one split that is chosen have masks and points. `draw(names, size)`: for each name its arrays, as in `Split`,
+    where there are no files; `drawing` then is what the data are.
     """
 
     splits: dict[str, list[Sample]] = field(default_factory=dict)
@@ -96,6 +97,8 @@ class Listing:
     read_mask: Callable[[Path, int], np.ndarray] = read_mask
     upright: bool = False
     spare: dict[str, int] = field(default_factory=dict)
+    masked: bool = False
+    pointed: bool = False
     draw: Callable[[list[str], int], Iterable[dict[str, np.ndarray]]] | None = None
     drawing: tuple = ()
 
@@ -118,14 +121,16 @@ class Listing:
 
     def limited(self, split: str, limit: int | None = None) -> Listing:
         """One split alone, and of it at most `limit` images, evenly spaced; UserError where files are missing."""
-        count = len(self.splits[split])
-        kept = min(limit or count, count)
-        samples = [self.splits[split][i * count // kept] for i in range(kept)]
+        whole = self.splits[split]
+        kept = min(limit or len(whole), len(whole))
+        samples = [whole[i * len(whole) // kept] for i in range(kept)]
         files = [path for sample in samples for path in sample.files]
         what = f"of {len(files):,} images and masks of the split {split} are missing"
         remedy = "Unpack the archive again, or move all masks away to go without."
         refuse(what, [path.name for path in files if not path.is_file()], remedy)
-        return replace(self, splits={split: samples}, spare={split: min(self.spare.get(split, 0), kept - 1)})
+        labels = {"masked": any(one.mask for one in whole), "pointed": any(one.points is not None for one in whole)}
+        spare = {split: min(self.spare.get(split, 0), kept - 1)}
+        return replace(self, splits={split: samples}, spare=spare, **labels)
 
     @property
     def identity(self) -> tuple:
@@ -160,20 +165,18 @@ class Listing:
     def _read(self, samples: list[Sample], size: int) -> Iterable[dict[str, np.ndarray] | Exception]:
         if self.draw:
             return self.draw([sample.name for sample in samples], size)
-        masked = any(sample.mask for sample in samples)
-        pointed = any(sample.points is not None for sample in samples)
-        return each(partial(self._open, size=size, masked=masked, pointed=pointed), samples)
+        return each(partial(self._open, size=size), samples)
 
-    def _open(self, sample: Sample, size: int, masked: bool, pointed: bool) -> dict[str, np.ndarray]:
+    def _open(self, sample: Sample, size: int) -> dict[str, np.ndarray]:
         """The arrays of one sample, as in `Split`; an exception of any type where its files are broken."""
         extent = extent_of(sample.image, self.upright)
         if sample.extent not in (None, extent):
             raise ValueError("it is {} x {} pixels, its labels are for {} x {}".format(*extent, *sample.extent))
         arrays = {"images": read_rgb(sample.image, size, self.upright), "extents": np.array(extent)}
-        if masked:
+        if self.masked:
             ignored = np.full((size, size), IGNORE, np.uint8)
             arrays["foreground"] = self.read_mask(sample.mask, size) if sample.mask else ignored
-        if pointed:
+        if self.pointed:
             rows = np.full((len(self.keypoint_names), 3), np.nan) if sample.points is None else sample.points
             places = (rows[:, :2] + 0.5) * (size / np.array(extent)) - 0.5  # pixel centres are at integers from 0
             arrays["keypoints"] = np.nan_to_num(places.astype(np.float32), nan=MISSING)
