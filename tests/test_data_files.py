@@ -47,7 +47,7 @@ def test_a_file_that_would_start_a_program_is_not_opened(tmp_path):
 
 
 def test_listing_takes_suffixes_in_any_case_and_leaves_the_rest(tmp_path):
-    for name in ("b.JPG", "a.Jpeg", "z/c.PNG", "z/y/d.webp", "e.bmp", "f.txt", "._g.jpg", ".h/i.jpg", "jpg"):
+    for name in "b.JPG a.Jpeg z/c.PNG z/y/d.webp e.bmp f.txt ._g.jpg .h/i.jpg z/@eaDir/c.PNG jpg".split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
@@ -67,25 +67,22 @@ def test_lists_are_read_with_any_line_ends_and_with_or_without_a_heading(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("lines", "said"),
     [
-        ("c.jpg 1", r"1 rows of \S*a.txt are damaged or .* \(row 4\). A row is name, x, y"),
-        ("c.jpg 1 2 3", "(row 4)"),
-        ("c.jpg 1 left", "(row 4)"),
-        ("c.jpg 1 inf", "(row 4)"),
-        ("c.jpg 1 2 3 4", "a.txt cannot be read as a list"),
-        ("b.jpg 3 5", r"contradict an earlier one \(b.jpg\)"),
+        ([*ROWS, "c.jpg 1"], r"1 rows of \S*a.txt are damaged or .* \(row 4\). A row is name, x, y"),
+        ([*ROWS, "c.jpg 1 2 3"], r"\(row 4\)"),
+        ([*ROWS, "c.jpg 1 left"], r"\(row 4\)"),
+        ([*ROWS, "c.jpg 1 inf"], r"\(row 4\)"),
+        ([*ROWS, "c.jpg 1 2 3 4"], "a.txt is missing or cannot be read"),
+        ([*ROWS, "b.jpg 3 5"], r"contradict an earlier one \(b.jpg\)"),
+        (["a", "b", "c", *ROWS], r"3 rows of .* \(row 1, row 2, row 3\)"),
+        ([], "a.txt is missing or cannot be read"),
+        (["", " "], "a.txt is missing or cannot be read"),
+        (None, "a.txt is missing or cannot be read"),
     ],
 )
-def test_damaged_and_contradictory_rows_of_a_list_are_refused(tmp_path, row, said):
-    (tmp_path / "a.txt").write_text("\n".join([*ROWS, row]))
+def test_lists_that_are_missing_damaged_or_contradict_themselves_are_refused(tmp_path, lines, said):
+    if lines is not None:
+        (tmp_path / "a.txt").write_text("\n".join(lines))
     with pytest.raises(UserError, match=said):
-        read_list(tmp_path / "a.txt", "name x y", "name")
-
-
-@pytest.mark.parametrize("content", [None, b""])
-def test_a_list_that_is_missing_or_empty_is_refused(tmp_path, content):
-    if content is not None:
-        (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(UserError, match="a.txt cannot be read as a list"):
         read_list(tmp_path / "a.txt", "name x y", "name")

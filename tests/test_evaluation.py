@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from ganseg import evaluation, metrics, protocols, tables
 from ganseg.config import Config
-from ganseg.data import DATASETS, DataSet, Source, Split, load
+from ganseg.data import DATASETS, DataSet, Listing, Sample, Split, load
 from ganseg.devices import make_fabric
 from ganseg.evaluation import described, frechet_distance, image_quality, random_network, relative_distance
 from ganseg.files import DOWNLOADS, UserError
@@ -55,14 +56,14 @@ def faces(numbers: np.ndarray) -> dict[str, np.ndarray]:
 SPLITS = {"train": range(60), "regression": range(40, 100), "test": range(90, 120)}
 
 
-def draw_faces(split: str, hidden: tuple[str, ...] = ()) -> Source:
-    numbers = np.array(SPLITS[split])
+def draw_faces(hidden: tuple[str, ...] = ()) -> Listing:
+    def draw(names: list[str], size: int) -> Iterator[dict[str, np.ndarray]]:
+        drawn = faces(np.array([int(name.removesuffix(".jpg")) for name in names]))
+        for i in range(len(names)):
+            yield {key: value[i] for key, value in drawn.items() if key not in hidden}
 
-    def read(positions: np.ndarray, size: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-        return {key: value for key, value in faces(numbers[positions]).items() if key not in hidden}, {}
-
-    names = tuple(f"{n}.jpg" for n in numbers)
-    return Source(names, ("faces", hidden), read, part_names=("left", "right"), keypoint_names=FACE)
+    splits = {split: [Sample(f"{n}.jpg") for n in numbers] for split, numbers in SPLITS.items()}
+    return Listing(splits, draw=draw, drawing=("faces", hidden), part_names=("left", "right"), keypoint_names=FACE)
 
 
 def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DataSet:
@@ -251,7 +252,7 @@ def test_another_split_is_scored_where_it_is_asked_for(monkeypatch):
     ],
 )
 def test_what_has_no_labels_is_absent_and_said_and_leaves_the_rest(monkeypatch, hidden, absent, said):
-    register(monkeypatch, draw=lambda split: draw_faces(split, tuple(hidden.split())))
+    register(monkeypatch, draw=lambda: draw_faces(tuple(hidden.split())))
     values, protocol = measure(normaliser="object"), Protocol.of("faces").changed(normaliser="object")
     assert absent not in values and "equivariance_error" in values
     assert any(sentence.startswith(said) for sentence in evaluation.unmeasured(values, protocol))

@@ -13,53 +13,46 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_dir
-from tqdm.auto import tqdm
 
 from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
-from ganseg.data.creatures import SYNTHETIC_BIRD, SYNTHETIC_CAMOUFLAGE, SYNTHETIC_FACE
+from ganseg.data.creatures import DRAWN
 from ganseg.data.cub import CUB
-from ganseg.data.files import digest, told
+from ganseg.data.files import digest
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
-from ganseg.data.sets import DataSet, Listing, Source, Split
+from ganseg.data.sets import DataSet, Listing, Sample, Split
 from ganseg.data.taichi import TAICHI
 from ganseg.files import UserError, atomic_path, read_json, write_json
 
-__all__ = ["DATASETS", "Batches", "DataSet", "Listing", "Source", "Split", "check", "describe", "fingerprint", "load"]
+__all__ = ["DATASETS", "Batches", "DataSet", "Listing", "Sample", "Split", "check", "describe", "fingerprint", "load"]
 log = logging.getLogger(__name__)
-
-DRAWN = (SYNTHETIC_BIRD, SYNTHETIC_CAMOUFLAGE, SYNTHETIC_FACE)
-SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
-DATASETS: dict[str, DataSet] = {"synthetic": SYNTHETIC_BIRD} | {data.name: data for data in SETS}
 warn_once = cache(log.warning)
-SMALLEST = 16
-FORMAT, META = 2, "meta.json"  # of the cache
-CHUNK = 256  # images decoded at a time
+
+SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
+DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
+Place = str | Path | None
+SMALLEST = 16  # pixels of a side
+FORMAT, META = 3, "meta.json"  # of the cache
 
 
 def load(
-    name: str,
-    split: str,
-    size: int,
-    *,
-    data_dir: str | Path | None = None,
-    cache_dir: str | Path | None = None,
-    limit: int | None = None,
+    name: str, split: str, size: int, *, data_dir: Place = None, cache_dir: Place = None, limit: int | None = None
 ) -> Split:
     """One split of a data set at `size` x `size` pixels: decoded on the first call, memory-mapped afterwards.
 
-    `limit`: at most so many images, evenly spaced over the split. UserError for an unknown name or split,
-    a size below 16, a missing, wrong or faulty `data_dir`.
+    `limit`: at most so many images, evenly spaced over the split. What was left out or may surprise is told once a
+    process. UserError for an unknown name or split, a size below 16, a missing, wrong or faulty `data_dir`.
     """
     data = describe(name)
     if split not in data.splits:
         raise UserError(f"the data set {data.name} has no split {split!r}; it has {', '.join(data.splits)}.")
     if size < SMALLEST:
         raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
-    if limit is not None and limit < 1:
-        raise UserError(f"a limit of {limit} images leaves nothing; it must be 1 or more.")
-    return cached(_source(data, split, data_dir).limited(limit), f"{data.name}-{split}", size, cache_dir)
+    loaded = cached(_listed(data, split, data_dir, limit), f"{data.name}-{split}", size, cache_dir)
+    for sentence in loaded.oddities():
+        warn_once(f"{data.name}, {split}: {sentence}")
+    return loaded
 
 
 def describe(name: str) -> DataSet:
@@ -69,8 +62,8 @@ def describe(name: str) -> DataSet:
     return DATASETS[name]
 
 
-def check(name: str, data_dir: str | Path | None) -> Listing:
-    """What a folder holds of the data set and what is wrong with it; opens every image's header, but decodes none.
+def check(name: str, data_dir: Place) -> Listing:
+    """What a folder holds of the data set and what is wrong with it; every image is read.
 
     UserError for an unknown name, a missing `data_dir`, or a data set that has no folder to look at.
     """
@@ -82,12 +75,16 @@ def check(name: str, data_dir: str | Path | None) -> Listing:
         return Listing(faults=[str(error)])
     if not listing.samples:
         listing.faults.append(f"no split has an image. {data.how_to_get}")
-    listing.look()
-    listing.oddities += _unlike(data, listing, *listing.splits)
+    for split in filter(listing.splits.get, listing.splits):
+        try:
+            found = listing.limited(split).decode(SMALLEST, split).oddities()
+            listing.oddities += [*_unlike(data, listing, split), *(f"{split}: {sentence}" for sentence in found)]
+        except UserError as error:
+            listing.faults.append(str(error))
     return listing
 
 
-def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
+def fingerprint(name: str, data_dir: Place = None) -> str:
     """Which images there are to learn from, as 16 hex digits; empty where the folder they need is not given.
 
     UserError as by `load`. What a user labels in a folder of images makes no difference.
@@ -102,26 +99,28 @@ def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
 
 
 @cache
-def _published(data: DataSet, data_dir: str | Path | None) -> str:
-    """As `Split.fingerprint` of all training images: they do not change while we look."""
-    return _source(data, "train", data_dir).fingerprint
+def _published(data: DataSet, data_dir: Place) -> str:
+    """Of all training images: they do not change while we look."""
+    return digest(*_listed(data, "train", data_dir).identity)
 
 
-def _source(data: DataSet, split: str, data_dir: str | Path | None) -> Source:
-    """A split that is drawn, or lies in a folder, whose oddities are told once a process."""
+def _listed(data: DataSet, split: str, data_dir: Place, limit: int | None = None) -> Listing:
+    """One split of what is drawn, or lies in a folder."""
     if data.draw:
-        return data.draw(split)
-    listing = data.list(_existing(data, data_dir))
-    if faults := listing.faults + listing.missing(split):
-        raise UserError("\n  ".join([f"{data.name} cannot be read from {data_dir}:", *faults]))
-    if not listing.splits[split]:
-        raise UserError(f"{data.name}: the split {split} is empty in {data_dir}. {data.how_to_get}")
-    for oddity in (*listing.oddities, *_unlike(data, listing, split)):
-        warn_once(f"{data.name}: {oddity}")
-    return listing.source(split)
+        return data.draw().limited(split, limit)
+    folder = _existing(data, data_dir)
+    try:
+        listing = data.list(folder)
+        if not listing.splits[split]:
+            raise UserError(f"the split {split} is empty. {data.how_to_get}")
+        for sentence in listing.oddities + _unlike(data, listing, split):
+            warn_once(f"{data.name}: {sentence}")
+        return listing.limited(split, limit)
+    except UserError as error:
+        raise UserError(f"{data.name} cannot be read from {folder}: {error}") from error
 
 
-def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
+def _existing(data: DataSet, data_dir: Place) -> Path:
     """The folder of a data set; UserError where there is none."""
     if data.draw:
         raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
@@ -133,75 +132,61 @@ def _existing(data: DataSet, data_dir: str | Path | None) -> Path:
     return path
 
 
-def _unlike(data: DataSet, listing: Listing, *splits: str) -> list[str]:
-    """Which of the splits have another number of images than in the paper."""
-    found = [(split, listing.counts[split], data.counts.get(split)) for split in splits]
-    message = "{1:,} images in split {0}, where the paper's protocol has {2:,}: results are not comparable."
-    return [message.format(*one) for one in found if one[2] not in (None, one[1])]
+def _unlike(data: DataSet, listing: Listing, split: str) -> list[str]:
+    """Whether the split has another number of images than in the paper."""
+    found = listing.counts[split]
+    expected = data.counts.get(split, found)
+    unlike = f"where the paper's protocol has {expected:,}: results are not comparable."
+    return [f"{found:,} images in split {split}, {unlike}"] if found != expected else []
 
 
-def cached(source: Source, label: str, size: int, cache_dir: str | Path | None = None) -> Split:
-    """Open the decoded form of `source` at `size` pixels, decoding it first where it is missing or damaged.
+def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> Split:
+    """Open the decoded form of `listing` at `size` pixels, decoding it first where it is missing or damaged.
 
     `label` begins the name of its folder, in `cache_dir`, $GANSEG_CACHE, or `ganseg` in the platform's folder for
     caches. Several processes may do this at once: one decodes, the others wait.
     """
     root = cache_dir or os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False)
-    key = digest(FORMAT, source.names, source.identity, source.stamp, source.part_names, source.keypoint_names)
+    times = [path.stat().st_mtime_ns for sample in listing.samples for path in sample.files]
+    key = digest(FORMAT, listing.identity, times, listing.part_names, listing.keypoint_names)
     folder = Path(root).expanduser() / f"{label}-{size}-{key}"
     try:
-        split = _open(folder, source, size)
+        split = _open(folder, size)
         if not split:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
-                split = _open(folder, source, size) or _decode(folder, source, label, size)
+                split = _open(folder, size) or _keep(listing.decode(size, label), folder)
+        return split
     except OSError as error:
         raise UserError(
             f"cannot write the image cache {folder}: {error.strerror or error}. "
             "Free some space there, or name another folder in the environment variable GANSEG_CACHE."
         ) from error
-    for sentence in told("unreadable images are left out", map(": ".join, split.skipped), "Mend or remove them."):
-        log.warning("%s: %s", label, sentence)
-    return split
 
 
-def _open(folder: Path, source: Source, size: int) -> Split | None:
+def _open(folder: Path, size: int) -> Split | None:
     """A finished folder; None where it is missing, or not as it was written."""
     if not (folder / META).exists():
         return None
     try:
         meta = read_json(folder / META)
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta["arrays"]}
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta.pop("arrays")}
         if arrays["images"].shape != (len(meta["names"]), size, size, 3):
             raise ValueError("shape of images.npy")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        about = {name: tuple(values) for name, values in meta.items()}
+        return Split(**arrays, **about | {"skipped": tuple(map(tuple, about["skipped"]))})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
         return None
-    names, skipped = tuple(meta["names"]), tuple(map(tuple, meta["skipped"]))
-    about = {"part_names": source.part_names, "keypoint_names": source.keypoint_names}
-    return Split(**arrays, **about, names=names, skipped=skipped, fingerprint=source.fingerprint)
 
 
-def _decode(folder: Path, source: Source, label: str, size: int) -> Split:
-    """Write one .npy file an array and, last, what says that all are there."""
+def _keep(split: Split, folder: Path) -> Split:
+    """Write one .npy file an array and, last, what says that all are there; open the split from them."""
     (folder / META).unlink(missing_ok=True)
-    count, names, skipped, arrays = len(source.names), [], {}, {}
-    with tqdm(total=count, desc=f"decoding {label}", unit="img", delay=5.0, mininterval=0.5, leave=False) as bar:
-        for positions in np.array_split(np.arange(count), -(-count // CHUNK)):
-            rows, broken = source.read(positions, size)
-            for name, values in rows.items():
-                if name not in arrays:
-                    arrays[name] = np.empty((count, *values.shape[1:]), values.dtype)
-                arrays[name][len(names) : len(names) + len(values)] = values
-            names += [name for name in (source.names[i] for i in positions) if name not in broken]
-            skipped |= broken
-            if len(skipped) > source.spare:
-                remedy = f"Get them again; {source.spare} of {count} can be left out."
-                what = told("images or their masks cannot be read", map(": ".join, skipped.items()), remedy)
-                raise UserError(f"{label}: {what[0]}")
-            bar.update(len(positions))
+    arrays = {name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)}
     for name, array in arrays.items():
         with atomic_path(folder / f"{name}.npy") as path:
-            np.save(path, array[: len(names)])
-    write_json(folder / META, {"names": names, "skipped": list(skipped.items()), "arrays": list(arrays)})
-    return _open(folder, source, size)
+            np.save(path, array)
+    about = {name: value for name, value in vars(split).items() if isinstance(value, tuple)}
+    write_json(folder / META, about | {"arrays": list(arrays)})
+    return _open(folder, split.size)

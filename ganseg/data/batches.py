@@ -29,10 +29,6 @@ class Batches:
         resident = resident and split.images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
         self._images = torch.from_numpy(np.array(split.images)).to(device) if resident else None
 
-    def __len__(self) -> int:
-        """Batches an epoch, the last, shared one left out (at least 1)."""
-        return max(1, len(self.split) // self.batch_size)
-
     def _order(self, epoch: int) -> np.ndarray:
         """(N,) the permutation of an epoch."""
         keys = Draws(f"epoch {epoch}", self.seed, np.arange(len(self.split))).bits(1)[:, 0]
@@ -41,9 +37,7 @@ class Batches:
     def indices(self, step: int) -> np.ndarray:
         """(B,) which images the batch of a step holds."""
         places = step * self.batch_size + np.arange(self.batch_size)
-        epochs = places // len(self.split)
-        parts = [self.order(int(e))[places[epochs == e] % len(self.split)] for e in np.unique(epochs)]
-        return np.concatenate(parts)
+        return np.array([self.order(place // len(self.split))[place % len(self.split)] for place in places.tolist()])
 
     def batch(self, step: int) -> torch.Tensor:
         """(B, 3, S, S) uint8 in channels_last memory, on the device where the images are held there."""

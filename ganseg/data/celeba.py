@@ -30,9 +30,8 @@ import numpy as np
 import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import AGAIN, headers, read_list, rows_of, told
+from ganseg.data.files import AGAIN, each, extent_of, read_list, refuse, rows_of
 from ganseg.data.sets import DataSet, Listing, Sample
-from ganseg.files import UserError
 
 KEYPOINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 BOXES, SIZES = "list_bbox_celeba.txt", "list_imsize_celeba.txt"
@@ -51,10 +50,9 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
     """The three splits of the images in the folder `images`, with `landmarks` but for training."""
     needed = (images, landmarks, "MAFL/training.txt", "MAFL/testing.txt", *([BOXES] if wild else []))
     missing = [name for name in needed if not locate(data_dir, name).exists()]
-    if missing:
-        remedy = "Put them into this folder, or keep the publisher's Anno and Img in it."
-        raise UserError(" ".join(told(f"needed files or folders are missing in {data_dir}", missing, remedy)))
-    listing, folder = Listing(keypoint_names=KEYPOINTS, exact=True), locate(data_dir, images)
+    remedy = "Put them into this folder, or keep the publisher's Anno and Img in it."
+    refuse(f"needed files or folders are missing in {data_dir}", missing, remedy)
+    listing, folder = Listing(keypoint_names=KEYPOINTS), locate(data_dir, images)
     points = read_list(locate(data_dir, landmarks), "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5", "name")
     regression, test = (read_list(locate(data_dir, name), "name", "name").index for name in needed[2:4])
     known, numbers = points.index, pd.to_numeric(points.index.str.removesuffix(".jpg"), errors="coerce")
@@ -65,26 +63,23 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
     rows = np.insert(points.to_numpy(float).reshape(-1, 5, 2), 2, 1, axis=2)  # (N, 10) -> (N, 5, 2) -> (N, 5, 3)
     labels = dict(zip(known, rows, strict=True))
     for split, names in splits.items():
-        listing.splits[split] = [
-            Sample(name, folder / name, None, labels[name] if split != "train" else None, extents[name])
-            for name in names
-            if name in extents
-        ]
+        given = {} if split == "train" else labels
+        kept = [name for name in names if name in extents]
+        listing.splits[split] = [Sample(one, folder / one, None, given.get(one), extents[one]) for one in kept]
     return listing
 
 
 def _large_faces(data_dir: Path, folder: Path, names: pd.Index, listing: Listing) -> dict[str, tuple[int, int]]:
     """(W, H) of the images whose box covers 30 % or more; without the list of sizes, from their headers."""
-    boxes = rows_of(names, locate(data_dir, BOXES), "name x y width height", listing.faults)
+    boxes = rows_of(names, locate(data_dir, BOXES), "name x y width height")
     if (path := locate(data_dir, SIZES)).exists():
-        sizes = rows_of(names, path, "name height width", listing.faults)
+        sizes = rows_of(names, path, "name height width")[["width", "height"]].astype(int)
     else:
         listing.oddities.append(f"{SIZES} is missing: sizes are read from the images at every opening, which is slow.")
-        found = [header[1] if header else (np.nan, np.nan) for header in headers(folder / name for name in names)]
-        sizes = pd.DataFrame(found, names, ["width", "height"])
-        listing.faults += told("images cannot be read", names[sizes["width"].isna()], AGAIN)
-    large = 10 * boxes["width"] * boxes["height"] >= 3 * sizes["width"] * sizes["height"]
-    sizes = sizes.loc[large, ["width", "height"]].astype(int)
+        found = dict(zip(names, each(extent_of, [folder / name for name in names]), strict=True))
+        refuse("images cannot be read", [name for name in names if isinstance(found[name], Exception)], AGAIN)
+        sizes = pd.DataFrame.from_dict(found, "index", columns=["width", "height"])
+    sizes = sizes[10 * boxes["width"] * boxes["height"] >= 3 * sizes["width"] * sizes["height"]]
     return dict(zip(sizes.index, sizes.itertuples(index=False, name=None), strict=True))
 
 
@@ -113,7 +108,7 @@ CELEBA_ALIGNED = replace(
     list=partial(list_celeba, "img_align_celeba", "list_landmarks_align_celeba.txt", False),
     counts={"train": 161_962, "regression": 19_000, "test": 1_000},
     files=(
-        RemoteFile("img_align_celeba.zip", "", None, "00d2c5bc6d35e252742224ab0c1e8fcb", ".", "img_align_celeba",
+        RemoteFile("img_align_celeba.zip", "", 0, "00d2c5bc6d35e252742224ab0c1e8fcb", ".", "img_align_celeba",
                    f"The Align&Cropped Images: from Img of the folder that {HOME} links to."),
         RemoteFile("list_landmarks_align_celeba.txt", how=ANNO),
         *LISTS,

@@ -7,13 +7,13 @@ independently but for the contrast of their hues.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ganseg.data import synthetic
-from ganseg.data.sets import DataSet, Source
+from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.data.synthetic import Draws, Figure, Layer, capsule, heading, hsv, turn, vector
 
 SPLITS = {"train": range(0, 10_000), "val": range(10_000, 11_000), "test": range(11_000, 12_000)}
@@ -30,11 +30,13 @@ class Creature:
     """
 
     name: str
+    title: str
     figure: Callable[[Draws], tuple[Figure, np.ndarray]]
     parts: tuple[str, ...]
     keypoints: tuple[str, ...]
     rotation: float
     scale: tuple[float, float]
+    augment: str
     camouflaged: bool = False
 
     def scenes(self, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
@@ -43,11 +45,6 @@ class Creature:
         Returns images (N, S, S, 3) uint8, parts (N, S, S) uint8 with 0 = background, foreground (N, S, S) uint8,
         keypoints (N, J, 2) float32 in pixels (centres at integers) and visible (N, J) bool.
         """
-        together = max(1, 2**15 // size**2)  # images whose fields fit in a core's cache
-        if len(indices) > together:
-            pieces = [indices[i : i + together] for i in range(0, len(indices), together)]
-            drawn = [self.scenes(seed, piece, size) for piece in pieces]
-            return {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}
         draws = Draws(self.name, seed, indices)
         figure, hue = self.figure(draws)
         scale = draws.uniform(*self.scale)
@@ -62,16 +59,19 @@ class Creature:
             "visible": synthetic.visibility(figure),
         }
 
-    def source(self, split: str) -> Source:
-        """A split's scenes, not yet drawn."""
-        indices = np.array(SPLITS[split])
-        return Source(
-            names=tuple(f"{self.name}-{i:06d}" for i in indices),
-            identity=("synthetic", self.name, SEED, DRAWING),
-            read=lambda positions, size: (self.scenes(SEED, indices[positions], size), {}),
-            part_names=self.parts,
-            keypoint_names=self.keypoints,
-        )
+    def listing(self) -> Listing:
+        """The scenes of all splits, not yet drawn."""
+        splits = {split: [Sample(f"{self.name}-{i:06d}") for i in indices] for split, indices in SPLITS.items()}
+        drawing = ("synthetic", self.name, SEED, DRAWING)
+        return Listing(splits, draw=self.draw, drawing=drawing, part_names=self.parts, keypoint_names=self.keypoints)
+
+    def draw(self, names: list[str], size: int) -> Iterator[dict[str, np.ndarray]]:
+        """The scenes of these names, one after the other, each as in `scenes` without its first axis."""
+        indices, together = np.array([int(name[-6:]) for name in names]), max(1, 2**15 // size**2)
+        for start in range(0, len(names), together):  # as many as have fields that fit in a core's cache
+            drawn = self.scenes(SEED, indices[start : start + together], size)
+            for values in zip(*drawn.values(), strict=True):
+                yield dict(zip(drawn, values, strict=True))
 
 
 HEAD, BODY, WING, TAIL, LEGS = 1, 2, 3, 4, 5
@@ -218,15 +218,20 @@ def face(draws: Draws) -> tuple[Figure, np.ndarray]:
 
 BIRDS = Creature(
     "synthetic-bird",
+    "Synthetic birds",
     bird,
     parts=("head", "body", "wing", "tail", "legs"),
     keypoints=("beak tip", "eye", "neck", "rump", "belly", "wing tip", "tail tip", "front foot", "rear foot"),
     rotation=22,
     scale=(0.92, 1.42),
+    augment="none",
 )
-CAMOUFLAGE = replace(BIRDS, name="synthetic-camouflage", camouflaged=True)
+CAMOUFLAGE = replace(
+    BIRDS, name="synthetic-camouflage", title="Synthetic birds before their own colours", camouflaged=True
+)
 FACES = Creature(  # left and right are the viewer's, as in CelebA
     "synthetic-face",
+    "Synthetic faces",
     face,
     parts=("hair", "face", "left eye", "right eye", "mouth", "shoulders"),
     keypoints=(
@@ -235,15 +240,13 @@ FACES = Creature(  # left and right are the viewer's, as in CelebA
     ),
     rotation=14,
     scale=(0.9, 1.35),
+    augment="flip",
 )  # fmt: skip
 
 
-def _data_set(creature: Creature, title: str, augment: str) -> DataSet:
-    counts = {split: len(indices) for split, indices in SPLITS.items()}
-    return DataSet(creature.name, title, tuple(SPLITS), augment, draw=creature.source, counts=counts)
-
-
 CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, FACES)}
-SYNTHETIC_BIRD = _data_set(BIRDS, "Synthetic birds", "none")
-SYNTHETIC_CAMOUFLAGE = _data_set(CAMOUFLAGE, "Synthetic birds before their own colours", "none")
-SYNTHETIC_FACE = _data_set(FACES, "Synthetic faces", "flip")
+COUNTS = {split: len(indices) for split, indices in SPLITS.items()}
+DRAWN = tuple(
+    DataSet(one.name, one.title, tuple(SPLITS), one.augment, draw=one.listing, counts=COUNTS)
+    for one in CREATURES.values()
+)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import points_of, read_list, rows_of, told
+from ganseg.data.files import points_of, read_list, refuse, rows_of
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
@@ -46,18 +46,18 @@ def list_cub(data_dir: Path) -> Listing:
     root = next((path for path in (data_dir, data_dir / "CUB_200_2011") if (path / "images.txt").is_file()), None)
     if root is None:
         raise UserError(f"images.txt is missing in {data_dir}. Name the folder that holds it and images/. {AGAIN}")
-    names = read_list(root / "images.txt", "id name", "id")["name"].sort_index()
+    names = read_list(root / "images.txt", "id name", "id", heading=0)["name"].sort_index()
     listing, ids = Listing(keypoint_names=KEYPOINTS), names.index
-    listing.faults += told("images are in images.txt under two ids", names[names.duplicated()], AGAIN)
+    refuse("images are in images.txt under two ids", names[names.duplicated()], AGAIN)
     masks = next((path for path in (root / "segmentations", root.parent / "segmentations") if path.is_dir()), None)
     locations, points = root / "parts" / "part_locs.txt", {}
     if locations.is_file():
-        table = read_list(locations, "id part x y visible", ["id", "part"])
+        table = read_list(locations, "id part x y visible", ["id", "part"], heading=0)
         points = points_of(table, ids, range(1, len(KEYPOINTS) + 1))
     split_of = pd.Series(paper_split()).reindex(ids)
     members = {split: ids[split_of == split] for split in ("train", "val", "test")} | {"official-test": ids[:0]}
     if (path := root / "train_test_split.txt").is_file():
-        members["official-test"] = ids[rows_of(ids, path, "id training", listing.faults)["training"] == 0]
+        members["official-test"] = ids[rows_of(ids, path, "id training")["training"] == 0]
     for split, numbers in members.items():
         listing.splits[split] = [
             Sample(name, root / "images" / name, masks and (masks / name).with_suffix(".png"), points.get(number))

@@ -6,9 +6,7 @@ import hashlib
 import http.client
 import os
 import shutil
-import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +24,14 @@ TIMEOUT = 30.0  # seconds that a server may be silent
 class RemoteFile:
     """A file of a data set, and where it comes from.
 
-    `name`: its path in the folder of the data set. `url`: empty where only a person can get it, as `how` says.
-    `unpacks`: for an archive, which of its folders holds what belongs into the data set's folder ("." is all of
-    it); `makes`: a file or folder that is then there. `optional`: the reader does without it.
+    `name`: its path in the folder of the data set. `url`: empty where only a person can get it, as `how` says; where it
+    is not, `bytes` are known. `unpacks`: for an archive, which of its folders holds what belongs into the data set's
+    folder ("." is all of it); `makes`: a file or folder that is then there. `optional`: the reader does without it.
     """
 
     name: str
     url: str = ""
-    bytes: int | None = None
+    bytes: int = 0
     md5: str | None = None
     unpacks: str | None = None
     makes: str = ""
@@ -57,14 +55,14 @@ def install(files: Sequence[RemoteFile], folder: Path) -> None:
     What an earlier call finished is not done again. UserError where another process is at it, a download is cut or
     wrong, or an archive is damaged or unsafe.
     """
-    wanted = [file for file in files if state(file, folder) in ("to unpack", "to fetch")]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".ganseg-download.lock", timeout=0):
-            for file in wanted:
-                path = fetch(file, folder)
-                if file.unpacks:
-                    unpack(path, folder, file.unpacks, file.makes)
+            for file in files:
+                if state(file, folder) in ("to unpack", "to fetch"):
+                    path = fetch(file, folder)
+                    if file.unpacks:
+                        unpack(path, folder, file.unpacks, file.makes)
     except Timeout as error:
         raise UserError(f"{folder}: another process is downloading into this folder.") from error
 
@@ -100,37 +98,28 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
 def _receive(file: RemoteFile, part: Path) -> None:
     """Get the rest of a file into `part`, or all of it where the server sends no parts; ConnectionError if cut."""
     start = part.stat().st_size if part.exists() else 0
+    if start and start >= file.bytes:
+        return
     asked = urllib.request.Request(file.url, headers={"User-Agent": "ganseg", "Range": f"bytes={start}-"})
-    try:
-        response = urllib.request.urlopen(asked, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # nothing is left to send
-            return
-        raise
-    start = start if response.status == 206 else 0
-    length = int(response.headers.get("Content-Length") or 0)
-    with response, part.open("ab" if start else "wb") as out:
-        bar = {"desc": part.stem, "total": start + length or None, "initial": start, "disable": None}
-        with tqdm.wrapattr(out, "write", **bar) as told:
+    with urllib.request.urlopen(asked, timeout=TIMEOUT) as response:
+        start = start if response.status == 206 else 0
+        bar = {"desc": part.stem, "total": file.bytes, "initial": start, "disable": None}
+        with part.open("ab" if start else "wb") as out, tqdm.wrapattr(out, "write", **bar) as told:
             shutil.copyfileobj(response, told)
-    if part.stat().st_size < start + length:
-        raise ConnectionError(f"the connection was cut before byte {start + length:,}")
+    if part.stat().st_size < file.bytes:
+        raise ConnectionError(f"it was cut before byte {file.bytes:,}, or its publisher has changed it")
 
 
 def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:
     """Move what the archive's folder `inner` holds into `folder`, `makes` last; what is there already is kept.
 
-    UserError, with nothing put there, where the archive is damaged, or a tar's member would leave its folder; a zip's
-    stays inside.
+    UserError, with nothing put there, where the archive is damaged or a tar's member would leave its folder; such
+    members of a zip are passed over.
     """
     aside = folder / f".{archive.name}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                opened.extractall(aside)
-        else:
-            shutil.unpack_archive(archive, aside, "tar", filter="data")
+        shutil.unpack_archive(archive, aside, **({} if archive.suffix == ".zip" else {"filter": "data"}))
         for entry in sorted((aside / inner).iterdir(), key=lambda entry: entry.name == makes):
             if not (folder / entry.name).exists():
                 os.replace(entry, folder / entry.name)

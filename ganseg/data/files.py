@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,10 @@ MAX_PIXELS = 100_000_000  # larger images are refused before they are decoded
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: its number, and the values that exchange width and height
 IGNORE = 255  # in a mask: neither foreground nor background
 EXAMPLES = 3
-HEADING = 2  # lines that may stand above the rows of a list
-AGAIN = "Get it from its publisher again."
+HIDDEN = (".", "__MACOSX", "@eaDir")  # folders that hold thumbnails and the like
+AHEAD = 256  # images decoded before the first of them is used
+HEADING, TEXTS = 2, ("name", "point")  # of a list: lines that may stand above its rows; columns that are no numbers
+AGAIN = "Mend it, or get it from its publisher again."
 
 
 def told(what: str, names: Iterable[object], remedy: str) -> list[str]:
@@ -33,6 +34,12 @@ def told(what: str, names: Iterable[object], remedy: str) -> list[str]:
     names = [str(name) for name in names]
     shown = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
     return [f"{len(names):,} {what} ({shown}). {remedy}"] if names else []
+
+
+def refuse(what: str, names: Iterable[object], remedy: str) -> None:
+    """UserError of the sentence that `told` makes, where there are names."""
+    for sentence in told(what, names, remedy):
+        raise UserError(sentence)
 
 
 def digest(*values: object) -> str:
@@ -48,7 +55,7 @@ def list_files(root: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
         names += [path.relative_to(root).as_posix() for path in paths if path.is_file()]
     return sorted(names)
@@ -72,19 +79,24 @@ def open_checked(path: str | Path) -> Iterator[Image.Image]:
         yield image
 
 
-def headers(paths: Iterable[Path], upright: bool = False) -> list[tuple[str, tuple[int, int]] | None]:
-    """Pillow's mode and (W, H) of images, not decoded; `upright`: as viewers turn them; None where that fails."""
+def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """What `function` makes of each item, or the exception that it raises; concurrently, as Pillow frees the GIL."""
+
+    def attempt(item: Any) -> Any:
+        try:
+            return function(item)
+        except Exception as error:  # decoders fail in many ways
+            return error
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(partial(_header, upright=upright), paths))
+        for start in range(0, len(items), AHEAD):
+            yield from pool.map(attempt, items[start : start + AHEAD])
 
 
-def _header(path: Path, upright: bool) -> tuple[str, tuple[int, int]] | None:
-    try:
-        with open_checked(path) as image:
-            turned = upright and _orientation(image) in TURNED
-            return image.mode, image.size[::-1] if turned else image.size
-    except Exception:  # decoders fail in many ways
-        return None
+def extent_of(path: Path, upright: bool = False) -> tuple[int, int]:
+    """(W, H) of an image, not decoded; `upright`: as viewers turn it. Errors as of `open_checked`."""
+    with open_checked(path) as image:
+        return image.size[::-1] if upright and _orientation(image) in TURNED else image.size
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -144,14 +156,6 @@ def share(mask: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX))
 
 
-def squash_points(points: np.ndarray, extent: tuple[int, int], size: int) -> np.ndarray:
-    """Points (J, 2) in pixels of an image of `extent` = (W, H), in those of its S x S form, as float32.
-
-    Pixel centres are at integers from 0: x' = (x + 1/2) S / W - 1/2.
-    """
-    return ((np.asarray(points, np.float64) + 0.5) * (size / np.array(extent)) - 0.5).astype(np.float32)
-
-
 def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[object]) -> dict[object, np.ndarray]:
     """(J, 3) of x, y, visible by name, from a table of them by (name, point); a point without a row is not visible."""
     names, points = list(names), list(points)
@@ -159,36 +163,43 @@ def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[obj
     return dict(zip(names, rows.reshape(len(names), len(points), 3), strict=True))
 
 
-def read_list(path: Path, columns: str, key: str | list[str]) -> pd.DataFrame:
-    """The rows of a text list, by `key`: `columns` separated by white space, all but "name" numbers.
+@contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """UserError that names the file for whatever goes wrong in its parser, which may be anything."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{path} is missing or cannot be read ({error}). {remedy}") from error
 
-    Equal rows count once; up to two lines above the rows are passed over. UserError where the list is missing,
+
+def read_list(
+    path: Path, columns: str, key: str | list[str], sep: str = r"\s+", heading: int = HEADING
+) -> pd.DataFrame:
+    """The rows of a text list, by `key`: `columns` separated by `sep`, all but TEXTS numbers.
+
+    Equal rows count once; up to `heading` lines above the rows are passed over. UserError where the list is missing,
     or its rows are damaged or contradict one another.
     """
     names = columns.split()
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:  # any line ends
-            table = pd.read_csv(file, sep=r"\s+", names=[*names, "more"], dtype=str, quoting=csv.QUOTE_NONE)
+    numbers = [name for name in names if name not in TEXTS]
+    with reading(path, AGAIN), path.open(encoding="utf-8-sig", errors="replace") as file:  # any line ends
+        table = pd.read_csv(file, sep=sep, names=[*names, "more"], dtype=str, skipinitialspace=True)
         if table.empty:
             raise ValueError("it is empty")
-    except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
-        raise UserError(f"{path} cannot be read as a list ({error}). {AGAIN}") from error
-    numbers = [name for name in names if name != "name"]
-    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+        table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     good = table[names].notna().all(axis=1) & np.isfinite(table[numbers]).all(axis=1) & table["more"].isna()
-    first = int(good.argmax())
-    table, good = (table[first:], good[first:]) if first <= HEADING else (table, good)
-    wrong = [f"row {i + 1}" for i in good.index[~good]]
+    above = ~good.cummax()
+    table = table[~above] if above.sum() <= heading else table
+    wrong = [f"row {i + 1}" for i in table.index[~good[table.index]]]
     table = table[names].drop_duplicates().set_index(key)
     wrong += table.index[table.index.duplicated()].tolist()
-    form = f"A row is {columns.replace(' ', ', ')}. {AGAIN}"
-    if faults := told(f"rows of {path} are damaged or contradict an earlier one", wrong, form):
-        raise UserError(faults[0])
+    form = f"A row is {', '.join(names)}. {AGAIN}"
+    refuse(f"rows of {path} are damaged or contradict an earlier one", wrong, form)
     return table
 
 
-def rows_of(names: pd.Index, path: Path, columns: str, faults: list[str]) -> pd.DataFrame:
-    """As `read_list`, the rows of `names` in their order; that some have none joins the faults."""
+def rows_of(names: pd.Index, path: Path, columns: str) -> pd.DataFrame:
+    """As `read_list`, the rows of `names` in their order; UserError where some have none."""
     table = read_list(path, columns, columns.split()[0])
-    faults += told(f"images have no row in {path.name}", names.difference(table.index), AGAIN)
+    refuse(f"images have no row in {path.name}", names.difference(table.index), AGAIN)
     return table.reindex(names)

@@ -17,9 +17,8 @@ import pandas as pd
 import scipy.io
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, majority, open_checked, share, told
+from ganseg.data.files import IGNORE, majority, open_checked, reading, refuse, share
 from ganseg.data.sets import DataSet, Listing, Sample
-from ganseg.files import UserError
 
 KEYS = {"train": ("tstid",), "test": ("trnid",), "val": ("valid",), "test+val": ("trnid", "valid")}
 HOME = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
@@ -39,17 +38,13 @@ def read_mask(path: Path, size: int) -> np.ndarray:
 def list_flowers(data_dir: Path) -> Listing:
     """Trimaps are used where images have one; all images have the publisher's segmentation, or none has."""
     path = data_dir / "setid.mat"
-    try:
+    with reading(path, f"Download it again. {LAYOUT}"):
         table = scipy.io.loadmat(path, appendmat=False)
         ids = {split: np.concatenate([table[key].ravel() for key in keys]).tolist() for split, keys in KEYS.items()}
-    except Exception as error:  # scipy raises errors of many types for a damaged file
-        raise UserError(f"{path} is missing or cannot be read ({error}). Download it again. {LAYOUT}") from error
-    listing = Listing({split: [_sample(data_dir, number) for number in ids[split]] for split in KEYS})
-    listing.read_mask = read_mask
     every = pd.Index(ids["train"] + ids["test+val"])
-    twice = every[every.duplicated()]
-    listing.faults += told("image numbers come twice in setid.mat", twice, "Download it again.")
-    return listing
+    refuse("image numbers come twice in setid.mat", every[every.duplicated()], "Download it again.")
+    samples = {split: [_sample(data_dir, number) for number in ids[split]] for split in KEYS}
+    return Listing(samples, read_mask=read_mask)
 
 
 def _sample(data_dir: Path, number: int) -> Sample:

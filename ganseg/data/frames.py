@@ -1,23 +1,20 @@
 """Pickled pandas frames of landmarks, read without running them.
 
 A pickle is a program: loading one calls whatever functions it names. Here the names that a frame needs become inert
-records of what they would have been called with, and any other name is refused. File names and points are then
-gathered from the records of arrays, wherever a version of pandas puts them. Neither pandas' nor NumPy's unpickling
-takes part: they trust the file, and three wrong bytes in it end the process.
+records of what they would have been called with, and any other name is refused. File names and points are then taken
+from the records of arrays, wherever a version of pandas puts them. Neither pandas' nor NumPy's unpickling takes part:
+they trust the file, and three wrong bytes in it end the process.
 """
 
 from __future__ import annotations
 
 import pickle
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ganseg.data.files import SUFFIXES
-from ganseg.files import UserError
 
 MODULES = "pandas numpy builtins __builtin__ copyreg copy_reg _codecs".split()
 NEEDED = (
@@ -25,10 +22,6 @@ NEEDED = (
     "StringDtype _new_Index Index RangeIndex Int64Index UInt64Index Float64Index ndarray _reconstruct _frombuffer "
     "dtype scalar slice object _reconstructor encode"
 ).split()
-CONVERT = (
-    "Trust no such file; if you do trust it, convert it where it was made: "
-    "numpy.savez('NAME.npz', file_name=list(frame.file_name), value=numpy.stack(frame.value))."
-)
 
 
 class Record:
@@ -41,55 +34,46 @@ class Record:
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
+        self.complete.append(self)
 
 
 class FrameUnpickler(pickle.Unpickler):
-    """Reads plain values as such and every needed name as a fresh subclass of `Record`."""
+    """Reads plain values as such and every needed name as a `Record`; `complete`: those that have their state."""
+
+    complete: list[Record]
 
     def find_class(self, module: str, name: str) -> type[Record]:
-        """The stand-in for a name; UserError for one that no frame needs."""
+        """The stand-in for a name; UnpicklingError for one that no frame needs."""
         if module.split(".")[0] in MODULES and name in NEEDED:
-            return type(name, (Record,), {})
-        raise UserError(f"it asks for {module}.{name}, which no table of landmarks needs. {CONVERT}")
+            return type(name, (Record,), {"complete": self.complete})
+        raise pickle.UnpicklingError(
+            f"it asks for {module}.{name}, which no table of landmarks needs. Trust no such file; if you do trust it, "
+            "convert it where it was made: "
+            "numpy.savez('NAME.npz', file_name=list(frame.file_name), value=numpy.stack(frame.value))."
+        )
 
 
 def read_frame(path: str | Path) -> tuple[list[str], list[np.ndarray]]:
     """Names of image files and the array of numbers of each, from the frame pickled in `path`. No code in it is run.
 
-    UserError where the file is damaged, names anything that a frame does not need, or does not hold one array a name.
+    An exception of any type where the file is damaged, names anything that a frame does not need, or does not hold
+    one array a name.
     """
-    try:
-        with Path(path).open("rb") as file:
-            cells = list(_cells(FrameUnpickler(file, encoding="latin1").load()))
-        names = [cell for cell in cells if isinstance(cell, str) and cell.lower().endswith(SUFFIXES)]
-        arrays = [cell for cell in cells if type(cell).__name__ in ("_reconstruct", "_frombuffer")]
-        if not names or len(names) != len(arrays):
-            raise ValueError(f"it holds {len(names)} names of images and {len(arrays)} arrays")
-        return names, [_numbers(array) for array in arrays]
-    except UserError as error:
-        raise UserError(f"{path} is refused: {error}") from None
-    except Exception as error:  # a damaged stream fails in many ways
-        raise UserError(f"{path} cannot be read as a pickled pandas frame ({error}). Get the file again.") from error
-
-
-def _cells(root: Any) -> Iterator[Any]:
-    """What the arrays of objects hold; each array once, though a pickle may share it."""
-    seen, left = set(), [root]
-    while left:
-        item = left.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, Record):
-            left += [*item.args, item.state]
-            if type(item).__name__ == "_reconstruct" and isinstance(item.state[-1], list):
-                yield from item.state[-1]
-        elif isinstance(item, dict | list | tuple):
-            left += item.values() if isinstance(item, dict) else item
+    with Path(path).open("rb") as file:
+        reader = FrameUnpickler(file, encoding="latin1")
+        reader.complete = []
+        reader.load()
+    states = [record.state[-1] for record in reader.complete if type(record).__name__ == "_reconstruct"]
+    cells = [cell for state in states if isinstance(state, list) for cell in state]  # of arrays of objects
+    names = [cell for cell in cells if isinstance(cell, str) and cell.lower().endswith(SUFFIXES)]
+    arrays = [cell for cell in cells if type(cell).__name__ in ("_reconstruct", "_frombuffer")]
+    if not names or len(names) != len(arrays):
+        raise ValueError(f"it holds {len(names)} names of images and {len(arrays)} arrays")
+    return names, [_numbers(array) for array in arrays]
 
 
 def _numbers(array: Record) -> np.ndarray:
-    """The array that a record stands for."""
+    """The array that a record stands for; ValueError where it is one of objects."""
     if type(array).__name__ == "_frombuffer":  # protocol 5
         content, dtype, shape, order = array.args[:4]
     else:
@@ -97,7 +81,4 @@ def _numbers(array: Record) -> np.ndarray:
         order = "F" if fortran else "C"
     if type(content).__name__ == "encode":  # protocols 0 to 2 write bytes as Latin-1 text
         content = content.args[0].encode("latin1")
-    kind = dtype.state[1] + dtype.args[0]
-    if not re.fullmatch("[<>|=][iuf][1248]", kind):
-        raise ValueError(f"arrays of type {kind!r} are not read")
-    return np.frombuffer(content, kind).reshape(shape, order=order)
+    return np.frombuffer(content, dtype.state[1] + dtype.args[0]).reshape(shape, order=order)

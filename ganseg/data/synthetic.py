@@ -217,13 +217,6 @@ def texture(draws: Draws, layer: Layer, scale: np.ndarray, size: int) -> np.ndar
     return pattern * (layer.texture * draws.uniform(0.0, 0.22))[:, None, None] + np.float32(1.0)
 
 
-def lighting(draws: Draws, figure: Figure, scale: np.ndarray, size: int) -> np.ndarray:
-    """(N, S, S) about 1: a linear gradient over the figure from a random side, brighter above on average."""
-    centre = figure.layers[2].discs[:, 0, :2]
-    slope = np.stack([draws.uniform(-0.6, 0.6), draws.uniform(-0.9, 0.2)], axis=1) / scale[:, None]
-    return plane(slope, 1.0 - (slope * centre).sum(1), size)
-
-
 def paint(
     draws: Draws, figure: Figure, scale: np.ndarray, hue: np.ndarray, size: int, camouflaged: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +228,8 @@ def paint(
     n = len(scale)
     labels = np.zeros((n, size, size), np.uint8)
     through, weights = np.ones((n, size, size), np.float32), []
-    light = lighting(draws, figure, scale, size)
+    slope = np.stack([draws.uniform(-0.6, 0.6), draws.uniform(-0.9, 0.2)], axis=1) / scale[:, None]
+    light = plane(slope, 1.0 - (slope * figure.layers[2].discs[:, 0, :2]).sum(1), size)  # brighter above, on average
     for layer in reversed(figure.layers):  # from the front to the back
         d = distance(layer.discs, x, y)
         labels = np.where((labels == 0) & (d <= 0), np.uint8(layer.part), labels)

@@ -8,8 +8,8 @@
 Splits: `train`, the GAN's frames; `regression` and `test`, annotated. A set that lacks the files of one split can be
 used for the others. A table may also be a .npz (arrays file_name and value).
 
-Landmarks are 0-based pixels (x, y) of a 256-pixel frame (their values are 0 to 255), centres at integers, and are
-scaled with the image. Missing landmarks are not visible and keep the value -1. EXIF orientation is not applied.
+Landmarks are 0-based pixels (x, y) of these frames (their values are 0 to 255), centres at integers; annotated frames
+of another size are refused. Missing landmarks are not visible and keep the value -1. EXIF orientation is not applied.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import list_images, told
+from ganseg.data.files import list_images, reading, refuse
 from ganseg.data.frames import read_frame
 from ganseg.data.sets import MISSING, DataSet, Listing, Sample
-from ganseg.files import UserError
 
 LANDMARKS, SIDE = 18, 256  # a frame, and pixels of the frames that they were marked in
 FRAMES = ("taichi-256/train", "taichi/train", "train")
@@ -32,35 +31,30 @@ UNPACK = "Unpack the archive again."
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
     """(18, 2) points (x, y) by file name; UserError where it is damaged, of another form, or asks to run code."""
-    try:
+    with reading(path, f"It must hold file_name and value, {LANDMARKS} pairs (x, y) a row. {UNPACK}"):
         if path.suffix == ".pkl":
             names, values = read_frame(path)
         else:
             with np.load(path, allow_pickle=False) as arrays:
                 names, values = arrays["file_name"].astype(str).tolist(), arrays["value"]
-        points = dict(zip(names, np.array(values, float), strict=True))
-        wrong = [
-            name for name, value in points.items() if value.shape != (LANDMARKS, 2) or not np.isfinite(value).all()
-        ]
-        wrong += [name for name, value in zip(names, values, strict=True) if (points[name] != value).any()]
-        if wrong:
-            raise ValueError(told("rows are damaged or contradict an earlier one", wrong, "")[0])
-    except UserError:
-        raise
-    except Exception as error:  # parsers fail in many ways
-        form = f"It must hold file_name and value, {LANDMARKS} pairs (x, y) a row. {UNPACK}"
-        raise UserError(f"{path} cannot be read as a table of landmarks ({error}). {form}") from error
-    return points
+        points = np.array(values, float)
+        if points.shape[1:] != (LANDMARKS, 2):
+            raise ValueError(f"its values have the shape {points.shape}")
+        table = dict(zip(names, points, strict=True))
+    last = np.stack([table[name] for name in names])
+    wrong = ~(np.isfinite(points) & (points == last)).all(axis=(1, 2))
+    refuse(f"rows of {path} are damaged or contradict an earlier one", np.array(names)[wrong], UNPACK)
+    return table
 
 
 def list_taichi(data_dir: Path) -> Listing:
     """What lacks the files of one split can be used for the others."""
-    listing = Listing(keypoint_names=tuple(f"landmark {j}" for j in range(1, LANDMARKS + 1)))
     frames = next((data_dir / name for name in FRAMES if (data_dir / name).is_dir()), data_dir / FRAMES[0])
-    listing.splits["train"] = [Sample(name, frames / name) for name in list_images(frames)]
-    listing.spare["train"] = len(listing.splits["train"])
+    training = [Sample(name, frames / name) for name in list_images(frames)]
+    names = tuple(f"landmark {j}" for j in range(1, LANDMARKS + 1))
+    listing = Listing({"train": training}, keypoint_names=names, spare={"train": len(training)})
     for split, name in {"regression": "train", "test": "test"}.items():
-        tables = [data_dir / "landmark" / f"taichi_{name}_gt{suffix}" for suffix in (".npz", ".pkl")]
+        tables = [data_dir / f"landmark/taichi_{name}_gt{suffix}" for suffix in (".npz", ".pkl")]
         table = next((path for path in tables if path.is_file()), None)  # a converted one before its pickle
         folder, masks = data_dir / "eval_images/taichi-256" / name, data_dir / MASKS
         masked = split == "test" and masks.is_dir()
