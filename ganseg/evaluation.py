@@ -92,14 +92,12 @@ def regression_images(config: Config, test: Split, protocol: Protocol, data_dir:
     return dataclasses.replace(train, names=names, **arrays)
 
 
-def evaluate(
-    config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-    protocol: Protocol | None = None, generator: Generator | None = None,
-) -> dict[str, Any]:  # fmt: skip
+def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
+             protocol: Protocol | None = None, generator: Generator | None = None) -> dict[str, Any]:  # fmt: skip
     """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
 
-    `protocol`: by default the paper's for the data set, `Protocol.of`. The images of `generator`, where there is one,
-    are compared with the real ones.
+    `protocol`: by default the paper's for the data set. The images of `generator`, where there is one, are compared
+    with the real ones.
     """
     protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
     find = functools.partial(find_parts, segmenter, fabric=fabric)
@@ -108,20 +106,18 @@ def evaluate(
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
     values["part_usage"] = metrics.part_usage(labels, parts)
     values["part_areas"] = metrics.part_areas(labels, parts).mean(axis=0)
-    if not np.isnan(pieces := metrics.components_per_part(labels, parts)):
-        values["components_per_part"] = pieces
+    values["components_per_part"] = metrics.components_per_part(labels, parts)
     values |= coverage(labels, test.foreground, protocol) | agreement(labels, test)
     if test.keypoints is not None:
         train = regression_images(config, test, protocol, data_dir)
         values |= landmarks(train, find(train.images).centres, test, centres, protocol)
         values["regression_images"] = len(train)
     some, known = np.asarray(test.images[:EQUIVARIANCE_IMAGES]), labels[:EQUIVARIANCE_IMAGES]
-    relabelled = lambda images: find(images).labels
-    for name, motions in (("equivariance_error", metrics.SHIFTS), ("equivariance_error_affine", metrics.TURNS)):
-        values[name] = metrics.equivariance_error(relabelled, some, motions, known)
+    values["equivariance_error"] = metrics.equivariance_error(lambda moved: find(moved).labels, some, labels=known)
     if generator is not None:
         values |= image_quality(generator, test.images, fabric)
-    return {name: np.round(value, 6).tolist() for name, value in values.items()}  # more is noise between machines
+    measured = {name: np.round(value, 6) for name, value in values.items()}  # more is noise between machines
+    return {name: value.tolist() for name, value in measured.items() if not np.isnan(value).any()}
 
 
 def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,

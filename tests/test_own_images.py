@@ -88,7 +88,7 @@ def test_widths_follow_the_size() -> None:
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [(50, "take 48 or 52"), (8, "take 16"), (100, "take 96 or 104"), (0, "take 16"), (-3, "take 16")],
+    [(50, "take 48 or 52"), (8, "take 16"), (100, "take 96 or 104"), (0, "take 16"), (-3, "equal to 8")],
 )
 def test_a_size_that_cannot_be_is_refused_with_sizes_that_can(size: int, said: str) -> None:
     with pytest.raises(UserError, match=f"data.size={size} is not .* {said}"):
@@ -193,7 +193,7 @@ def test_a_folder_without_labels_is_evaluated_in_what_needs_none(
         (["--size", "51"], "take 50 or 52"),
         (["--set", "data.size=51"], "take 50 or 52"),
         (["--size", "many"], "--size"),
-        (["--set", "data.size=big"], "whole number of pixels"),
+        (["--set", "data.size=big"], "data.size='big' is not valid"),
     ],
 )
 def test_a_wrong_size_is_told_on_the_command_line(arguments: list[str], said: str) -> None:
