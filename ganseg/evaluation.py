@@ -46,11 +46,9 @@ class Found(NamedTuple):
 @torch.no_grad()
 def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Tensor:
     """Part probabilities (N, K + 1, S, S), background first, of uint8 `images` (N, S, S, 3)."""
-    found = []
-    for unit in batches(images, fabric.device):
-        with fabric.autocast():
-            found.append(segmenter.eval().probabilities(unit).cpu().float())
-    return torch.cat(found)
+    with fabric.autocast():
+        found = [segmenter.eval().probabilities(unit).cpu() for unit in batches(images, fabric.device)]
+    return torch.cat(found).float()
 
 
 def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Found:
@@ -104,8 +102,7 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     test = held_out(config, data_dir, protocol)
     labels, centres = find(test.images)
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
-    values["part_usage"] = metrics.part_usage(labels, parts)
-    values["part_areas"] = metrics.part_areas(labels, parts).mean(axis=0)
+    values |= {"part_usage": metrics.part_usage(labels, parts), "part_areas": metrics.part_areas(labels, parts).mean(0)}
     values["components_per_part"] = metrics.components_per_part(labels, parts)
     values |= coverage(labels, test.foreground, protocol) | agreement(labels, test)
     if test.keypoints is not None:
@@ -193,12 +190,12 @@ def described(images: np.ndarray, features: Features, fabric: Fabric) -> np.ndar
 @torch.no_grad()
 def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
-    random, found = torch.Generator(fabric.device).manual_seed(seed), []
-    for start in range(0, count, BATCH):
-        with fabric.autocast():
-            images, labels = generator.pairs(generator.noise(min(BATCH, count - start), random))
-        found.append((pictures.to_pictures(images), labels.byte().cpu().numpy()))
-    return tuple(map(np.concatenate, zip(*found, strict=True)))
+    random = torch.Generator(fabric.device).manual_seed(seed)
+    sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    with fabric.autocast():
+        made = [generator.pairs(generator.noise(size, random)) for size in sizes]
+    images, labels = map(torch.cat, zip(*made, strict=True))
+    return pictures.to_pictures(images), labels.byte().cpu().numpy()
 
 
 def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, Any]:
@@ -228,9 +225,8 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
         np.savez_compressed(temporary, images=images, labels=labels)
 
 
-def draw_segmentation(
-    config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path, data_dir: str | Path | None
-) -> None:
+def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path,
+                      data_dir: str | Path | None) -> None:  # fmt: skip
     """`segmentation.png`: held-out images and the parts found in them, evenly spaced over those that have labels."""
     test = held_out(config, data_dir)
     labelled = [i for i in range(len(test)) if test.foreground is None or (test.foreground[i] == 1).any()]

@@ -17,7 +17,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
@@ -236,12 +235,10 @@ def keypoints_figure(images: np.ndarray, keypoints: pd.DataFrame) -> Figure:
         (x, y, u, v), colours = frame.to_numpy().T, sns.husl_palette(len(frame), l=0.62)
         ax.plot([x, u], [y, v], color="white", linewidth=1.0, zorder=2)
         ax.scatter(x, y, s=38, facecolor="none", edgecolor="white", linewidths=2.4, zorder=3)
-        ax.scatter(x, y, s=38, facecolor="none", edgecolor=colours, linewidths=1.3, zorder=3)
-        ax.scatter(u, v, s=20, color=colours, edgecolor="black", linewidths=0.5, zorder=4)
-    mark = {"linestyle": "", "marker": "o", "color": QUIET}
-    ring = Line2D([], [], **mark, fillstyle="none", markersize=7, label="true keypoint")
-    dot = Line2D([], [], **mark, markeredgecolor="black", markersize=5, label="predicted from part centres")
-    legend(figure, handles=[ring, dot], loc="outside lower center", ncols=2)
+        true = ax.scatter(x, y, s=38, facecolor="none", edgecolor=colours, linewidths=1.3, zorder=3)
+        found = ax.scatter(u, v, s=20, color=colours, edgecolor="black", linewidths=0.5, zorder=4)
+    marks = {"handles": [true, found], "labels": ["true keypoint", "predicted from part centres"]}
+    legend(figure, **marks, loc="outside lower center", ncols=2)
     return figure
 
 
