@@ -19,7 +19,10 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        found = {"cuda": torch.cuda.is_bf16_supported(including_emulation=False), "cpu": torch.cpu._is_avx512_bf16_supported()}
+        found = {
+            "cuda": torch.cuda.is_bf16_supported(including_emulation=False),
+            "cpu": torch.cpu._is_avx512_bf16_supported(),
+        }
         precision = "32-true" if wanted.startswith("bf16") and not found.get(device) else wanted
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")

@@ -56,7 +56,9 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
             on_checkpoint(t + 1)
             saved = time.monotonic()
         if over:
-            raise OutOfTime(f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on from there")
+            raise OutOfTime(
+                f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on from there"
+            )
     return rows[-1]["seconds"] if rows else 0.0
 
 
