@@ -95,12 +95,6 @@ def test_each_seed_has_a_line_in_the_colour_of_its_model() -> None:
     np.testing.assert_array_equal(drawn[0].get_xydata(), [[0.5, 0.8], [1.0, 0.2]])
 
 
-def test_more_lines_than_the_book_has_colours_are_all_drawn_in_colours_of_their_own() -> None:
-    frame = pd.DataFrame({"x": [0, 1] * 9, "y": range(18), "who": np.repeat(list("abcdefghi"), 2)})
-    (ax,) = plots.curves(frame, "x", "y", "who", ("x", "y")).axes
-    assert len({handle.get_color() for handle in ax.get_legend().legend_handles}) == 9
-
-
 def test_keypoints_that_are_not_visible_are_left_out() -> None:
     keypoints = pd.DataFrame({"image": list("aaabbb"), "visible": [True, False, True] + 3 * [False]})
     keypoints = keypoints.assign(x=4.0, y=4.0, x_predicted=5.0, y_predicted=5.0)
