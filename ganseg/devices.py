@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-
-from ganseg.files import DOWNLOADS, UserError, downloads_allowed
 
 
 def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1, precision: str = "auto",
@@ -56,15 +52,3 @@ def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fa
     for parameter in module.parameters() if fabric.world_size > 1 else ():
         parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
     optimizer.step()
-
-
-def published_weights(url: str) -> dict[str, Tensor]:
-    """The state dict at `url`, from PyTorch's cache or fetched into it. UserError where it is not there and may not be
-    fetched, or cannot."""
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-    if not path.exists() and not downloads_allowed():
-        raise UserError(f"{path} is not there, and nothing is fetched unasked; {DOWNLOADS}=1 fetches it from {url}")
-    try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{url} could not be fetched ({error}); put the file at {path}") from None

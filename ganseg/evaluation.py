@@ -25,7 +25,7 @@ from ganseg.data import Split, load
 from ganseg.devices import Fabric
 from ganseg.files import DOWNLOADS, UserError, atomic_path, downloads_allowed
 from ganseg.generator import Generator
-from ganseg.protocols import Protocol, agreement, coverage, landmarks, predicted_keypoints
+from ganseg.protocols import Protocol, agreement, coverage, landmarks
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
 
@@ -115,17 +115,6 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
         values |= image_quality(generator, test.images, fabric)
     measured = {name: np.round(value, 6) for name, value in values.items()}  # more is noise between machines
     return {name: value.tolist() for name, value in measured.items() if not np.isnan(value).any()}
-
-
-def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-                      protocol: Protocol | None = None) -> tuple[Split, np.ndarray]:  # fmt: skip
-    """The scored images, and keypoints (N, J, 2) in pixels that part centres predict there; for pictures."""
-    protocol = protocol or Protocol.of(config.data.name, data_dir)
-    test = held_out(config, data_dir, protocol)
-    train = regression_images(config, test, protocol, data_dir)
-    centres, found = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
-    origin = "affine" if protocol.normaliser == "taichi" else protocol.origin
-    return test, predicted_keypoints(train, centres, found, origin)
 
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:

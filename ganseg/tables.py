@@ -13,10 +13,10 @@ import pandas as pd
 
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import find_parts, regress_keypoints
+from ganseg.evaluation import find_parts, held_out, regression_images
 from ganseg.files import UserError
 from ganseg.pictures import colour_labels
-from ganseg.protocols import Protocol, shown
+from ganseg.protocols import Protocol, predicted_keypoints, shown
 from ganseg.recipes import SCALES
 from ganseg.reported import Table
 
@@ -130,18 +130,19 @@ def errors_by_convention(runs: Iterable[Any], conventions: Mapping[str, tuple[st
     return pd.DataFrame(lines, columns=["convention", "predictor", "error", "seed"])
 
 
-def held_out_keypoints(
-    run: Any, data_dir: str | Path | None = None, count: int = 12, **conventions: str
-) -> tuple[np.ndarray, pd.DataFrame]:
+def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int = 12,
+                       **conventions: str) -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
     """Some images (N, S, S, 3) that `run` is scored on, and a line for each of their keypoints, in pixels.
 
     Columns image, keypoint, visible, x, y, x_predicted, y_predicted; `conventions`: options of `Protocol`.
     Photographs that may not be passed on are replaced by the parts found in them: figures are stored and published.
     """
-    name, fabric = run.config.data.name, make_fabric(precision="32-true")
-    protocol = Protocol.of(name, data_dir or None).changed(**conventions)
-    segmenter = run.segmenter().to(fabric.device)
-    test, predicted = regress_keypoints(run.config, segmenter, fabric, data_dir or None, protocol)
+    name, fabric, where = run.config.data.name, make_fabric(precision="32-true"), data_dir or None
+    protocol, segmenter = Protocol.of(name, where).changed(**conventions), run.segmenter().to(fabric.device)
+    test = held_out(run.config, where, protocol)
+    train = regression_images(run.config, test, protocol, where)
+    centres = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
+    predicted = predicted_keypoints(train, *centres, "affine" if protocol.normaliser == "taichi" else protocol.origin)
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
     images = test.images[few]
     if not DATASETS[name].redistributable:
