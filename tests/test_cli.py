@@ -96,7 +96,7 @@ def test_a_finished_run_is_read_and_its_main_metrics_are_printed(trained, run):
     before = (run / "metrics.json").stat().st_mtime_ns
     done = ganseg("train", *MINUTE, "--results", trained)
     assert done.exit_code == 0
-    assert "IoU of the foreground" in done.stdout
+    assert "foreground IoU" in done.stdout
     assert done.stdout.strip().endswith(str(run))
     assert (run / "metrics.json").stat().st_mtime_ns == before
 

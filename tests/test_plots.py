@@ -67,14 +67,6 @@ def test_features_are_coloured_by_what_they_are_and_not_by_their_sign() -> None:
     assert axes[0].get_xlim() == (-2, 2)  # the margin is as wide as the image
 
 
-@pytest.mark.parametrize("truth", [False, True])
-def test_a_segmentation_has_the_truth_only_where_there_is_one(truth: bool) -> None:
-    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.ones((4, 8, 8), np.uint8)
-    figure = plots.segmentation_figure(images, labels, labels if truth else None)
-    names = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
-    assert names == ["image", "parts", "both"] + ["truth"] * truth and len(figure.axes) == 4 * len(names)
-
-
 def test_learning_curves_leave_out_what_the_history_does_not_have() -> None:
     stages = {"stage": ["gan", "gan", "segmenter"], "step": [1, 2, 1]}
     history = pd.DataFrame(stages | {"d": [3.0, 4.0, None], "g": [1.0, 2.0, None], "foreground": [0.5, 0.4, None]})

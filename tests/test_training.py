@@ -259,17 +259,14 @@ def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> 
         load_weights(path, generator)
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:1000], lambda content: b"", lambda content: content[::-1]])
-def test_a_damaged_checkpoint_is_a_user_error(damage: object, fabric: Fabric, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_and_one_of_another_network_are_user_errors(fabric: Fabric, tmp_path: Path) -> None:
     fit(gan(fabric), 1, tmp_path, progress=False)
     path = tmp_path / "checkpoint" / "gan.pt"
     assert [p.name for p in path.parent.iterdir()] == ["gan.pt"]
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"gan\.pt is damaged .* delete it"):
-        load_state(path, {})
-
-
-def test_a_checkpoint_of_another_network_is_a_user_error(fabric: Fabric, tmp_path: Path) -> None:
-    fit(gan(fabric), 1, tmp_path, progress=False)
     with pytest.raises(UserError, match="of another training"):
         fit(gan(fabric, MINUTE.replace({"discriminator.widths": (8, 16)})), 2, tmp_path, progress=False)
+    content = path.read_bytes()
+    for damaged in (content[:1000], b"", content[::-1]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"gan\.pt is damaged .* delete it"):
+            load_state(path, gan(fabric))
