@@ -15,7 +15,6 @@ from urllib.parse import unquote, urlparse
 
 import nbformat
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 from conftest import ROOT
 
@@ -49,12 +48,6 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pages(html: Path) -> dict[Path, Page]:
     own = [path for path in html.rglob("*.html") if "_static" not in path.parts]
     return {path.resolve(): Page(path.resolve()) for path in own}
-
-
-def test_every_notebook_has_a_place_in_the_contents() -> None:
-    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
-    files = {chapter["file"] for part in contents["parts"] for chapter in part["chapters"]}
-    assert {f"notebooks/{name}" for name in NOTEBOOKS} == {file for file in files if "notebooks/" in file}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

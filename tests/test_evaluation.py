@@ -94,20 +94,6 @@ def a_split(keypoints: np.ndarray, size: int, **fields: object) -> Split:
 # Protocols
 
 
-def test_the_papers_protocol_of_each_data_set():
-    known = {data: Protocol.of(data) for data in ("celeba-wild", "celeba-aligned", "cub", "taichi", "synthetic-bird")}
-    found = {data: (p.regression, p.normaliser, p.regression_images) for data, p in known.items()}
-    assert found == {
-        "celeba-wild": ("regression", "inter-ocular", 0),
-        "celeba-aligned": ("regression", "inter-ocular", 0),
-        "cub": ("train", "edge", 0),
-        "taichi": ("regression", "taichi", 0),
-        "synthetic-bird": ("train", "object", 2000),
-    }
-    released = {"origin": "released", "taichi": "l1", "iou": "image", "empty": "zero", "oracle": "none"}
-    assert all(p.to_dict().items() >= (released | {"split": "test"}).items() for p in known.values())
-
-
 def test_flowers_are_scored_on_more_images_where_there_are_trimaps_only(tmp_path):
     assert Protocol.of("flowers", tmp_path).split == "test+val"
     (tmp_path / "segmim").mkdir()

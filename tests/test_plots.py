@@ -47,14 +47,6 @@ def test_a_scene_is_drawn_where_its_parts_are_and_painted_in_layers(generator: G
     np.testing.assert_array_equal(alone["image"], pictures.to_pictures(scene.image))
 
 
-def test_a_trace_ends_in_what_the_level_returns(generator: Generator, scene: Scene) -> None:
-    level = generator.foreground_generator
-    start, conditions, blocks = plots.traced(level, scene.masks[:, 1:], scene.embeddings, scene.centres)
-    torch.testing.assert_close(blocks[-1], scene.foreground)
-    assert [w.shape[1:] for w in conditions] == [(4, 12, 12), (4, 20, 20)] and start.shape == (2, 8, 12, 12)
-    assert not any(module._forward_hooks for module in level.modules())
-
-
 def test_features_are_coloured_by_what_they_are_and_not_by_their_sign() -> None:
     figure, (axes,) = plots.panels(1, 2, 1.0)
     maps = torch.zeros(5, 4, 4)

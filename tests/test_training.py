@@ -159,14 +159,6 @@ def test_each_step_leaves_the_other_network_alone_and_trainable(learning: str, f
     assert same(other.state_dict(), before) and all(p.grad is None and p.requires_grad for p in other.parameters())
 
 
-def test_one_step_runs_the_generator_once_when_fakes_are_shared(fabric: Fabric) -> None:
-    for share, count in ((True, 1), (False, 2)):
-        trainer, calls = gan(fabric, MINUTE.replace({"optim.share_fakes": share})), []
-        trainer.generator.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        trainer.step(1)
-        assert len(calls) == count
-
-
 @pytest.fixture
 def caught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The total losses handed to `update`, which does nothing."""
