@@ -60,19 +60,14 @@ def badge(execution: dict[str, Any]) -> str:
     return f":::{{admonition}} Measured at scale {scale}\n:class: note ganseg-scale ganseg-{scale}\n\n{text}\n:::"
 
 
-def present(notebook: Any, name: str) -> Any:
-    """A page of the book: the scale's badge under the title, parameters as they were, no failed output."""
+def present(notebook: Any) -> Any:
+    """A page of the book: the scale's badge under the title, which a notebook begins with, parameters as they were."""
     execution, first = execution_of(notebook), notebook.cells[0]
-    if first.cell_type != "markdown" or not first.source.startswith("# "):
-        raise UserError(f"{name}: a notebook begins with a markdown cell whose first line is `# Title`")
     title, _, rest = first.source.partition("\n")
     first.source = f"{title}\n\n{badge(execution)}\n\n{rest.lstrip()}"
     if cell := parameters_cell(notebook):
         shown = resolve(notebook, execution["parameters"])
         cell.source = "\n".join(f"{name} = {value!r}" for name, value in shown.items())
-    for number, cell in enumerate(notebook.cells, 1):
-        if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            raise UserError(f"{name}: cell {number} holds an error: execute the notebook again")
     return notebook
 
 
@@ -82,7 +77,7 @@ def stage(root: Path, target: Path, results: Path, prefer: str | None = None) ->
     Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
     """
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
-    pages = {path.name: present(choose(path, results, prefer), path.name) for path in notebooks}
+    pages = {path.name: present(choose(path, results, prefer)) for path in notebooks}
     shutil.rmtree(target, ignore_errors=True)
     for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
         shutil.copytree(source, copy, ignore=COPIES)
@@ -121,19 +116,18 @@ def read_config(root: Path) -> dict[str, Any]:
     return yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
 
 
-def repository(config: dict[str, Any], url: str | None = None) -> str | None:
-    """Address https://github.com/OWNER/NAME: `url`, or that of `config` or the environment, or None."""
-    url = url or (config.get("repository") or {}).get("url") or os.environ.get(VARIABLE)
-    url = url and url.strip().rstrip("/").removesuffix(".git")
+def repository(config: dict[str, Any], url: str = "") -> str:
+    """Address https://github.com/OWNER/NAME: `url`, or that of `config` or the environment; empty where none is."""
+    url = url or (config.get("repository") or {}).get("url") or os.environ.get(VARIABLE, "")
+    url = url.strip().rstrip("/").removesuffix(".git")
     if url and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
         raise UserError(f"repository {url!r}: write https://github.com/OWNER/NAME, from where Colab opens notebooks")
-    return url or None
+    return url
 
 
 def published(config: dict[str, Any]) -> dict[str, Any]:
     """`config` with the links and launch buttons of a known repository; unchanged without one."""
-    url = repository(config)
-    if url:
+    if url := repository(config):
         settings = config["sphinx"]["config"]  # these win over jupyter-book's own keys for the theme
         theme, context = (settings.setdefault(name, {}) for name in ("html_theme_options", "html_context"))
         theme |= {"repository_url": url, "repository_branch": BRANCH, "launch_buttons": SERVICES}
@@ -145,11 +139,10 @@ def published(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def launchable(notebook: Any, url: str) -> Any:
-    """`notebook` with one installing cell (book/launch/colab.py) before its first code cell, however often done."""
+    """`notebook` with one installing cell (book/launch/colab.py) before its first code cell."""
     source = (TOOLS / "book" / "launch" / "colab.py").read_text(encoding="utf-8")
     for word, value in (("URL", url), ("NAME", url.rpartition("/")[2]), ("BRANCH", BRANCH)):
         source = source.replace(f"<{word}>", value)
-    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != BRANCH]
     index = next((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
     notebook.cells.insert(index, new_code_cell(source.strip(), id=BRANCH))
     return notebook
@@ -162,7 +155,7 @@ def launch(target: Path, url: str = "", root: Path = Path()) -> Path:
     and Binder's settings.
     """
     known = repository(read_config(root), url)
-    if known is None:
+    if not known:
         raise UserError(f"no repository is known: give --url, or set {VARIABLE}")
     if target.exists() and any(target.iterdir()):
         raise UserError(f"{target} is not empty")

@@ -35,12 +35,6 @@ class Baseline(NamedTuple):
     needs: str
 
 
-def constant_mask(truth: np.ndarray, count: int) -> np.ndarray:
-    """`metrics.best_constant_mask` of the foregrounds `truth` (M, S, S), for each of `count` images."""
-    mask, _ = metrics.best_constant_mask(truth[(truth != 255).any(axis=(1, 2))])  # of images with a label
-    return np.broadcast_to(mask.astype(np.uint8), (count, *mask.shape))
-
-
 def grabcut(images: np.ndarray, border: float = 1 / 32, iterations: int = 5) -> np.ndarray:
     """GrabCut (Rother et al. 2004; OpenCV's), image by image, with no user: foreground masks (N, S, S).
 
@@ -76,18 +70,14 @@ def deep_feature_factorisation(images: np.ndarray, parts: int, features: Feature
     by W H; W, H >= 0. A row of H is what a factor looks like, a column of W where it is. Maps of W, enlarged, compete
     for each pixel. Fitted on the test images themselves, as section 4.2 says of it, but on `FITTED` places of them.
     """
-    vectors = lambda block: features(block).float().permute(0, 2, 3, 1)  # (B, h, w, C)
-    cpu, size = torch.device("cpu"), images.shape[1:3]
-    (first,) = batches(images[:1], cpu)
-    few = images[_spaced(len(images), max(1, FITTED // vectors(first)[0, ..., 0].numel()))]
-    fitted = torch.cat([vectors(block).flatten(0, 2) for block in batches(few, cpu)])  # (places, C)
-    model = NMF(parts + 1, init="nndsvda", random_state=seed, max_iter=300, tol=1e-3).fit(fitted.numpy())
+    seen = [features(block).float().permute(0, 2, 3, 1) for block in batches(images, torch.device("cpu"))]
+    few = torch.cat(seen)[_spaced(len(images), max(1, FITTED // seen[0][0, ..., 0].numel()))]  # (n, h, w, C)
+    model = NMF(parts + 1, init="nndsvda", random_state=seed, max_iter=300, tol=1e-3).fit(few.flatten(0, 2).numpy())
     strength, found = np.linalg.norm(model.components_, axis=1), []  # of a factor, in the features' unit
-    for block in batches(images, cpu):
-        places = vectors(block)
+    for places in seen:  # (B, h, w, C)
         weights = torch.from_numpy(model.transform(places.flatten(0, 2).numpy()) * strength)
         maps = weights.reshape(*places.shape[:3], -1).permute(0, 3, 1, 2).float()  # (B, K + 1, h, w)
-        found.append(F.interpolate(maps, size=size, mode="bilinear", align_corners=False).argmax(dim=1))
+        found.append(F.interpolate(maps, size=images.shape[1:3], mode="bilinear", align_corners=False).argmax(dim=1))
     return background_first(torch.cat(found).numpy(), parts + 1)
 
 
@@ -117,13 +107,6 @@ def network_features(segmenter: Segmenter) -> Features:
     return lambda images: backbone(images)["out"]
 
 
-def random_network(config: SegmenterConfig, parts: int, seed: int = 0) -> Segmenter:
-    """The segmentation network before it was trained: what its architecture alone knows of images."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Segmenter(config, parts)
-
-
 def imagenet_features(size: int = 224) -> Features:
     """VGG-19 up to its last rectifier, as in the original factorisation, of images enlarged to `size` pixels.
 
@@ -131,25 +114,27 @@ def imagenet_features(size: int = 224) -> Features:
     """
     if not downloads_allowed():
         raise UserError(f"ImageNet weights are not fetched unasked; {DOWNLOADS}=1 allows it")
-    network = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features[:36].eval()
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    enlarged = lambda unit: F.interpolate(unit, size=(size, size), mode="bilinear", align_corners=False)
-    return lambda images: network(((enlarged(images) + 1) / 2 - mean) / std)
+    weights = VGG19_Weights.IMAGENET1K_V1
+    network, prepare = vgg19(weights=weights).features[:36].eval(), weights.transforms(crop_size=size, resize_size=size)
+    return lambda images: network(prepare((images + 1) / 2))
 
 
 def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Segmenter | None = None,
                 seed: int = 0) -> dict[str, Baseline]:  # fmt: skip
     """Every baseline on the images of `test`, by name; without true masks, no constant mask.
 
-    `config`: architecture of the random network. `segmenter`: a trained one.
+    `config`: architecture of the random network, our segmentation network before training. `segmenter`: a trained one.
     """
-    images, found, together = np.asarray(test.images), {}, "the test images together"
-    if test.foreground is not None:
-        mask = constant_mask(test.foreground, len(test))
-        found["Best constant mask"] = Baseline(mask, 1, "the true masks, no image")
+    images, truth, found, together = np.asarray(test.images), test.foreground, {}, "the test images together"
+    if truth is not None:
+        mask, _ = metrics.best_constant_mask(truth[(truth != 255).any(axis=(1, 2))])  # of images with a label
+        everywhere = np.broadcast_to(mask.astype(np.uint8), truth.shape)
+        found["Best constant mask"] = Baseline(everywhere, 1, "the true masks, no image")
     found["GrabCut"] = Baseline(grabcut(images), 1, "nothing")
     found["k-means"] = Baseline(kmeans(images, parts, seed=seed), parts, together)
-    sources = {"random network": (network_features(random_network(config, parts, seed)), together)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sources = {"random network": (network_features(Segmenter(config, parts)), together)}
     if segmenter is not None:
         sources["our network"] = network_features(segmenter), f"our segmenter and {together}"
     if downloads_allowed():

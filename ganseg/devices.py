@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ganseg.files import DOWNLOADS, UserError, downloads_allowed
 
-
-def make_fabric(
-    device: str = "auto",
-    devices: int | str = 1,
-    num_nodes: int = 1,
-    precision: str = "auto",
-    wanted: str = "bf16-mixed",
-) -> Fabric:
-    """A launched Fabric.
-
-    `device`: auto, cpu, cuda or mps; `precision`: one of Fabric's names, or auto: `wanted`, but fp32 where that is bf16
-    and no hardware multiplies it.
+def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1, precision: str = "auto",
+                wanted: str = "bf16-mixed") -> Fabric:  # fmt: skip
+    """A launched Fabric. `device`: auto, cpu, cuda or mps; `precision`: one of Fabric's names, or auto: `wanted`, but
+    fp32 where that is bf16 and no hardware multiplies it: CUDA does from Ampere on, CPUs with AVX512-BF16.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        precision = "32-true" if wanted.startswith("bf16") and not multiplies_bf16(device) else wanted
+        found = {
+            "cuda": torch.cuda.is_bf16_supported(including_emulation=False),
+            "cpu": torch.cpu._is_avx512_bf16_supported(),
+        }
+        precision = "32-true" if wanted.startswith("bf16") and not found.get(device) else wanted
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True  # all batches have one shape
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision)
     fabric.launch()
     return fabric
-
-
-def multiplies_bf16(device: str) -> bool:
-    """Whether hardware, not an emulation, multiplies bf16: CUDA from Ampere on, CPUs with AVX512-BF16."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def place(module: nn.Module, fabric: Fabric) -> nn.Module:
@@ -66,15 +52,3 @@ def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fa
     for parameter in module.parameters() if fabric.world_size > 1 else ():
         parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
     optimizer.step()
-
-
-def published_weights(url: str) -> dict[str, Tensor]:
-    """The state dict at `url`, from PyTorch's cache or fetched into it. UserError where it is not there and may not be
-    fetched, or cannot."""
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-    if not path.exists() and not downloads_allowed():
-        raise UserError(f"{path} is not there, and nothing is fetched unasked; {DOWNLOADS}=1 fetches it from {url}")
-    try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{url} could not be fetched ({error}); put the file at {path}") from None

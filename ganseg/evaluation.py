@@ -25,7 +25,7 @@ from ganseg.data import Split, load
 from ganseg.devices import Fabric
 from ganseg.files import DOWNLOADS, UserError, atomic_path, downloads_allowed
 from ganseg.generator import Generator
-from ganseg.protocols import Protocol, agreement, coverage, landmarks, predicted_keypoints
+from ganseg.protocols import Protocol, agreement, coverage, landmarks
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
 
@@ -46,11 +46,9 @@ class Found(NamedTuple):
 @torch.no_grad()
 def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Tensor:
     """Part probabilities (N, K + 1, S, S), background first, of uint8 `images` (N, S, S, 3)."""
-    found = []
-    for unit in batches(images, fabric.device):
-        with fabric.autocast():
-            found.append(segmenter.eval().probabilities(unit).cpu().float())
-    return torch.cat(found)
+    with fabric.autocast():
+        found = [segmenter.eval().probabilities(unit).cpu() for unit in batches(images, fabric.device)]
+    return torch.cat(found).float()
 
 
 def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Found:
@@ -92,47 +90,31 @@ def regression_images(config: Config, test: Split, protocol: Protocol, data_dir:
     return dataclasses.replace(train, names=names, **arrays)
 
 
-def evaluate(
-    config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-    protocol: Protocol | None = None, generator: Generator | None = None,
-) -> dict[str, Any]:  # fmt: skip
+def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
+             protocol: Protocol | None = None, generator: Generator | None = None) -> dict[str, Any]:  # fmt: skip
     """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
 
-    `protocol`: by default the paper's for the data set, `Protocol.of`. The images of `generator`, where there is one,
-    are compared with the real ones.
+    `protocol`: by default the paper's for the data set. The images of `generator`, where there is one, are compared
+    with the real ones.
     """
     protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
     find = functools.partial(find_parts, segmenter, fabric=fabric)
     test = held_out(config, data_dir, protocol)
     labels, centres = find(test.images)
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
-    values["part_usage"] = metrics.part_usage(labels, parts)
-    values["part_areas"] = metrics.part_areas(labels, parts).mean(axis=0)
-    if not np.isnan(pieces := metrics.components_per_part(labels, parts)):
-        values["components_per_part"] = pieces
+    values |= {"part_usage": metrics.part_usage(labels, parts), "part_areas": metrics.part_areas(labels, parts).mean(0)}
+    values["components_per_part"] = metrics.components_per_part(labels, parts)
     values |= coverage(labels, test.foreground, protocol) | agreement(labels, test)
     if test.keypoints is not None:
         train = regression_images(config, test, protocol, data_dir)
         values |= landmarks(train, find(train.images).centres, test, centres, protocol)
         values["regression_images"] = len(train)
     some, known = np.asarray(test.images[:EQUIVARIANCE_IMAGES]), labels[:EQUIVARIANCE_IMAGES]
-    relabelled = lambda images: find(images).labels
-    for name, motions in (("equivariance_error", metrics.SHIFTS), ("equivariance_error_affine", metrics.TURNS)):
-        values[name] = metrics.equivariance_error(relabelled, some, motions, known)
+    values["equivariance_error"] = metrics.equivariance_error(lambda moved: find(moved).labels, some, labels=known)
     if generator is not None:
         values |= image_quality(generator, test.images, fabric)
-    return {name: np.round(value, 6).tolist() for name, value in values.items()}  # more is noise between machines
-
-
-def regress_keypoints(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
-                      protocol: Protocol | None = None) -> tuple[Split, np.ndarray]:  # fmt: skip
-    """The scored images, and keypoints (N, J, 2) in pixels that part centres predict there; for pictures."""
-    protocol = protocol or Protocol.of(config.data.name, data_dir)
-    test = held_out(config, data_dir, protocol)
-    train = regression_images(config, test, protocol, data_dir)
-    centres, found = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
-    origin = "affine" if protocol.normaliser == "taichi" else protocol.origin
-    return test, predicted_keypoints(train, centres, found, origin)
+    measured = {name: np.round(value, 6) for name, value in values.items()}  # more is noise between machines
+    return {name: value.tolist() for name, value in measured.items() if not np.isnan(value).any()}
 
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
@@ -197,12 +179,12 @@ def described(images: np.ndarray, features: Features, fabric: Fabric) -> np.ndar
 @torch.no_grad()
 def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
-    random, found = torch.Generator(fabric.device).manual_seed(seed), []
-    for start in range(0, count, BATCH):
-        with fabric.autocast():
-            images, labels = generator.pairs(generator.noise(min(BATCH, count - start), random))
-        found.append((pictures.to_pictures(images), labels.byte().cpu().numpy()))
-    return tuple(map(np.concatenate, zip(*found, strict=True)))
+    random = torch.Generator(fabric.device).manual_seed(seed)
+    sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    with fabric.autocast():
+        made = [generator.pairs(generator.noise(size, random)) for size in sizes]
+    images, labels = map(torch.cat, zip(*made, strict=True))
+    return pictures.to_pictures(images), labels.byte().cpu().numpy()
 
 
 def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, Any]:
@@ -232,9 +214,8 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
         np.savez_compressed(temporary, images=images, labels=labels)
 
 
-def draw_segmentation(
-    config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path, data_dir: str | Path | None
-) -> None:
+def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path,
+                      data_dir: str | Path | None) -> None:  # fmt: skip
     """`segmentation.png`: held-out images and the parts found in them, evenly spaced over those that have labels."""
     test = held_out(config, data_dir)
     labelled = [i for i in range(len(test)) if test.foreground is None or (test.foreground[i] == 1).any()]

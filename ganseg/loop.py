@@ -21,18 +21,11 @@ from ganseg.files import OutOfTime, UserError, atomic_path
 from ganseg.training import GanTrainer, SegmenterTrainer
 
 WINDOW = 20  # steps that a row of history.csv averages
+Trainer = GanTrainer | SegmenterTrainer
 
 
-def fit(
-    trainer: GanTrainer | SegmenterTrainer,
-    steps: int,
-    directory: Path,
-    *,
-    deadline: float = math.inf,
-    every: float = 60,
-    progress: bool = True,
-    on_checkpoint: Callable[[int], None] | None = None,
-) -> float:
+def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math.inf, every: float = 60,
+        progress: bool = True, on_checkpoint: Callable[[int], None] = lambda step: None) -> float:  # fmt: skip
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
 
     Saves every `every` seconds and at the end, and then every process calls `on_checkpoint(step)`. OutOfTime at
@@ -56,12 +49,12 @@ def fit(
             bar.set_postfix(means, refresh=False)
         if over or due or last:
             save_state(path, trainer, t + 1, rows)
-            if on_checkpoint:
-                on_checkpoint(t + 1)
+            on_checkpoint(t + 1)
             saved = time.monotonic()
         if over:
-            where = f"step {t + 1} of {steps} of stage {name!r}"
-            raise OutOfTime(f"stopped at {where}; the same command goes on from there")
+            raise OutOfTime(
+                f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on from there"
+            )
     return rows[-1]["seconds"] if rows else 0.0
 
 
@@ -79,7 +72,7 @@ def mean_losses(window: list[dict[str, Tensor]], stage: str, end: int) -> dict[s
     return {name: sum(values) / len(values) for name, values in seen.items()}
 
 
-def save_state(path: Path, trainer: GanTrainer | SegmenterTrainer, step: int, rows: list[dict[str, Any]]) -> None:
+def save_state(path: Path, trainer: Trainer, step: int, rows: list[dict[str, Any]]) -> None:
     """Write the checkpoint, and its `rows` of mean losses among those of the other stage in `history.csv`."""
     history, state = path.parents[1] / "history.csv", {"step": step, "rows": rows}
     if trainer.fabric.is_global_zero:
@@ -93,7 +86,7 @@ def save_state(path: Path, trainer: GanTrainer | SegmenterTrainer, step: int, ro
     trainer.fabric.barrier()
 
 
-def load_state(path: Path, trainer: GanTrainer | SegmenterTrainer) -> tuple[int, list[dict[str, Any]]]:
+def load_state(path: Path, trainer: Trainer) -> tuple[int, list[dict[str, Any]]]:
     """Read a checkpoint into `trainer`, executing nothing in it; the number of finished steps and their rows."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

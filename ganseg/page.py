@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,9 @@ import pandas as pd
 from IPython import display
 from matplotlib.figure import Figure
 
-from ganseg import tables
 from ganseg.files import UserError, atomic_path, results_dir
 from ganseg.plots import DPI
-
-UNBOUND = "Computed by this page, from no run; the box at its top says where and when."
+from ganseg.recipes import SCALES
 
 
 def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, runs: Sequence[Any] = (),
@@ -46,7 +45,7 @@ def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFra
     path = _folder(results, scale, runs, "tables") / f"{name}.csv"
     link = _download(frame if data is None else data, path)
     below = f'<p class="ganseg-below">{link}{_origin(runs)}</p>'
-    _display(f"{tables.to_html(frame, caption, notes)}\n{below}", f"Table: {caption}\n{frame.to_string(index=False)}")
+    _display(f"{to_html(frame, caption, notes)}\n{below}", f"Table: {caption}\n{frame.to_string(index=False)}")
 
 
 def say(text: str) -> None:
@@ -66,6 +65,48 @@ def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_n
     return word
 
 
+def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str:
+    """An accessible HTML table: a caption, header cells with their scope, notes below; all text is escaped.
+
+    The first column is the rows' header. In column "Scale" our scales are shown as badges; such rows have the
+    class "ours". The table scrolls sideways on a narrow screen.
+    """
+    heads = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
+    body = "\n".join(map(_html_row, frame.to_dict("records")))
+    below = "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
+    return (
+        f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n'
+        f'<table class="ganseg-table">\n<caption>{html.escape(caption)}</caption>\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>{below}"
+    )
+
+
+def _html_row(row: Mapping[str, Any]) -> str:
+    """A narrow column may break "0.5 ± 0.1 (n = 3)" before its bracket only, and no number from its mark."""
+    cells = {title: re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", html.escape(str(text))) for title, text in row.items()}
+    scale, ours = row.get("Scale"), row.get("Scale") in SCALES
+    if ours:
+        title = f"measured at scale {scale}"
+        cells["Scale"] = f'<span class="ganseg-badge ganseg-{scale}" title="{title}">{scale}</span>'
+    first, *others = cells.values()
+    inner = f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others)
+    return f'<tr class="ours">{inner}</tr>' if ours else f"<tr>{inner}</tr>"
+
+
+def provenance_line(runs: Iterable[Any]) -> str:
+    """Where numbers come from: scale, data, seeds, device, commit and keys of the runs behind them."""
+    told: dict[str, list[str]] = {"scale": [], "data": [], "seed": [], "device": [], "commit": [], "run": []}
+    for record in (run.provenance for run in runs):
+        commit, changed = record.get("commit"), " with uncommitted changes" * bool(record.get("dirty"))
+        values = record | {"run": record.get("key"), "commit": commit and commit[:10] + changed}
+        for word, known in told.items():
+            if values.get(word) is not None and str(values[word]) not in known:
+                known.append(str(values[word]))
+    words = {f"{word}s" if len(known) > 1 and word != "data" else word: known for word, known in told.items()}
+    line = "; ".join(f"{word} {', '.join(known)}" for word, known in words.items() if known)
+    return f"{line[:1].upper()}{line[1:]}."
+
+
 def _folder(results: str | Path | None, scale: str | None, runs: Sequence[Any], kind: str) -> Path:
     if not (scale or runs):
         raise UserError("name a scale, or the runs that the numbers come from")
@@ -73,13 +114,16 @@ def _folder(results: str | Path | None, scale: str | None, runs: Sequence[Any], 
 
 
 def _download(data: pd.DataFrame, path: Path) -> str:
-    """A link to `data` as CSV, which is also written beside `path`."""
-    content = tables.to_csv(data, path.with_suffix(".csv")).read_bytes()
+    """A link to `data` as CSV (UTF-8, no index), which is also written beside `path`, whole or not at all."""
+    content = data.to_csv(index=False).encode()
+    with atomic_path(path.with_suffix(".csv")) as temporary:
+        temporary.write_bytes(content)
     return f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
 
 
 def _origin(runs: Sequence[Any]) -> str:
-    text = tables.provenance_line(runs) if runs else UNBOUND
+    unbound = "Computed by this page, from no run; the box at its top says where and when."
+    text = provenance_line(runs) if runs else unbound
     return f'<br><small class="ganseg-provenance">{html.escape(text)}</small>'
 
 

@@ -120,12 +120,10 @@ def data_sheet(split: Split, path: str | Path) -> Path:
 
 def draw_keypoints(images: np.ndarray, points: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Images (N, H, W, 3) with their `visible` (N, J) points (N, J, 2), (x, y) in their pixels, numbered from 1."""
-    drawn, font = [Image.fromarray(image) for image in images], ImageFont.load_default(11)
-    text = {"fill": "white", "font": font, "stroke_width": 1, "stroke_fill": "black"}
+    drawn, text = [Image.fromarray(image) for image in images], {"stroke_width": 1, "stroke_fill": "black"}
     for n, j in np.argwhere(visible):
         draw, (x, y) = ImageDraw.Draw(drawn[n]), points[n, j].tolist()
-        left = x < drawn[n].width / 2  # there is more room for the number on the right
-        draw.text((x + (6 if left else -6), y), str(j + 1), anchor="lm" if left else "rm", **text)
+        draw.text((x + 6, y), str(j + 1), "white", ImageFont.load_default(11), "lm", **text)
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=tuple(COLOURS[j + 1].tolist()), outline="black")
     return np.stack([np.asarray(canvas) for canvas in drawn])
 

@@ -17,8 +17,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
+from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from ganseg import pictures
@@ -130,13 +130,9 @@ def traced(level: nn.Module, *inputs: Any) -> tuple[Tensor, list[Tensor], list[T
 
 def features(ax: Axes, maps: Tensor, margin: int) -> None:
     """Three principal components of maps (C, H + 2m, W + 2m) as red, green and blue; the image's frame is dashed."""
-    pixels = maps.detach().float().flatten(1).T  # (HW, C)
-    centred = pixels - pixels.mean(dim=0)
-    axes = torch.linalg.eigh(centred.T @ centred)[1].flip(1)[:, :3]  # (C, 3)
-    axes = axes * torch.where(axes.sum(dim=0) < 0, -1.0, 1.0)  # an eigenvector's sign is up to chance
-    parts = torch.nn.functional.pad(centred @ axes, (0, 3 - axes.shape[1]))
-    scaled = parts / parts.std(dim=0).clamp(min=1e-6) / 4 + 0.5
-    picture(ax, scaled.clamp(0, 1).unflatten(0, maps.shape[1:]).numpy(), maps.shape[-1] / (maps.shape[-1] - 2 * margin))
+    places = PCA(3).fit_transform(maps.detach().float().flatten(1).T)  # (HW, 3)
+    scaled = (places / places.std(axis=0).clip(1e-6) / 4 + 0.5).clip(0, 1)
+    picture(ax, scaled.reshape(*maps.shape[1:], 3), maps.shape[-1] / (maps.shape[-1] - 2 * margin))
     ax.add_patch(Rectangle((-1, -1), 2, 2, fill=False, edgecolor="white", linewidth=0.9, linestyle="--"))
 
 
@@ -239,12 +235,10 @@ def keypoints_figure(images: np.ndarray, keypoints: pd.DataFrame) -> Figure:
         (x, y, u, v), colours = frame.to_numpy().T, sns.husl_palette(len(frame), l=0.62)
         ax.plot([x, u], [y, v], color="white", linewidth=1.0, zorder=2)
         ax.scatter(x, y, s=38, facecolor="none", edgecolor="white", linewidths=2.4, zorder=3)
-        ax.scatter(x, y, s=38, facecolor="none", edgecolor=colours, linewidths=1.3, zorder=3)
-        ax.scatter(u, v, s=20, color=colours, edgecolor="black", linewidths=0.5, zorder=4)
-    mark = {"linestyle": "", "marker": "o", "color": QUIET}
-    ring = Line2D([], [], **mark, fillstyle="none", markersize=7, label="true keypoint")
-    dot = Line2D([], [], **mark, markeredgecolor="black", markersize=5, label="predicted from part centres")
-    legend(figure, handles=[ring, dot], loc="outside lower center", ncols=2)
+        true = ax.scatter(x, y, s=38, facecolor="none", edgecolor=colours, linewidths=1.3, zorder=3)
+        found = ax.scatter(u, v, s=20, color=colours, edgecolor="black", linewidths=0.5, zorder=4)
+    marks = {"handles": [true, found], "labels": ["true keypoint", "predicted from part centres"]}
+    legend(figure, **marks, loc="outside lower center", ncols=2)
     return figure
 
 

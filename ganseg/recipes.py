@@ -166,12 +166,13 @@ def resolve(
     if config.losses.over_parts == "sum":
         config = config.replace({"losses.lambda_con": config.losses.lambda_con / parts})
     overrides = dict(overrides or {})
-    if "data.size" in overrides and "generator.block_sizes" not in overrides:
-        overrides = settings_for_size(config, overrides["data.size"]) | overrides
+    size = str(overrides.get("data.size", ""))
+    if size.isdigit() and "generator.block_sizes" not in overrides:
+        overrides = settings_for_size(config, int(size)) | overrides
     return config.replace(overrides)
 
 
-def settings_for_size(config: Config, size: int | str, smallest: int = 4) -> Settings:
+def settings_for_size(config: Config, size: int, smallest: int = 4) -> Settings:
     """Settings that give `config` images of `size` x `size` pixels: blocks of G and of D.
 
     The generator doubles its size where it did before, from another start. Each time that the image holds the former
@@ -179,10 +180,6 @@ def settings_for_size(config: Config, size: int | str, smallest: int = 4) -> Set
     last features are no larger than before. UserError where the start would not be a whole number of pixels from
     `smallest` on; it names sizes that fit.
     """
-    try:
-        size = int(size)
-    except ValueError:
-        raise UserError(f"data.size={size!r} is not valid; it is a whole number of pixels") from None
     sizes, widths, d = config.generator.block_sizes, config.generator.block_widths, config.discriminator.widths
     more = max(0, int(math.log2(size / sizes[-1]))) if size > 0 else 0
     factor = sizes[-1] // sizes[0] * 2**more  # from the first block to the image

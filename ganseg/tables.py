@@ -1,11 +1,9 @@
-"""The paper's tables with our rows beside the printed ones, the keypoints behind them; any table as HTML and CSV."""
+"""The paper's tables with our rows beside the printed ones, and the keypoints behind them."""
 
 from __future__ import annotations
 
-import html
 import itertools
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ import pandas as pd
 
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import find_parts, regress_keypoints
-from ganseg.files import UserError, atomic_path
+from ganseg.evaluation import find_parts, held_out, regression_images
+from ganseg.files import UserError
 from ganseg.pictures import colour_labels
-from ganseg.protocols import Protocol, shown
+from ganseg.protocols import Protocol, predicted_keypoints, shown
 from ganseg.recipes import SCALES
 from ganseg.reported import Table
 
@@ -78,14 +76,12 @@ def our_row(runs: Iterable[Any], metric: str, *, factor: float = 1.0, **fields: 
     """
     runs = [run for run in runs if run.metrics.get(metric) is not None]
     row = {key: value if key == "n" else value * factor for key, value in summarise(runs, metric).items()}
-    for key in ("scale", "data"):
-        found = sorted({run.provenance[key] for run in runs})
-        if len(found) > 1:
-            raise UserError(f"a row mixes runs of {key} {', '.join(found)}; make a row of each")
-        row[key] = found[0]
+    (scale, data), *others = {(run.provenance["scale"], run.provenance["data"]) for run in runs}
+    if others:
+        raise UserError(f"a row mixes runs of {data} at {scale} with those of {others[0][1]} at {others[0][0]}")
     seeds = ", ".join(map(str, sorted(run.provenance["seed"] for run in runs)))
-    row |= {"seeds": seeds, "source": f"{row['data']}, seed{'s' * (len(runs) > 1)} {seeds}"}
-    return {"method": "This reproduction", "type": "Part", "column": row["data"]} | row | fields
+    row |= {"scale": scale, "data": data, "seeds": seeds, "source": f"{data}, seed{'s' * (len(runs) > 1)} {seeds}"}
+    return {"method": "This reproduction", "type": "Part", "column": data} | row | fields
 
 
 def tidy(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
@@ -134,18 +130,19 @@ def errors_by_convention(runs: Iterable[Any], conventions: Mapping[str, tuple[st
     return pd.DataFrame(lines, columns=["convention", "predictor", "error", "seed"])
 
 
-def held_out_keypoints(
-    run: Any, data_dir: str | Path | None = None, count: int = 12, **conventions: str
-) -> tuple[np.ndarray, pd.DataFrame]:
+def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int = 12,
+                       **conventions: str) -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
     """Some images (N, S, S, 3) that `run` is scored on, and a line for each of their keypoints, in pixels.
 
     Columns image, keypoint, visible, x, y, x_predicted, y_predicted; `conventions`: options of `Protocol`.
     Photographs that may not be passed on are replaced by the parts found in them: figures are stored and published.
     """
-    name, fabric = run.config.data.name, make_fabric(precision="32-true")
-    protocol = Protocol.of(name, data_dir or None).changed(**conventions)
-    segmenter = run.segmenter().to(fabric.device)
-    test, predicted = regress_keypoints(run.config, segmenter, fabric, data_dir or None, protocol)
+    name, fabric, where = run.config.data.name, make_fabric(precision="32-true"), data_dir or None
+    protocol, segmenter = Protocol.of(name, where).changed(**conventions), run.segmenter().to(fabric.device)
+    test = held_out(run.config, where, protocol)
+    train = regression_images(run.config, test, protocol, where)
+    centres = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
+    predicted = predicted_keypoints(train, *centres, "affine" if protocol.normaliser == "taichi" else protocol.origin)
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
     images = test.images[few]
     if not DATASETS[name].redistributable:
@@ -155,52 +152,3 @@ def held_out_keypoints(
     frame = pd.DataFrame(places.reshape(-1, 4), rows, ["x", "y", "x_predicted", "y_predicted"], float).round(3)
     frame.insert(0, "visible", shown(test)[few].ravel())
     return images, frame.rename_axis(["image", "keypoint"]).reset_index()
-
-
-def provenance_line(runs: Iterable[Any]) -> str:
-    """Where numbers come from: scale, data, seeds, device, commit and keys of the runs behind them."""
-    told: dict[str, list[str]] = {"scale": [], "data": [], "seed": [], "device": [], "commit": [], "run": []}
-    for record in (run.provenance for run in runs):
-        commit, changed = record.get("commit"), " with uncommitted changes" * bool(record.get("dirty"))
-        values = record | {"run": record.get("key"), "commit": commit and commit[:10] + changed}
-        for word, known in told.items():
-            if values.get(word) is not None and str(values[word]) not in known:
-                known.append(str(values[word]))
-    words = {f"{word}s" if len(known) > 1 and word != "data" else word: known for word, known in told.items()}
-    line = "; ".join(f"{word} {', '.join(known)}" for word, known in words.items() if known) or "no run yet"
-    return f"{line[0].upper()}{line[1:]}."
-
-
-def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str:
-    """An accessible HTML table: a caption, header cells with their scope, notes below; all text is escaped.
-
-    The first column is the rows' header. In column "Scale" our scales are shown as badges; such rows have the
-    class "ours". The table scrolls sideways on a narrow screen.
-    """
-    heads = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
-    body = "\n".join(map(_html_row, frame.to_dict("records")))
-    below = "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
-    return (
-        f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n'
-        f'<table class="ganseg-table">\n<caption>{html.escape(caption)}</caption>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>{below}"
-    )
-
-
-def _html_row(row: Mapping[str, Any]) -> str:
-    """A narrow column may break "0.5 ± 0.1 (n = 3)" before its bracket only, and no number from its mark."""
-    cells = {title: re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", html.escape(str(text))) for title, text in row.items()}
-    scale, ours = row.get("Scale"), row.get("Scale") in SCALES
-    if ours:
-        title = f"measured at scale {scale}"
-        cells["Scale"] = f'<span class="ganseg-badge ganseg-{scale}" title="{title}">{scale}</span>'
-    first, *others = cells.values()
-    inner = f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others)
-    return f'<tr class="ours">{inner}</tr>' if ours else f"<tr>{inner}</tr>"
-
-
-def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write the frame as CSV (UTF-8, no index), whole or not at all."""
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False, encoding="utf-8")
-    return Path(path)

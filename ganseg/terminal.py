@@ -78,7 +78,7 @@ def text(value: Any) -> str:
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """A table of the metrics with what they mean."""
-    rows = [(title.meaning, metrics[name], name) for name, title in TITLES.items() if name in metrics]
+    rows = [(title.words, metrics[name], name) for name, title in TITLES.items() if name in metrics]
     print_table("metric, value, name", rows)
 
 

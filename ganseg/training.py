@@ -16,8 +16,9 @@ from torchvision.models import ResNet50_Weights
 from ganseg import losses
 from ganseg.config import Config
 from ganseg.data import Batches
-from ganseg.devices import Fabric, adam, own, place, published_weights, update
+from ganseg.devices import Fabric, adam, own, place, update
 from ganseg.discriminator import Discriminator
+from ganseg.files import DOWNLOADS, UserError, imagenet_at_hand
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.segmenter import Segmenter, segmentation_loss
 
@@ -129,9 +130,14 @@ class GanTrainer:
 
 def untrained_segmenter(config: Config) -> Segmenter:
     """The segmentation network before stage 2, from random weights or from ImageNet's; UserError without the latter."""
-    segmenter = Segmenter(config.segmenter, config.generator.parts)
+    segmenter, url = Segmenter(config.segmenter, config.generator.parts), ResNet50_Weights.IMAGENET1K_V1.url
     if config.segmenter.pretrained:
-        weights = published_weights(ResNet50_Weights.IMAGENET1K_V1.url)
+        if not imagenet_at_hand():
+            raise UserError(f"PyTorch's cache lacks {url}, and nothing is fetched unasked; {DOWNLOADS}=1 fetches it")
+        try:
+            weights = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{url} could not be fetched ({error}); put it into PyTorch's cache") from None
         segmenter.network.backbone.load_state_dict({n: w for n, w in weights.items() if not n.startswith("fc.")})
     return segmenter
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,13 +14,14 @@ from book import execute
 from ganseg import baselines, pictures
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split, describe, load
-from ganseg.evaluation import batches
 from ganseg.files import UserError
 from ganseg.metrics import mean_iou, nmi_ari
 from ganseg.protocols import Protocol
+from ganseg.segmenter import Segmenter
 
 SIZE = 32
 SMALL = SegmenterConfig(backbone="resnet18-light", output_stride=4)
+RANDOM = "Factorisation, random network"
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +52,6 @@ def test_grabcut_calls_its_frame_background(split: Split) -> None:
     assert not found[:, frame].any() and found.any() and split.foreground[:, frame].any()
 
 
-def test_constant_mask_is_one_mask_for_all_and_skips_images_without_labels() -> None:
-    truth = np.zeros((3, 8, 8), np.uint8)
-    truth[:2, 2:4, 2:4], truth[2] = 1, 255
-    mask = baselines.constant_mask(truth, 5)
-    assert mask.shape == (5, 8, 8) and (mask == truth[0]).all()
-
-
 def colours(images: Tensor) -> Tensor:
     """(B, 3, 16, 16), as a network would give them."""
     return (images[..., ::2, ::2] + 1) / 2
@@ -82,16 +78,6 @@ def test_background_is_what_is_more_frequent_at_the_border() -> None:
     assert set(np.unique(one)) == {0, 1}  # never all background, never none
 
 
-def test_random_network_has_features_without_negatives_and_leaves_the_seed_alone(split: Split) -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    first, second = (baselines.network_features(baselines.random_network(SMALL, 3)) for _ in range(2))
-    assert (torch.get_rng_state() == before).all()
-    (images,) = batches(split.images[:2], torch.device("cpu"))
-    one, two = (features(images).detach() for features in (first, second))
-    assert one.shape == (2, 128, 8, 8) and one.min() >= 0 and one.std() > 0 and (one == two).all()
-
-
 def test_imagenet_weights_are_not_fetched_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(baselines.DOWNLOADS, raising=False)
     with pytest.raises(UserError, match="GANSEG_ALLOW_DOWNLOADS=1"):
@@ -99,9 +85,13 @@ def test_imagenet_weights_are_not_fetched_unasked(monkeypatch: pytest.MonkeyPatc
 
 
 def test_segment_all_names_what_each_needs_and_scores_what_the_labels_allow(split: Split) -> None:
-    found = baselines.segment_all(split, 2, SMALL, baselines.random_network(SMALL, 2, seed=1))
-    assert list(found) == ["Best constant mask", "GrabCut", "k-means", "Factorisation, random network",
-                           "Factorisation, our network"]  # fmt: skip
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = baselines.segment_all(split, 2, SMALL)[RANDOM].labels
+    assert (torch.get_rng_state() == before).all(), "the seed of others is left alone"
+    found = baselines.segment_all(split, 2, SMALL, Segmenter(SMALL, 2))
+    assert (found[RANDOM].labels == first).all(), "the random network is always the same"
+    assert list(found) == ["Best constant mask", "GrabCut", "k-means", RANDOM, "Factorisation, our network"]
     for one in found.values():
         scores = baselines.scores(one.labels, split, one.parts, Protocol.of("synthetic-bird"))
         assert one.labels.shape == split.parts.shape and one.labels.max() <= one.parts and one.needs
@@ -109,12 +99,15 @@ def test_segment_all_names_what_each_needs_and_scores_what_the_labels_allow(spli
         assert ("nmi_foreground" in scores) == (one.parts > 1)
 
 
-def test_without_true_masks_there_is_no_constant_mask(split: Split) -> None:
+def test_the_constant_mask_leaves_out_images_without_labels_and_needs_some(split: Split) -> None:
+    truth = np.full_like(split.foreground, 255)
+    truth[:2], truth[:2, 2:4, 2:4] = 0, 1
+    mask = baselines.segment_all(replace(split, foreground=truth), 2, SMALL)["Best constant mask"].labels
+    assert mask.shape == truth.shape and (mask == truth[0]).all()
     bare = Split(split.images, split.names)
     found = baselines.segment_all(bare, 2, SMALL)
     assert "Best constant mask" not in found and "Factorisation, our network" not in found
-    scores = baselines.scores(found["k-means"].labels, bare, 2, Protocol.of("cub"))
-    assert set(scores) == {"components_per_part"}
+    assert set(baselines.scores(found["k-means"].labels, bare, 2, Protocol.of("cub"))) == {"components_per_part"}
 
 
 @pytest.mark.parametrize(("data", "shown"), [("cub", False), ("flowers", True)])

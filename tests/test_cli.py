@@ -68,7 +68,7 @@ def noise(path: Path, shape: tuple[int, int, int]) -> None:
 def test_a_finished_run_is_read_and_its_metrics_are_printed(trained, run):
     before = (run / "metrics.json").stat().st_mtime_ns
     printed = done(*MINUTE, "--results", trained).stdout
-    assert "IoU of the foreground" in printed and printed.strip().endswith(str(run))
+    assert "foreground IoU" in printed and printed.strip().endswith(str(run))
     assert (run / "metrics.json").stat().st_mtime_ns == before
 
 

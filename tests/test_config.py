@@ -22,16 +22,12 @@ def refusal(overrides: dict) -> str:
     ("name", "typed", "value"),
     [
         ("losses.lambda_con", "1e-4", 1e-4),
-        ("losses.lambda_con", 3, 3.0),
         ("generator.parts", "12", 12),
         ("generator.parts", 12.0, 12),
         ("generator.block_widths", "8,8,8,8", (8, 8, 8, 8)),
-        ("generator.block_widths", "(8, 8, 8, 8)", (8, 8, 8, 8)),
         ("generator.block_widths", [8, 8, 8, 8], (8, 8, 8, 8)),
         ("optim.betas", "0,0.99", (0.0, 0.99)),
         ("segmenter.pretrained", "true", True),
-        ("segmenter.pretrained", "False", False),
-        ("optim.precision", "32-true", "32-true"),
         ("seed", "7", 7),
     ],
 )
@@ -46,28 +42,21 @@ def test_values_as_typed_become_the_fields_type(name: str, typed: object, value:
     ("name", "typed", "wanted"),
     [
         ("generator.parts", "six", "valid integer"),
-        ("generator.parts", 2.5, "valid integer"),
-        ("generator.parts", None, "valid integer"),
         ("generator.parts", 0, "greater than or equal to 1"),
         ("generator.points_per_part", 1, "greater than or equal to 2"),
         ("generator.block_sizes", 32, "valid tuple"),
         ("generator.block_sizes", "", "not valid"),
-        ("discriminator.widths", "", "not valid"),
         ("losses.lambda_con", "much", "valid number"),
         ("losses.lambda_con", "nan", "finite"),
-        ("losses.over_parts", "median", "'sum' or 'mean'"),
         ("losses.penalty_every", "0", "greater than or equal to 1"),
-        ("data.name", 5, "not valid"),
+        ("optim.batch_size", 0, "greater than or equal to 1"),
+        ("losses.over_parts", "median", "'sum' or 'mean'"),
         ("data.train_limit", "-3", "greater than or equal to 0"),
         ("optim.lr_generator", "-1e-3", "greater than or equal to 0"),
-        ("optim.batch_size", 0, "greater than or equal to 1"),
-        ("optim.steps", -1, "greater than or equal to 0"),
         ("optim.ema", "1.5", "less than 1"),
         ("optim.betas", "0.5", "not valid"),
         ("optim.precision", "half", "'bf16-mixed'"),
-        ("segmenter.batch_size", "0", "greater than or equal to 1"),
         ("segmenter.pretrained", "maybe", "valid boolean"),
-        ("segmenter.backbone", "resnet101", "'resnet50'"),
     ],
 )
 def test_wrong_values_are_refused_with_name_value_and_what_is_expected(name: str, typed: object, wanted: str) -> None:
@@ -81,9 +70,7 @@ def test_wrong_values_are_refused_with_name_value_and_what_is_expected(name: str
         ({"generator.block_sizes": "32,big"}, "valid integer"),
         ({"generator.block_sizes": "32,64,128"}, "block_widths"),
         ({"generator.block_sizes": "16,32,128,128"}, "32 -> 128"),
-        ({"generator.block_sizes": "128,64,128,128"}, "128 -> 64"),
         ({"generator.block_sizes": "16,16,32,64"}, "data.size=128"),
-        ({"data.size": 64}, "data.size=64"),
         ({"generator.block_widths": "511,256,128,64"}, "even"),
         ({"generator.rgb_kernel": "2"}, "odd"),
         ({"segmenter.output_stride": "3"}, "resnet50 has [8]"),
@@ -99,10 +86,8 @@ def test_combinations_that_cannot_be_built_are_refused(overrides: dict, named: s
         ("losses.lambda", "losses.lambda_con"),
         ("lambda_con", "losses.lambda_con"),
         ("generator.lambda_con", "losses.lambda_con"),
-        ("losses.lambda_con.x", "losses.lambda_con"),
         ("losses.__class__", "losses.lambda_con"),
         ("nothing.at_all", "generator.parts"),
-        ("generator", "generator.parts"),
         ("", "seed"),
     ],
 )
@@ -136,9 +121,3 @@ def test_dictionaries_and_json_round_trip() -> None:
 def test_faulty_dictionaries_are_refused(values: dict) -> None:
     with pytest.raises(UserError):
         Config.from_dict(values)
-
-
-@pytest.mark.parametrize("size", [32, 64, 128, 256])
-def test_every_power_of_two_is_a_size(size: int) -> None:
-    sizes = (size // 8, size // 4, size // 2, size)
-    assert Config().replace({"data.size": size, "generator.block_sizes": sizes}).generator.start_size == size // 8

@@ -13,7 +13,7 @@ from ganseg import losses
 from ganseg.config import GeneratorConfig
 from ganseg.generator import Generator
 from ganseg.image import Composition
-from ganseg.layers import AdaIn, RelativeEncoding, Spade, embedding_map, mlp, pixel_grid, upsample, with_margin
+from ganseg.layers import AdaIn, RelativeEncoding, Spade, embedding_map, pixel_grid, upsample, with_margin
 from ganseg.points import PointGenerator, heatmaps, part_scales
 
 SMALL = GeneratorConfig(
@@ -57,24 +57,11 @@ def test_eq1_scale_of_coinciding_points_has_a_finite_gradient() -> None:
     assert points.grad.isfinite().all()
 
 
-def test_eq2_and_3_embedding_is_the_product_of_dynamic_and_constant() -> None:
-    generator, z = PointGenerator(SMALL), torch.randn(2, 6)
-    dynamic = generator.appearance(z)
-    embeddings = generator(torch.randn(2, 6), z).embeddings
-    for b, k in itertools.product(range(2), range(3)):
-        close(embeddings[b, k], dynamic[b] * generator.constant[k])
-
-
 def test_eq4_heatmap_is_one_at_the_centre_and_exp_minus_one_at_sigma() -> None:
     # at the centre, sigma beside it, 2 sigma above it, both
     grid = torch.tensor([[[0.1, 0.2], [0.4, 0.2]], [[0.1, -0.4], [0.4, -0.4]]])
     wanted = [1, math.exp(-1), math.exp(-4), math.exp(-5)]
     close(heatmaps(grid, torch.tensor([[[0.1, 0.2]]]), torch.tensor([[0.3]])).flatten(), wanted)
-
-
-def test_eq4_and_7_embedding_map_is_the_broadcast_sum() -> None:
-    maps, embeddings = torch.rand(2, 3, 5, 4), torch.randn(2, 3, 8)
-    close(embedding_map(maps, embeddings), (maps[:, :, None] * embeddings[..., None, None]).sum(1))
 
 
 def test_eq5_starting_tensor_against_a_loop_over_pixels() -> None:
@@ -206,10 +193,6 @@ def test_eq17_asks_only_masks_smaller_than_their_heatmap_to_grow() -> None:
 def test_eq17_disc_variant_is_the_discs_area_in_pixels() -> None:
     masks, centres, scales = torch.zeros(1, 2, 8, 8), torch.full((1, 2, 2), 5.0), torch.tensor([[0.5, 0.25]])
     close(losses.area_loss(masks, centres, scales, pixel_grid(8, 0), area="disc"), math.pi * (2**2 + 1**2))
-
-
-def test_mlp_has_the_layers_it_is_asked_for() -> None:
-    assert [len([m for m in mlp(4, 2, n) if isinstance(m, nn.Linear)]) for n in (1, 3, 5)] == [1, 3, 5]
 
 
 def varied(config: GeneratorConfig, **changes: object) -> Generator:

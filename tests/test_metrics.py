@@ -76,7 +76,7 @@ def test_error_is_the_mean_distance_over_the_normaliser_by_hand(normaliser, visi
         (lambda: metrics.landmark_error(PREDICTED, TRUTH, np.array([1.0, 0.0, 1.0])), "test image 1 has normaliser 0"),
         (lambda: metrics.mean_iou(np.zeros((1, 2, 2)), np.zeros((1, 4, 4))), "shape"),
         (lambda: metrics.nmi_ari(MASK, MASK, over="fg"), "'foreground', 'both' or 'all'"),
-        (lambda: metrics.equivariance_error(fixed, IMAGES[:, :8, :8], [(8, 0, 0, 1)]), "leaves nothing to compare"),
+        (lambda: metrics.equivariance_error(fixed, IMAGES[:, :8, :8], [(8, 0)]), "leaves nothing to compare"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(measure, said):
@@ -137,13 +137,7 @@ def test_nmi_and_ari_are_scikit_learns_of_the_pixels_that_count(rng, over):
     keep &= {"foreground": truth > 0, "both": (truth > 0) & (prediction > 0), "all": True}[over]
     expected = [score(truth[keep], prediction[keep]) for score in (normalized_mutual_info_score, adjusted_rand_score)]
     np.testing.assert_allclose(metrics.nmi_ari(prediction, truth, over), expected, rtol=1e-10)
-
-
-def test_renamed_parts_are_a_perfect_score_and_one_part_for_all_or_none_is_nothing():
-    truth = np.array([[[0, 1, 1, 2, 3]]])
-    assert metrics.nmi_ari(np.array([[[0, 3, 3, 1, 2]]]), truth) == pytest.approx((1, 1))
-    assert metrics.nmi_ari(np.array([[[0, 1, 1, 1, 1]]]), truth) == pytest.approx((0, 0))
-    assert metrics.nmi_ari(np.zeros_like(truth), truth, over="both") == (0.0, 0.0)
+    assert metrics.nmi_ari(prediction, np.full_like(truth, 255), over) == (0.0, 0.0)
 
 
 def test_keypoints_are_read_as_x_y_and_at_the_border_outside():
@@ -182,12 +176,6 @@ def test_components_leave_out_specks_and_invisible_parts():
     assert np.isnan(metrics.components_per_part(np.zeros_like(labels), 3))
 
 
-def test_components_do_not_join_across_images_and_join_at_corners():
-    labels = np.zeros((2, 4, 4), dtype=np.uint8)
-    labels[:, 1, 1] = labels[:, 2, 2] = 1
-    assert metrics.components_per_part(labels, 1) == 1
-
-
 # Equivariance
 
 
@@ -202,26 +190,14 @@ def fixed(images):
     return labels
 
 
-def test_a_pixelwise_predictor_follows_shifts_exactly_and_turns_and_scalings_nearly(rng):
+def test_a_pixelwise_predictor_follows_shifts_exactly(rng):
     images = rng.integers(0, 256, (3, 16, 20, 3), dtype=np.uint8)
-    shifts = (*metrics.SHIFTS, (3, 0, 0, 1), (-2, 5, 0, 1))
-    assert metrics.equivariance_error(brightness_parts, images, shifts) == 0
-    images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
-    images[:, 6:20, 4:18, 0] = 255  # off the centre
-    assert metrics.equivariance_error(brightness_parts, images, metrics.TURNS) < 0.1
-    assert metrics.equivariance_error(brightness_parts, images, [(0, 0, 90, 1)]) == pytest.approx(0, abs=1e-6)
+    assert metrics.equivariance_error(brightness_parts, images, (*metrics.SHIFTS, (3, 0), (-2, 5))) == 0
+    assert metrics.equivariance_error(brightness_parts, images, labels=np.zeros(images.shape[:3], int)) == 1
 
 
-def test_a_predictor_that_ignores_the_image_does_not_follow():
-    # shifted by one column, the squares share 12 of 20 pixels; turned about the image's centre, none
-    assert metrics.equivariance_error(fixed, IMAGES, [(1, 0, 0, 1)]) == pytest.approx(1 - 12 / 20)
-    assert metrics.equivariance_error(fixed, IMAGES, [(0, 0, 90, 1)]) == 1
-    assert metrics.equivariance_error(fixed, IMAGES, [(1, 0, 0, 1)], labels=0 * fixed(IMAGES)) == 1
-
-
-@pytest.mark.parametrize(("motion", "place"), [((0, 0, 90, 1), (0, 7)), ((2, 3, 0, 1), (3, 2))])
-def test_an_image_moves_right_and_down_and_turns_clockwise(motion, place):
-    images, seen = np.zeros((1, 8, 8, 3), dtype=np.uint8), []
-    images[0, 0, 0] = 200
-    metrics.equivariance_error(lambda batch: seen.append(batch) or brightness_parts(batch), images, [motion])
-    assert (seen[1][0][place] == 200).all()
+def test_an_image_moves_right_and_down_and_repeats_its_edge():
+    images, seen = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1) * np.ones(3, np.uint8), []
+    metrics.equivariance_error(lambda batch: seen.append(batch) or brightness_parts(batch), images, [(2, 3)])
+    np.testing.assert_array_equal(seen[1][:, 3:, 2:], images[:, :5, :6])
+    assert (seen[1][:, :4, :3] == images[:, 0, 0]).all()

@@ -150,12 +150,3 @@ def test_stage_falls_back_on_the_outputs_stored_in_the_notebook(project: Path) -
     output.unlink()
     assert "scale laptop" in staged(project).cells[0].source
     assert "scale tiny" in staged(project, prefer="tiny").cells[0].source
-
-
-def test_stage_refuses_a_failed_output(project: Path) -> None:
-    path = project / "results" / "laptop" / "notebooks" / "00_a.ipynb"
-    run = notebooks.read(path)
-    run.cells[2].outputs = [v4.new_output("error", ename="E", evalue="v", traceback=[])]
-    notebooks.write(run, path)
-    with pytest.raises(UserError, match="00_a.ipynb: cell 3 holds an error"):
-        staged(project)

@@ -85,7 +85,7 @@ def test_blocks_follow_the_size_where_they_are_not_ones_own(
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [(50, "take 48 or 52"), (8, "take 16"), (100, "take 96 or 104"), (0, "take 16"), (-3, "take 16")],
+    [(50, "take 48 or 52"), (8, "take 16"), (100, "take 96 or 104"), (0, "take 16"), (-3, "equal to 8")],
 )
 def test_a_size_that_cannot_be_is_refused_with_sizes_that_can(size: int, said: str) -> None:
     with pytest.raises(UserError, match=f"data.size={size} is not .* {said}"):

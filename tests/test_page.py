@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -61,14 +62,32 @@ def test_show_refuses_a_figure_without_words_or_origin(tmp_path: Path, told: dic
     assert not list(tmp_path.iterdir())
 
 
-def test_show_table_writes_the_unrounded_data(tmp_path: Path, shown: list[dict[str, str]]) -> None:
-    frame, data = pd.DataFrame({"Method": ["m"], "IoU": ["0.71"]}), pd.DataFrame({"iou": [0.7123]})
-    page.show_table(frame, "t", caption="A table.", data=data, notes=["A note."], runs=[RUN], results=tmp_path)
+def test_a_table_is_well_formed_escaped_and_its_data_unrounded(tmp_path: Path, shown: list[dict[str, str]]) -> None:
+    cells = {"Method": ["ours", "<b>theirs</b>"], "IoU": ["0.71 ± 0.20 (n = 3)", "0.3 †"], "Scale": ["tiny", "printed"]}
+    data, told = pd.DataFrame({"iou": [0.7123]}), {"caption": "A < B.", "notes": ["A note."], "runs": [RUN]}
+    page.show_table(pd.DataFrame(cells), "t", data=data, results=tmp_path, **told)
     assert (tmp_path / "tiny" / "tables" / "t.csv").read_text() == "iou\n0.7123\n"
     (bundle,) = shown
-    assert "<caption>A table.</caption>" in bundle["text/html"] and "A note." in bundle["text/html"]
     assert base64.b64decode(fields(bundle)["href"].split(",")[1]) == b"iou\n0.7123\n"
     assert "seed 3" in bundle["text/html"] and "0.71" in bundle["text/plain"]
+    tree = ElementTree.fromstring(f"<div>{bundle['text/html'].replace('&nbsp;', '_').replace('<br>', '')}</div>")
+    assert [head.get("scope") for head in tree.iter("th")] == ["col"] * 3 + ["row"] * 2
+    assert [row.get("class") for row in tree.iter("tr")] == [None, "ours", None]
+    assert [row.find("th").text for row in list(tree.iter("tr"))[1:]] == cells["Method"]
+    assert [cell.text for cell in tree.iter("td")] == ["0.71_±_0.20 (n_=_3)", None, "0.3_†", "printed"]
+    assert [tree.find(".//caption").text, tree.find(".//td/span").get("class")] == [
+        "A < B.",
+        "ganseg-badge ganseg-tiny",
+    ]
+    assert "A note." in [note.text for note in tree.iter("p")]
+
+
+def test_provenance_names_all_there_is_of_the_runs_and_uncommitted_changes() -> None:
+    more = {"seed": 4, "commit": "f" * 40, "dirty": True, "key": "beef"}
+    line = page.provenance_line([RUN, SimpleNamespace(provenance=RUN.provenance | more)])
+    assert line == ("Scale tiny; data synthetic-bird; seeds 3, 4; device a device; "
+                    "commits 0123456789, ffffffffff with uncommitted changes; runs feed, beef.")  # fmt: skip
+    assert page.provenance_line([SimpleNamespace(provenance={"scale": "tiny", "commit": None})]) == "Scale tiny."
 
 
 @pytest.mark.parametrize(

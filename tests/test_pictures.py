@@ -90,17 +90,12 @@ def test_a_sheet_of_data_has_a_row_for_images_and_one_for_each_kind_of_label(tmp
     pictures.data_sheet(Split(images, ("a", "b", "c")), tmp_path / "bare.png")
     assert Image.open(tmp_path / "bare.png").size == (3 * 196 - 4, 24 + 192)
     labels, marks = np.ones((3, 32, 32), np.uint8), np.full((3, 2, 2), 20.0)
-    known = {"foreground": labels, "keypoints": marks, "visible": np.ones((3, 2), bool)}
+    marks[:, 0], marks[2] = (8.0, 24.0), 4.0  # (x, y)
+    known = {"foreground": labels, "keypoints": marks, "visible": np.array([[True] * 2] * 2 + [[False] * 2])}
     pictures.data_sheet(Split(images, ("a", "b", "c"), **known), tmp_path / "all.png")
     sheet, colours = np.asarray(Image.open(tmp_path / "all.png"))[24:, :, :3], pictures.part_colours(2)
     assert len(sheet) == 3 * 196 - 4
     np.testing.assert_array_equal(sheet[196, 0], np.rint(0.55 * colours[1]))
-    np.testing.assert_array_equal(sheet[2 * 196 + 123, 123], colours[2])
-
-
-def test_keypoints_are_drawn_at_their_place_in_their_colour_and_only_if_visible():
-    black = np.zeros((1, 60, 90, 3), np.uint8)
-    points = np.array([[[20.0, 40.0], [70.0, 10.0], [45.0, 30.0]]])
-    drawn = pictures.draw_keypoints(black, points, np.array([[True, True, False]]))[0]
-    np.testing.assert_array_equal(drawn[[40, 10], [20, 70]], pictures.part_colours(3)[1:3])
-    assert not drawn[25:36, 40:51].any() and not black.any()
+    keypoints = sheet[2 * 196 :]
+    np.testing.assert_array_equal(keypoints[[147, 123], [51, 123]], colours[1:])
+    assert not keypoints[:, 2 * 196 :].any() and not images.any()

@@ -47,14 +47,6 @@ def test_a_scene_is_drawn_where_its_parts_are_and_painted_in_layers(generator: G
     np.testing.assert_array_equal(alone["image"], pictures.to_pictures(scene.image))
 
 
-def test_a_trace_ends_in_what_the_level_returns(generator: Generator, scene: Scene) -> None:
-    level = generator.foreground_generator
-    start, conditions, blocks = plots.traced(level, scene.masks[:, 1:], scene.embeddings, scene.centres)
-    torch.testing.assert_close(blocks[-1], scene.foreground)
-    assert [w.shape[1:] for w in conditions] == [(4, 12, 12), (4, 20, 20)] and start.shape == (2, 8, 12, 12)
-    assert not any(module._forward_hooks for module in level.modules())
-
-
 def test_features_are_coloured_by_what_they_are_and_not_by_their_sign() -> None:
     figure, (axes,) = plots.panels(1, 2, 1.0)
     maps = torch.zeros(5, 4, 4)
@@ -62,17 +54,9 @@ def test_features_are_coloured_by_what_they_are_and_not_by_their_sign() -> None:
     for ax, sign in zip(axes, (1, -1), strict=True):
         plots.features(ax, sign * maps, margin=1)
     left, right = (np.asarray(ax.images[0].get_array()) for ax in axes)
-    assert (left[:, 0] != left[:, 3]).any() and (left[:, :2] == left[0, 0]).all()
+    assert np.ptp(left[:, [0, 3]], axis=1).max() > 0.1 and np.allclose(left[:, :2], left[0, 0])
     np.testing.assert_allclose(right, left[:, ::-1], atol=1e-6)
     assert axes[0].get_xlim() == (-2, 2)  # the margin is as wide as the image
-
-
-@pytest.mark.parametrize("truth", [False, True])
-def test_a_segmentation_has_the_truth_only_where_there_is_one(truth: bool) -> None:
-    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.ones((4, 8, 8), np.uint8)
-    figure = plots.segmentation_figure(images, labels, labels if truth else None)
-    names = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
-    assert names == ["image", "parts", "both"] + ["truth"] * truth and len(figure.axes) == 4 * len(names)
 
 
 def test_learning_curves_leave_out_what_the_history_does_not_have() -> None:
@@ -93,12 +77,6 @@ def test_each_seed_has_a_line_in_the_colour_of_its_model() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
     assert len(drawn) == 3 and drawn[0].get_color() == drawn[1].get_color() != drawn[2].get_color()
     np.testing.assert_array_equal(drawn[0].get_xydata(), [[0.5, 0.8], [1.0, 0.2]])
-
-
-def test_more_lines_than_the_book_has_colours_are_all_drawn_in_colours_of_their_own() -> None:
-    frame = pd.DataFrame({"x": [0, 1] * 9, "y": range(18), "who": np.repeat(list("abcdefghi"), 2)})
-    (ax,) = plots.curves(frame, "x", "y", "who", ("x", "y")).axes
-    assert len({handle.get_color() for handle in ax.get_legend().legend_handles}) == 9
 
 
 def test_keypoints_that_are_not_visible_are_left_out() -> None:

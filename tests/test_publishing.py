@@ -55,16 +55,13 @@ def test_an_address_turns_on_links_and_buttons() -> None:
     assert f"{URL}/edit/work/" in after["sphinx"]["config"]["html_context"]["edit_page_url_template"]
 
 
-def test_the_environment_fills_in_an_address_that_the_settings_leave_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_fills_in_an_address_and_one_that_colab_cannot_open_is_refused(monkeypatch) -> None:
     monkeypatch.setenv(book.VARIABLE, "https://github.com/a/fork.git/")
     assert book.repository(published("")) == "https://github.com/a/fork"
     assert book.repository(published()) == URL
-
-
-@pytest.mark.parametrize("url", ["parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"])
-def test_an_address_that_colab_cannot_open_is_refused(url: str) -> None:
-    with pytest.raises(UserError, match="https://github.com/OWNER/NAME"):
-        book.published(published(url))
+    for url in ("parts", "http://github.com/a/b", "https://github.com/a", "https://x.org/a/b"):
+        with pytest.raises(UserError, match="https://github.com/OWNER/NAME"):
+            book.published(published(url))
 
 
 # ---- the branch `launch`
@@ -75,13 +72,11 @@ def notebook() -> Any:
     return v4.new_notebook(cells=cells)
 
 
-def test_the_installing_cell_comes_once_and_before_all_code() -> None:
-    once = book.launchable(notebook(), URL)
-    again = book.launchable(copy.deepcopy(once), URL)
-    assert once == again
-    assert [cell.cell_type for cell in once.cells] == ["markdown", "code", "code", "code"]
-    assert f'"--branch=launch", "{URL}", folder' in once.cells[1].source
-    nbformat.validate(once)
+def test_the_installing_cell_comes_before_all_code() -> None:
+    made = book.launchable(notebook(), URL)
+    assert [cell.cell_type for cell in made.cells] == ["markdown", "code", "code", "code"]
+    assert f'"--branch=launch", "{URL}", folder' in made.cells[1].source
+    nbformat.validate(made)
 
 
 def run_cell(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
@@ -149,13 +144,10 @@ def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(checkout:
     binder = yaml.safe_load((target / "binder" / "environment.yml").read_text())
     assert {"python=3.11", "python=3.12", "python=3.13"} & set(binder["dependencies"])  # all that repo2docker reads
     assert len(notebooks.read(checkout / "notebooks" / "00_a.ipynb").cells) == 3
-
-
-def test_the_branch_is_not_written_without_an_address_or_over_files(checkout: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="give --url, or set GANSEG_REPOSITORY"):
-        book.launch(tmp_path / "launch", root=checkout)
     with pytest.raises(UserError, match="is not empty"):
-        book.launch(checkout, URL, checkout)
+        book.launch(target, URL, checkout)
+    with pytest.raises(UserError, match="give --url, or set GANSEG_REPOSITORY"):
+        book.launch(tmp_path / "other", root=checkout)
 
 
 # ---- a small book

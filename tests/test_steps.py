@@ -175,16 +175,16 @@ def test_the_scaler_of_fp16_is_kept_and_another_precision_resumes_without(tmp_pa
 
 
 def test_imagenet_weights_are_asked_for_before_training_and_start_the_backbone(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv("GANSEG_ALLOW_DOWNLOADS", raising=False)
     config = MINUTE.replace(
         {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8, "segmenter.pretrained": True}
     )
-    with pytest.raises(UserError, match=r"resnet50-\w+\.pth is not there.*GANSEG_ALLOW_DOWNLOADS=1"):
+    with pytest.raises(UserError, match=r"lacks \S+resnet50-\w+\.pth, and .*GANSEG_ALLOW_DOWNLOADS=1"):
         untrained_segmenter(config)
-    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     weights = resnet50(weights=None).state_dict()
-    torch.save(weights, tmp_path / "checkpoints" / "resnet50-0676ba61.pth")
+    torch.save(weights, tmp_path / "hub" / "checkpoints" / "resnet50-0676ba61.pth")
     backbone = untrained_segmenter(config).network.backbone.state_dict()
     assert backbone and all(torch.equal(value, weights[name]) for name, value in backbone.items())
 

@@ -114,18 +114,6 @@ def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, 
     assert list(histories[0].step) == [20, steps]  # checkpoints fall on the ends of windows: rows do not depend on them
 
 
-def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
-    first, second = gan(fabric), gan(fabric)
-    fit(first, 3, tmp_path, progress=False)
-    after(5, first, die)
-    with pytest.raises(Killed):
-        fit(first, 6, tmp_path, every=1e9, progress=False)
-    fit(second, 6, tmp_path, progress=False)
-    assert second.stream.steps == [3, 4, 5]
-    fit(second, 6, tmp_path, progress=False)
-    assert second.stream.steps == [3, 4, 5], "a finished stage does nothing"
-
-
 def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(fabric: Fabric) -> None:
     trainers = [gan(fabric), gan(fabric), gan(fabric, MINUTE.replace({"seed": 1}))]
     for trainer in trainers:
@@ -142,7 +130,8 @@ def test_out_of_time_saves_and_says_where_it_stopped(fabric: Fabric, tmp_path: P
     assert saved == [1]
     resumed = gan(fabric)
     seconds = fit(resumed, 3, tmp_path, deadline=math.inf, progress=False)
-    assert resumed.stream.steps == [1, 2]
+    fit(resumed, 3, tmp_path, progress=False)
+    assert resumed.stream.steps == [1, 2], "a finished stage does nothing"
     assert seconds >= pd.read_csv(tmp_path / "history.csv").seconds.iloc[0]
     fit(gan(fabric), 1, tmp_path / "other", deadline=0, progress=False)  # at the last step: no interruption
 
@@ -168,14 +157,6 @@ def test_each_step_leaves_the_other_network_alone_and_trainable(learning: str, f
     else:
         trainer.generator_step(0, scene)
     assert same(other.state_dict(), before) and all(p.grad is None and p.requires_grad for p in other.parameters())
-
-
-def test_one_step_runs_the_generator_once_when_fakes_are_shared(fabric: Fabric) -> None:
-    for share, count in ((True, 1), (False, 2)):
-        trainer, calls = gan(fabric, MINUTE.replace({"optim.share_fakes": share})), []
-        trainer.generator.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        trainer.step(1)
-        assert len(calls) == count
 
 
 @pytest.fixture
@@ -270,27 +251,14 @@ def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> 
         load_weights(path, generator)
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:1000], lambda content: b"", lambda content: content[::-1]])
-def test_a_damaged_checkpoint_is_a_user_error(damage: object, fabric: Fabric, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_and_one_of_another_network_are_user_errors(fabric: Fabric, tmp_path: Path) -> None:
     fit(gan(fabric), 1, tmp_path, progress=False)
     path = tmp_path / "checkpoint" / "gan.pt"
     assert [p.name for p in path.parent.iterdir()] == ["gan.pt"]
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"gan\.pt is damaged .* delete it"):
-        load_state(path, {})
-
-
-def test_a_checkpoint_of_another_network_is_a_user_error(fabric: Fabric, tmp_path: Path) -> None:
-    fit(gan(fabric), 1, tmp_path, progress=False)
     with pytest.raises(UserError, match="of another training"):
         fit(gan(fabric, MINUTE.replace({"discriminator.widths": (8, 16)})), 2, tmp_path, progress=False)
-
-
-def test_optimizer_state_is_read_back_in_the_layout_of_its_parameter(fabric: Fabric, tmp_path: Path) -> None:
-    """The fused Adam pairs elements by their place in memory."""
-    first, second = gan(fabric), gan(fabric)
-    fit(first, 1, tmp_path, progress=False)
-    load_state(tmp_path / "checkpoint" / "gan.pt", second)
-    for optimizer in (second.g_optim, second.d_optim):
-        for parameter, values in optimizer.state.items():
-            assert values["exp_avg"].stride() == values["exp_avg_sq"].stride() == parameter.stride()
+    content = path.read_bytes()
+    for damaged in (content[:1000], b"", content[::-1]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"gan\.pt is damaged .* delete it"):
+            load_state(path, gan(fabric))
