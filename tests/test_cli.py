@@ -158,7 +158,7 @@ MISTAKES = [
     ("train --precision 8", "'8' is not one of 'auto', '32-true'"),
     ("train --parts 0", "--parts"),
     ("train --data folder --size 51", "take 50 or 52"),
-    ("train --data folder --set data.size=big", "whole number of pixels"),
+    ("train --data folder --set data.size=big", "should be a valid integer"),
     ("evaluate RUN --origin corner", "origin='corner' is not valid; input should be 'released', 'centred' or 'affine'"),
     ("evaluate RUN --oracle min", "oracle='min' is not valid; input should be 'none' or 'max'"),
     ("evaluate RUN --split official-test", "no split 'official-test'; it has train, val, test"),
