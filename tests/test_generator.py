@@ -72,7 +72,7 @@ def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], p
 @pytest.mark.parametrize(
     "fields",
     [
-        {"heatmap": "cone", "part_scale": "mean_abs"},
+        {"heatmap": "cone", "part_scale": "mean_abs", "point_spread": 1.0},  # cones that reach pixels
         {"heatmap": "gaussian_unsquared", "part_scale": "distance_variance"},
         {"grid": "endpoints", "background_shift": "horizontal", "adain_norm": "batch"},
         {"rgb_layers": 1},
