@@ -22,7 +22,7 @@ OPTIONS = (
 
 
 class Page:
-    """One tab; `script` evaluates in it, and the others do what a person would."""
+    """A tab at a time; `script` evaluates in it, and the others do what a person would."""
 
     def __init__(self, profile: Path) -> None:
         if not CHROMIUM:
@@ -30,12 +30,9 @@ class Page:
         command = [CHROMIUM, f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND", *OPTIONS]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         port = wait(lambda: (profile / "DevToolsActivePort").read_text().split()[0])
-        self.numbers, self.session = itertools.count(1), None
+        self.numbers, self.target, self.session = itertools.count(1), None, None
         address = (profile / "DevToolsActivePort").read_text().split()[1]
         self.socket = websocket.create_connection(f"ws://127.0.0.1:{port}{address}", timeout=60)
-        target = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.call("Page.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number, session = next(self.numbers), {"sessionId": self.session} if self.session else {}
@@ -45,11 +42,17 @@ class Page:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, url: str, width: int = 1200, height: int = 900) -> None:
+    def open(self, url: str, width: int = 1200, height: int = 900, scripts: bool = True) -> None:
+        """Show `url` in a new tab, with or without JavaScript."""
+        self.session, old = None, self.target
+        self.target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        if old:
+            self.call("Target.closeTarget", targetId=old)
+        self.session = self.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url="about:blank")
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.call("Page.navigate", url=url)
-        self.until(f"document.readyState === 'complete' && location.href !== 'about:blank' && {len(url)} > 0")
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def script(self, expression: str) -> Any:
         """The value of `expression`, awaited."""

@@ -42,17 +42,16 @@ globalThis.ganseg = { networks: {} };
       Object.assign(this, { root, models: JSON.parse(root.dataset.models), find: (name) => root.querySelector(name) });
       root.append(this.find("template").content);
       this.views = Object.fromEntries([...root.querySelectorAll("canvas")].map((c) => [c.dataset.view, c]));
+      const named = { status: ".live-status", button: ".live-start", menu: "select", file: "input" };
+      for (const [name, selector] of Object.entries(named)) this[name] = this.find(selector);
+      this.photo = this.find("details > div");
       [this.model] = this.models;
-      this.status = this.find(".live-status");
-      this.button = this.find(".live-start");
-      this.photographs = this.find("details .live-views");
       this.button.append(` (${megabytes(this.model.bytes.generator)})`);
       this.button.onclick = () => this.start();
-      this.menu = this.find("select");
       this.menu.append(...this.models.map(({ name, title }) => make("option", { value: name, textContent: title })));
       this.menu.onchange = () => this.start(this.models[this.menu.selectedIndex]);
       for (const button of root.querySelectorAll("[data-act]")) button.onclick = () => this.act(button);
-      this.find("input").onchange = ({ target }) => target.files[0] && this.segment(target.files[0]);
+      this.file.onchange = () => this.file.files[0] && this.segment(this.file.files[0]);
       this.find(".live-panel").onkeydown = (event) => this.key(event);
       this.views.points.onpointerdown = (event) => this.grab(event);
       this.reset();
@@ -82,17 +81,19 @@ globalThis.ganseg = { networks: {} };
     async start(model = this.model, keep = false) {
       try {
         for (const name of ["kernel", "runtime", "networks", `${model.name}.generator`]) await load(`${name}.js`);
+        const asked = document.activeElement === this.button;
         if (!keep) this.reset();
         if (this.generator?.model !== model) {
-          this.generator = new ganseg.Generator(model, ganseg.networks[`${model.name}.generator`]);
-          Object.assign(this, { model, behind: null, segmenter: null });
-          this.photographs.hidden = true;
+          const generator = new ganseg.Generator(model, ganseg.networks[`${model.name}.generator`]);
+          Object.assign(this, { model, generator, behind: null, segmenter: null });
+          this.file.value = "";
           this.menu.value = model.name;
+          this.photo.hidden = true;
         }
         this.find(".live-parts").replaceChildren(...model.colours.slice(1).map((colour, k) => this.chip(colour, k)));
-        this.find("img").hidden = this.button.hidden = !(this.find(".live-panel").hidden = false);
+        this.find(".live-strip").hidden = this.button.hidden = !(this.find(".live-panel").hidden = false);
+        if (asked) this.find(".live-parts button").focus({ preventScroll: true });
         this.update();
-        return this.find(".live-parts button").focus({ preventScroll: true });
       } catch (error) {
         this.status.textContent = this.button.textContent = `${error.message}: try again`;
       }
@@ -135,13 +136,12 @@ globalThis.ganseg = { networks: {} };
       };
       const embeddings = generator.embeddings(draw(3 * seeds.appearance + 2, length, true));
       this.scene = generator.scene(points.map((part, k) => part.map(moved(k))), embeddings);
-      this.milliseconds = Math.round(performance.now() - start);
+      const spent = Math.round(performance.now() - start), way = generator.kernel ? "" : " in plain JavaScript";
       for (const name of ["foreground", "background", "image"]) {
         paint(this.views[name], model.size, (i, c) => 127.5 * (this.scene[name][3 * i + c] + 1));
       }
       this.drawMasks();
-      const slow = generator.kernel ? "" : ", without WebAssembly's SIMD";
-      this.find(".live-about").textContent = `${model.about} ${this.milliseconds} ms a frame in this browser${slow}.`;
+      this.find(".live-about").textContent = `${model.about} ${spent} ms a frame here${way}.`;
       this.root.querySelectorAll(".live-parts button").forEach((chip, k) => { chip.ariaPressed = k === this.part; });
       clearTimeout(this.rest);
       this.rest = setTimeout(() => { this.status.textContent = this.said || this.place(); this.write(); }, 300);
@@ -149,7 +149,7 @@ globalThis.ganseg = { networks: {} };
 
     // Soft masks as colours of their parts; hidden ones look like the background.
     blend(canvas, masks) {
-      const { colours, size } = this.model, count = colours.length, boxes = this.root.querySelectorAll(".live-parts input");
+      const { colours, size } = this.model, count = colours.length, boxes = this.root.querySelectorAll("span input");
       const shown = colours.map((colour, k) => (k && boxes[k - 1].checked ? colour : colours[0]));
       const palette = shown.map((colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)));
       paint(canvas, size, (i, c) => palette.reduce((sum, part, k) => sum + masks[i * count + k] * part[c], 0));
@@ -224,8 +224,8 @@ globalThis.ganseg = { networks: {} };
           const context = Object.assign(canvas.getContext("2d"), { imageSmoothingQuality: "high" });
           context.drawImage(picture, 0, 0, canvas.width, canvas.height);
         }
-        this.photographs.style.setProperty("--ratio", clamp(picture.width / picture.height, 1 / 3, 3));
-        this.photographs.hidden = false;
+        this.photo.style.setProperty("--ratio", clamp(picture.width / picture.height, 1 / 3, 3));
+        this.photo.hidden = false;
         const { data } = small.getContext("2d").getImageData(0, 0, size, size);
         this.segmenter ||= new ganseg.Segmenter(model, ganseg.networks[name]);
         const found = this.segmenter.probabilities(data.filter((_, i) => i % 4 < 3));

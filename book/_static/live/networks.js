@@ -72,9 +72,8 @@
     maskMap(size, masks, embeddings) {
       const { margin } = this.config, small = this.wide(`resized.${size}`, size, masks.c), { f32 } = this;
       this.resample(masks, small, masks.side / size, -margin, size);
-      const first = small.at + 1; // the background stands first
       return this.embeddingMap(`masks.${size}`, size, embeddings, (k, column, row) =>
-        f32[first + k + row * small.row + column * small.cs]);
+        f32[small.at + row * small.row + column * small.cs + k + 1]); // the background stands first
     }
 
     // SPADE and LeakyReLU; the weights of gamma and beta hold 1 + gamma and the normalisation.
@@ -105,9 +104,8 @@
     ladder(name, x, block) {
       this.config.block_sizes.forEach((size, i, sizes) => {
         x = block(`${name}.blocks.${i}`, x, size);
-        if (sizes[i + 1] > size) {
-          x = this.resample(x, this.wide(`${name}.${i}.larger`, sizes[i + 1], x.c), 0.5, this.config.margin);
-        }
+        const larger = sizes[i + 1] > size && this.wide(`${name}.${i}.larger`, sizes[i + 1], x.c);
+        if (larger) x = this.resample(x, larger, 0.5, this.config.margin);
       });
       return x;
     }
@@ -178,8 +176,7 @@
         x = this.block(`network.backbone.${n}`, x, by, pad);
       }
       x = this.conv("network.classifier.4", this.conv("network.classifier.1", this.pyramid(x), { slope: 0 }));
-      const large = this.image("logits", size, x.c);
-      return this.values(this.softmax(this.resample(x, large, x.side / size, 0)));
+      return this.values(this.softmax(this.resample(x, this.image("logits", size, x.c), x.side / size, 0)));
     }
   }
 

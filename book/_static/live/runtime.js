@@ -62,18 +62,14 @@
     }
 
     reserve(count) {
-      const start = this.used;
       this.used += count;
       if (4 * this.used > SIZE) throw new Error("the model is too large for a page");
-      return start;
+      return this.used - count;
     }
 
     image(name, side, c, pad = 1) {
-      if (!this.images[name]) {
-        const cs = Math.ceil(c / 8) * 8, row = (side + 2 * pad) * cs, start = this.reserve((side + 2 * pad) * row);
-        this.images[name] = { side, c, cs, row, at: start + pad * (row + cs) };
-      }
-      return this.images[name];
+      const cs = Math.ceil(c / 8) * 8, row = (side + 2 * pad) * cs, size = (side + 2 * pad) * row;
+      return (this.images[name] ??= { side, c, cs, row, at: this.reserve(size) + pad * (row + cs) });
     }
 
     // `slope` of the activation max(x, slope x); `into`, `channel`: an image to write to, and its first channel.
