@@ -85,6 +85,10 @@ def test_pages_load_nothing_from_other_hosts(pages: dict[Path, Page]) -> None:
     assert not [script for script in scripts if re.search(r"(import|src\s*=|fetch\().{0,20}https?:", script)]
 
 
+def test_without_shipped_models_no_page_has_a_live_figure_or_its_scripts(pages: dict[Path, Page]) -> None:
+    assert not [path.name for path, page in pages.items() if re.search(r"ganseg-live|live/\w+\.js|\{live\}", page.text)]
+
+
 def test_style_sheets_load_nothing_from_other_hosts(html: Path) -> None:
     loads = re.compile(r"(@import|url\()\s*['\"]?(https?:)?//")
     assert not [path.name for path in html.rglob("*.css") if loads.search(path.read_text(errors="replace"))]

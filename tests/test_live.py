@@ -15,8 +15,10 @@ import wat
 from browser import Page
 from conftest import ROOT
 from PIL import Image
+from test_reference import small_book
 
 from book import live
+from book.build import build
 from ganseg.config import Config
 from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
@@ -302,6 +304,17 @@ def test_on_a_phone_nothing_sticks_out_and_another_model_is_chosen(page: Page, s
     )
     page.until(f"{FIGURE}.live.scene.masks.length === 16 * 16 * 4")
     assert page.script(f"{FIGURE}.querySelectorAll('.live-parts button').length") == 3
+
+
+def test_a_built_book_shows_the_figure_where_it_is_asked_for(runs: dict[str, Run], page: Page, tmp_path: Path) -> None:
+    contents = {"format": "jb-book", "root": "intro", "chapters": [{"file": "deep/asked"}]}
+    small_book(tmp_path, {"intro.md": "# Not asked"}, contents)
+    (tmp_path / "book" / "deep").mkdir()
+    (tmp_path / "book" / "deep" / "asked.md").write_text("# Asked\n\n```{live}\n```\n")
+    shutil.copytree(ROOT / "book" / live.FOLDER, tmp_path / "book" / live.FOLDER)
+    html = build(tmp_path / "out", runs["flowers"].directory.parents[2], root=tmp_path)
+    assert "live/figure.js" not in (html / "intro.html").read_text()
+    start(page, html / "deep" / "asked.html")
 
 
 def test_without_javascript_there_is_a_strip_with_its_caption_and_no_button(page: Page, site: Path) -> None:
