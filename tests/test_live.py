@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,8 @@ import wat
 from browser import Page
 from conftest import ROOT
 from PIL import Image
-from test_reference import small_book
 
 from book import live
-from book.build import build
 from ganseg.config import Config
 from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
@@ -121,6 +121,14 @@ def start(page: Page, site: Path, address: str = "", **size: int) -> None:
 def test_the_kernel_is_what_its_source_says() -> None:
     folder = ROOT / "book" / live.FOLDER
     assert wat.assemble((folder / "kernel.wat").read_text()) == (folder / "kernel.wasm").read_bytes()
+
+
+def test_the_scripts_are_strict_short_and_ask_no_other_host() -> None:
+    scripts = [path.read_text() for path in sorted((ROOT / "book" / live.FOLDER).glob("*.js"))]
+    assert len(scripts) == 3 and sum(text.count("\n") for text in scripts) <= 600
+    for text in scripts:
+        assert '\n"use strict";\n' in text and not re.search(r"\b(var|eval|fetch|console|import)\b|//\w", text)
+        assert max(map(len, text.splitlines())) <= 120
 
 
 COMPUTE = """(async () => {
@@ -306,15 +314,18 @@ def test_on_a_phone_nothing_sticks_out_and_another_model_is_chosen(page: Page, s
     assert page.script(f"{FIGURE}.querySelectorAll('.live-parts button').length") == 3
 
 
-def test_a_built_book_shows_the_figure_where_it_is_asked_for(runs: dict[str, Run], page: Page, tmp_path: Path) -> None:
-    contents = {"format": "jb-book", "root": "intro", "chapters": [{"file": "deep/asked"}]}
-    small_book(tmp_path, {"intro.md": "# Not asked"}, contents)
-    (tmp_path / "book" / "deep").mkdir()
-    (tmp_path / "book" / "deep" / "asked.md").write_text("# Asked\n\n```{live}\n```\n")
-    shutil.copytree(ROOT / "book" / live.FOLDER, tmp_path / "book" / live.FOLDER)
-    html = build(tmp_path / "out", runs["flowers"].directory.parents[2], root=tmp_path)
-    assert "live/figure.js" not in (html / "intro.html").read_text()
-    start(page, html / "deep" / "asked.html")
+def test_the_directive_shows_the_figure_on_a_page_in_a_folder_and_brings_its_script(
+    page: Page, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = site.parent / "notebooks" / "asked.html"
+    monkeypatch.setattr(live.Live, "env", SimpleNamespace(srcdir=site.parent, docname="notebooks/asked"))
+    (node,) = object.__new__(live.Live).run()
+    deep.parent.mkdir()
+    deep.write_text(node.astext())
+    start(page, deep)
+    settings = SimpleNamespace(html_js_files=["live/figure.js", "theme.js"])
+    live.only_asked(None, settings)  # scripts that jupyter-book would put into every page
+    assert settings.html_js_files == ["theme.js"]
 
 
 def test_without_javascript_there_is_a_strip_with_its_caption_and_no_button(page: Page, site: Path) -> None:

@@ -125,7 +125,8 @@ globalThis.ganseg = { networks: {} };
       const { generator, model, edits, seeds } = this, { noise_dim: length, background_shift: shift } = model.generator;
       this.frame = 0;
       const start = performance.now(), points = generator.points(draw(3 * seeds.points, length, true));
-      if (this.behind !== seeds.background) {
+      const longer = this.behind !== seeds.background;
+      if (longer) {
         const [x, y] = draw(-1 - seeds.background, 2, false);
         generator.background(draw(3 * seeds.background + 1, length, true), [x, shift === "both" ? y : 0]);
         this.behind = seeds.background;
@@ -136,12 +137,12 @@ globalThis.ganseg = { networks: {} };
       };
       const embeddings = generator.embeddings(draw(3 * seeds.appearance + 2, length, true));
       this.scene = generator.scene(points.map((part, k) => part.map(moved(k))), embeddings);
-      const spent = Math.round(performance.now() - start), way = generator.kernel ? "" : " in plain JavaScript";
+      const pace = `${Math.round(performance.now() - start)} ms a frame${generator.kernel ? "" : " without SIMD"} here`;
       for (const name of ["foreground", "background", "image"]) {
         paint(this.views[name], model.size, (i, c) => 127.5 * (this.scene[name][3 * i + c] + 1));
       }
       this.drawMasks();
-      this.find(".live-about").textContent = `${model.about} ${spent} ms a frame here${way}.`;
+      this.find(".live-about").textContent = longer ? model.about : `${model.about} ${pace}.`;
       this.root.querySelectorAll(".live-parts button").forEach((chip, k) => { chip.ariaPressed = k === this.part; });
       clearTimeout(this.rest);
       this.rest = setTimeout(() => { this.status.textContent = this.said || this.place(); this.write(); }, 300);
