@@ -28,7 +28,7 @@ from ganseg.experiments import Run, find_runs
 from ganseg.files import UserError
 from ganseg.layers import Spade
 from ganseg.pictures import enlarge, part_colours, part_rows, save, sheet
-from ganseg.recipes import SCALES
+from ganseg.recipes import PARTS, SCALES
 
 FOLDER = "_static/live"
 FIXED = "point_squash part_scale heatmap grid adain_norm use_points separate_background rgb_crop rgb_activation".split()
@@ -106,12 +106,18 @@ def export(run: Run, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def place(run: Run) -> tuple[int, bool]:
+    """Where `run` stands in the menu: by its data set, that of the usual K first."""
+    name, parts = run.config.data.name, run.config.generator.parts
+    return next(i for i, word in enumerate(ORDER) if word in name), parts != PARTS.get(name, 8)
+
+
 def stage(results: Path, folder: Path) -> None:
     """Fill `folder` with the best model of each data set that ships weights, and with samples for everyone to see."""
     page, runs = folder / "figure.html", []
     for scale in list(SCALES)[:0:-1]:  # all but tiny
         runs += find_runs(results, scale, variant="paper")
-    runs.sort(key=lambda run: next(i for i, word in enumerate(ORDER) if word in run.config.data.name))
+    runs.sort(key=place)
     able = {run.config.data.name: run for run in reversed(runs) if run.has_weights and not fault(run.config)}
     first = next(iter([*reversed(able.values()), *runs]), None)
     if first is None or not page.exists():

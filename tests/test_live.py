@@ -221,6 +221,12 @@ def test_a_model_that_a_page_cannot_compute_is_refused_by_name(tmp_path: Path) -
 # ---- what is shown
 
 
+def test_flowers_come_first_in_the_menu_and_the_usual_k_before_others() -> None:
+    kinds = [("synthetic-face", 6), ("synthetic-bird", 4), ("synthetic-bird", 6), ("flowers", 8)]
+    runs = [SimpleNamespace(config=Config().replace({"data.name": name, "generator.parts": k})) for name, k in kinds]
+    assert sorted(runs, key=live.place) == [runs[3], runs[2], runs[1], runs[0]]
+
+
 def test_the_figure_stands_still_until_it_is_asked_and_then_lists_its_models(page: Page, site: Path) -> None:
     page.open(site.as_uri())
     loaded = "[...document.scripts].map((script) => script.src.split('/').pop())"
