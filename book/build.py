@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from nbformat.v4 import new_code_cell
 
+from book import live
 from book.execute import execution_of, parameters_cell, read, resolve, source_hash, write
 from ganseg.files import UserError
 from ganseg.recipes import SCALES
@@ -72,7 +73,7 @@ def present(notebook: Any) -> Any:
 
 
 def stage(root: Path, target: Path, results: Path, prefer: str | None = None) -> None:
-    """Lay out the book's sources in `target`: book/*, the package, the execution of each notebook to publish.
+    """Lay out the book's sources in `target`: book/*, models to run in it, the package, executions of the notebooks.
 
     Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
     """
@@ -81,6 +82,7 @@ def stage(root: Path, target: Path, results: Path, prefer: str | None = None) ->
     shutil.rmtree(target, ignore_errors=True)
     for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
         shutil.copytree(source, copy, ignore=COPIES)
+    live.stage(results, target / live.FOLDER)
     for name, notebook in pages.items():
         write(notebook, target / "notebooks" / name)
     docs = [sys.executable, "-m", "typer", "ganseg.cli", "utils", "docs", "--name", "ganseg"]

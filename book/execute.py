@@ -131,7 +131,8 @@ def _cleaned(executed: Any, source: Any) -> Any:
     executed.cells = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for cell, original in zip(executed.cells, source.cells, strict=True):
         cell.id, cell.metadata = original.id, original.metadata
-    executed.metadata.pop("papermill", None)
+    for name in ("papermill", "widgets"):  # times; the state of progress bars
+        executed.metadata.pop(name, None)
     return executed
 
 

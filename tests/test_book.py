@@ -76,6 +76,10 @@ def test_pages_and_style_sheets_load_nothing_from_other_hosts(pages: dict[Path, 
     assert not [path.name for path in html.rglob("*.css") if loads.search(path.read_text(errors="replace"))]
 
 
+def test_without_shipped_models_no_page_has_a_live_figure_or_its_scripts(pages: dict[Path, Page]) -> None:
+    assert not [path.name for path, page in pages.items() if re.search(r"ganseg-live|live/\w+\.js|\{live\}", page.text)]
+
+
 def test_every_inner_link_and_file_resolves(pages: dict[Path, Page]) -> None:
     broken = []
     for path, page in pages.items():

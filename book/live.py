@@ -1,0 +1,154 @@
+"""The live figure: models that run in a reader's page (book/_static/live), and the directive `{live}` that shows them.
+
+Pages that are opened as files can fetch nothing, so a model is two scripts: the weights of its generator and of its
+segmentation network, as float16, with BatchNorm folded into the convolutions beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import html
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ganseg.config import Config, GeneratorConfig
+from ganseg.data import describe
+from ganseg.experiments import Run, find_runs
+from ganseg.files import UserError
+from ganseg.layers import Spade
+from ganseg.pictures import enlarge, part_colours, part_rows, save, sheet
+from ganseg.recipes import PARTS, SCALES
+
+FOLDER = "_static/live"
+FIXED = "point_squash part_scale heatmap grid adain_norm use_points separate_background rgb_crop rgb_activation".split()
+TOLD = "parts points_per_part noise_dim block_sizes margin background_shift size".split()
+ORDER = ("flower", "cub", "bird", "celeba", "face", "")  # what the names of the menu's data sets hold
+
+
+def fault(config: Config) -> str:
+    """What the page asks of a model that `config` does not have; empty where there is nothing."""
+    ours, usual = config.generator, GeneratorConfig()
+    other = (name for name in FIXED if getattr(ours, name) != getattr(usual, name))
+    wrong = [f"generator.{name}={getattr(usual, name)}" for name in other]
+    wrong += ["generator.rgb_kernel=1 or 3"] if ours.rgb_kernel > 3 else []
+    light = config.segmenter.backbone == "resnet18-light" and config.segmenter.width % 2 == 0
+    return ", ".join(wrong + ([] if light else ["segmenter.backbone=resnet18-light of an even width"]))
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy in eval mode without BatchNorm: the convolutions hold it, and those of SPADE's gamma hold 1 + gamma."""
+    network = copy.deepcopy(network).eval()
+    leaves = [(name, layer) for name, layer in network.named_modules() if not list(layer.children())]
+    for (name, layer), (_, norm) in itertools.pairwise(leaves):
+        if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.affine:
+            network.set_submodule(name, fuse_conv_bn_eval(layer, norm))
+    for spade in (module for module in network.modules() if isinstance(module, Spade)):
+        gamma, beta, mean = spade.gamma, spade.beta, spade.norm.running_mean
+        factor = (spade.norm.running_var + spade.norm.eps).rsqrt()
+        gamma.weight *= factor.view(-1, 1, 1, 1)
+        gamma.bias.copy_((1 + gamma.bias) * factor)
+        beta.weight -= gamma.weight * mean.view(-1, 1, 1, 1)
+        beta.bias -= gamma.bias * mean
+    return network
+
+
+@torch.no_grad()
+def script(name: str, network: nn.Module) -> str:
+    """JavaScript that hands `network` over as ganseg.networks[name]: of each layer [kernel, inputs, outputs, copies],
+    and all weights in this order and packed for kernel.wat, as base64 of float16.
+
+    Points are where rounding would show most: linear layers come with a second copy, what rounding took from the first.
+    """
+    layers, pieces = {}, []
+    for key, layer in folded(network).named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            weight, bias = layer.weight, layer.bias
+        elif hasattr(layer, "constant"):  # w_k^const of Eq. 3, (K, D_emb), as a layer
+            key, weight, bias = f"{key}.constant", layer.constant.T, None
+        else:
+            continue
+        outputs, inputs, *kernel = weight.shape
+        taps = weight.reshape(outputs, inputs, -1).permute(2, 1, 0).flatten(0, 1)  # (rows x columns x inputs, outputs)
+        taps = torch.cat([taps.new_zeros(1, outputs) if bias is None else bias[None], taps])
+        packed = F.pad(taps, (0, -outputs % 8)).unflatten(1, (-1, 8)).swapaxes(0, 1).flatten()  # blocks of 8 outputs
+        layers[key] = [kernel[0] if kernel else 1, inputs, outputs, 1 if kernel else 2]
+        pieces += [packed.half(), (packed - packed.half()).half()][: layers[key][-1]]
+    data = base64.b64encode(torch.cat(pieces).numpy().astype("<f2")).decode()
+    return f"ganseg.networks[{json.dumps(name)}] = {json.dumps({'layers': layers, 'weights': data})};\n"
+
+
+def export(run: Run, folder: Path) -> dict[str, Any]:
+    """Write the scripts of both networks of `run` into `folder`; what the page has to know. UserError, see `fault`."""
+    config, record, sizes = run.config, run.provenance, {}
+    if wrong := fault(config):
+        raise UserError(f"{run.directory} cannot run in a page: that asks for {wrong}")
+    for kind, network in (("generator", run.generator()), ("segmenter", run.segmenter())):
+        path = folder / f"{config.data.name}.{kind}.js"
+        sizes[kind] = path.write_text(script(path.stem, network))
+    title, size = describe(config.data.name).title, config.data.size
+    seen = f"{record['train_images']:,} images, {record['steps']:,} steps, scale {record['scale']}"
+    return {
+        "name": config.data.name, "title": title, "about": f"{size} px, trained on {title} ({seen}).",
+        "size": size, "stride": config.segmenter.output_stride, "bytes": sizes,
+        "generator": {name: getattr(config.generator, name) for name in TOLD},
+        "colours": ["#" + bytes(colour).hex() for colour in part_colours(config.generator.parts)],
+    }  # fmt: skip
+
+
+def place(run: Run) -> tuple[int, bool]:
+    """Where `run` stands in the menu: by its data set, that of the usual K first."""
+    name, parts = run.config.data.name, run.config.generator.parts
+    return next(i for i, word in enumerate(ORDER) if word in name), parts != PARTS.get(name, 8)
+
+
+def stage(results: Path, folder: Path) -> None:
+    """Fill `folder` with the best model of each data set that ships weights, and with samples for everyone to see."""
+    page, runs = folder / "figure.html", []
+    for scale in list(SCALES)[:0:-1]:  # all but tiny
+        runs += find_runs(results, scale, variant="paper")
+    runs.sort(key=place)
+    able = {run.config.data.name: run for run in reversed(runs) if run.has_weights and not fault(run.config)}
+    first = next(iter([*reversed(able.values()), *runs]), None)
+    if first is None or not page.exists():
+        return page.unlink(missing_ok=True)
+    samples, title = np.load(first.directory / "samples.npz"), describe(first.config.data.name).title
+    rows = part_rows(samples["images"][:8], samples["labels"][:8])
+    save(sheet({name: enlarge(row, 96) for name, row in rows.items()}), folder / "strip.png")
+    kernel = base64.b64encode((folder / "kernel.wasm").read_bytes()).decode()
+    (folder / "kernel.js").write_text(f'ganseg.kernel = "{kernel}";\n')
+    models = json.dumps([export(run, folder) for run in reversed(able.values())])
+    caption = f"What a generator invented after training on {title} at {first.config.data.size} px, and its parts."
+    text = page.read_text().replace("MODELS", html.escape(models)).replace("CAPTION", html.escape(caption))
+    page.write_text(text)
+
+
+class Live(SphinxDirective):
+    """`{live}`: the live figure; samples where no weights are shipped, and nothing where there are no runs."""
+
+    def run(self) -> list[nodes.Node]:
+        """The figure as HTML, if `stage` left one."""
+        page, here = Path(self.env.srcdir) / FOLDER / "figure.html", "../" * self.env.docname.count("/") + FOLDER
+        return [nodes.raw("", page.read_text().replace("ADDRESS", here), format="html")] if page.exists() else []
+
+
+def only_asked(app: Any, config: Any) -> None:
+    """Handler of Sphinx: jupyter-book puts all scripts of _static into every page; ours come when asked for."""
+    config.html_js_files = [name for name in config.html_js_files if not str(name).startswith("live/")]
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("live", Live)
+    app.connect("config-inited", only_asked)
+    return {"parallel_read_safe": True}
