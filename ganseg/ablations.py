@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -23,10 +23,9 @@ from ganseg import metrics, pictures, plots
 from ganseg.experiments import Run
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
-from ganseg.studies import FULL, HEADS, MODELS, interval, place, samples, summary, table
+from ganseg.studies import HEADS, MODELS, gains, interval, place, samples, summary, table
 from ganseg.titles import TITLES
 
-BOUNDS = lambda values: interval(values)[1:]  # as seaborn takes them
 TINT = 0.62  # how much of a part's pixel is the part's colour
 Rows = Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> images (N, H, W, 3) and labels (N, H, W) of a model
 
@@ -124,64 +123,47 @@ def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant",
                "better side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
 
 
-def _panels(keys: Sequence[str], height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A panel for each statistic, three in a row, each row `height` inches tall."""
+def statistics_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str]) -> Figure:
+    """A panel for each statistic: the runs of each value of `by`, their mean and its interval, a colour a study."""
+    shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
+    names = {value: textwrap.fill(MODELS.get(value, str(value)), 20) for value in dict.fromkeys(shown[by])}
+    shown, count = shown.assign(row=shown[by].map(names)), len(frames)
     rows = -(-len(keys) // 3)
-    figure = plots.new_figure(rows * height + 0.3)
-    axes = list(figure.subplots(rows, 3, squeeze=False, **options).flat)
-    for ax in axes[len(keys) :]:
-        ax.set_visible(False)
-    return figure, axes[: len(keys)]
-
-
-def intervals_figure(frame: pd.DataFrame, keys: Sequence[str]) -> Figure:
-    """A panel for each statistic: of each model of a study its runs, their mean and its 95 % interval."""
-    models = {variant: textwrap.fill(MODELS[variant], 20) for variant in dict.fromkeys(frame["variant"])}
-    shown = frame.assign(model=frame["variant"].map(models), full=frame["variant"] == FULL)
-    figure, axes = _panels(keys, 0.75 + 0.27 * len(models), sharey=True)
-    for ax, key in zip(axes, keys, strict=True):
-        look = {"x": key, "y": "model", "order": list(models.values()), "legend": False, "ax": ax}
-        sns.stripplot(shown, **look, color=plots.QUIET, size=3, jitter=False, zorder=3)
-        reach = ax.get_xlim()  # of the runs; intervals of few seeds may leave it
+    figure = plots.new_figure(rows * (0.75 + 0.27 * len(names)) + 0.3)
+    axes = list(figure.subplots(rows, 3, squeeze=False, sharey=True).flat)
+    for ax, key in itertools.zip_longest(axes, keys):
+        if key is None:
+            ax.set_visible(False)
+            continue
+        look = {"x": key, "y": "row", "order": list(names.values()), "hue": "study", "legend": False, "ax": ax}
+        look |= {"palette": plots.line_colours(count), "dodge": 0.3 if count > 1 else False}
+        sns.stripplot(shown, **look | {"dodge": count > 1}, size=3, jitter=False, alpha=0.6, zorder=3)
         mark = {"marker": "D", "markersize": 5, "linestyle": "none", "err_kws": {"linewidth": 2}}
-        sns.pointplot(shown, **look, **mark, hue="full", palette=plots.LINES[:2], errorbar=BOUNDS)
-        ax.set_xlim(np.add(reach, np.ptp(reach) * np.array([-0.35, 0.35])))
+        sns.pointplot(shown, **look, **mark, errorbar=lambda values, key=key: interval(values, key)[1:])
         plots.dress(ax, title=TITLES[key].arrowed)
         ax.xaxis.set_major_locator(MaxNLocator(4))
+    handles = [
+        Line2D([], [], marker="D", color=c, label=place(f))
+        for f, c in zip(frames, plots.line_colours(count), strict=True)
+    ]
+    plots.legend(figure, handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
-def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where: Any) -> None:
-    """Display `intervals_figure` of those statistics `keys` that a study has."""
-    keys = [key for key in keys if key in frame]
-    listed = "; ".join(TITLES[key].title for key in keys)
-    show(intervals_figure(frame, keys), name, runs=list(frame["run"]), data=summary([frame], keys=keys), **where,
-         caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
-         alt="Dots, diamonds and bars for each model, with and without what is disabled; "
-         f"a panel for each of: {listed}.")  # fmt: skip
+def show_statistics(frames: Sequence[pd.DataFrame], name: str, keys: Sequence[str], by: str = "variant",
+                    **where: Any) -> None:  # fmt: skip
+    """Display `statistics_figure` of those statistics `keys` that the studies have."""
+    keys = [key for key in keys if any(key in frame for frame in frames)]
+    runs = [run for frame in frames for run in frame["run"]]
+    show(statistics_figure(frames, by, keys), name, runs=runs, data=summary(frames, by, keys), **where,
+         caption="Runs (dots), their mean (diamond) and its 95 % interval (bar), within the statistic's range.",
+         alt=f"Dots, diamonds and bars for each {HEADS[by].lower()}, a colour for each scale and data set; "
+         f"a panel for each of: {'; '.join(TITLES[key].title for key in keys)}.")  # fmt: skip
 
 
-def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], scaling: str = "linear",
+def show_gains(frames: Sequence[pd.DataFrame], variants: Sequence[str], name: str, keys: Sequence[str],
                **where: Any) -> None:  # fmt: skip
-    """Display those of `keys` that several studies have against a number `by`: runs, means (a line a study), intervals.
-
-    `scaling`: "linear", or "log".
-    """
-    shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
-    keys, ticks = [key for key in keys if key in shown], sorted(set(shown[by]))
-    title = {"parts": "number of parts K"}.get(by, HEADS[by].lower())
-    figure, axes = _panels(keys, 2.35)
-    for ax, key in zip(axes, keys, strict=True):
-        look = {"x": by, "y": key, "hue": "study", "palette": plots.line_colours(len(frames)), "ax": ax}
-        sns.scatterplot(shown, **look, s=12, alpha=0.6, legend=False)
-        sns.lineplot(shown, **look, marker="D", errorbar=BOUNDS, legend=ax is axes[0])
-        plots.dress(ax, title, title=TITLES[key].arrowed)
-        ax.set_xscale(scaling)
-        ax.set_xticks(ticks, [str(tick) for tick in ticks])
-        ax.minorticks_off()
-    plots.legend(figure, handles=axes[0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3)
-    axes[0].legend_.remove()
-    show(figure, name, runs=list(shown["run"]), data=summary(frames, by, keys), **where,
-         caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
-         alt=f"Panels of lines over the {title}, one for each statistic, "
-         "a line for each scale and data set.")  # fmt: skip
+    """Display `gains`: the full model against `variants`."""
+    show_table(gains(frames, variants, keys), name, runs=[run for frame in frames for run in frame["run"]], **where,
+               caption="How much better the full model is, seed by seed where both have the same seeds, with 95 % "
+               "intervals; positive is better, whichever side of the statistic that is.")  # fmt: skip

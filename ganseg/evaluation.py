@@ -25,6 +25,7 @@ from ganseg.data import Split, load
 from ganseg.devices import Fabric
 from ganseg.files import DOWNLOADS, UserError, atomic_path, downloads_allowed
 from ganseg.generator import Generator
+from ganseg.probes import probe
 from ganseg.protocols import Protocol, agreement, coverage, landmarks, predicted_keypoints
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
@@ -99,7 +100,7 @@ def evaluate(
     """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
 
     `protocol`: by default the paper's for the data set, `Protocol.of`. The images of `generator`, where there is one,
-    are compared with the real ones.
+    are compared with the real ones, and its answers are measured (`ganseg.probes`).
     """
     protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
     find = functools.partial(find_parts, segmenter, fabric=fabric)
@@ -120,7 +121,7 @@ def evaluate(
     for name, motions in (("equivariance_error", metrics.SHIFTS), ("equivariance_error_affine", metrics.TURNS)):
         values[name] = metrics.equivariance_error(relabelled, some, motions, known)
     if generator is not None:
-        values |= image_quality(generator, test.images, fabric)
+        values |= image_quality(generator, test.images, fabric) | probe(generator, fabric)
     return {name: np.round(value, 6).tolist() for name, value in values.items()}  # more is noise between machines
 
 

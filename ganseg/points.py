@@ -41,19 +41,22 @@ def heatmaps(grid: Tensor, centres: Tensor, scales: Tensor, kind: str = "gaussia
 
     `grid` (H, W, 2), `centres` (B, K, 2), `scales` (B, K) -> (B, K, H, W). The released code has two others:
     `gaussian_unsquared`: the denominator is $\sigma_k$; `cone`: $\max(0, 1 - \|\mathbf p - \mathbf x_k\| / \sigma_k)$.
+    `gaussian_usual` is a normal density's, $2 \sigma_k^2$, which the paper departs from.
     """
     squared = (grid - centres[:, :, None, None]).square().sum(dim=-1)  # (B, K, H, W)
     scales = scales[:, :, None, None]
     if kind == "cone":
         return (1 - (squared + 1e-20).sqrt() / scales).clamp(min=0)
-    return torch.exp(-squared / (scales.square().clamp(min=1e-8) if kind == "gaussian" else scales))
+    widths = scales if kind == "gaussian_unsquared" else scales.square().clamp(min=1e-8)
+    return torch.exp(-squared / (2 * widths if kind == "gaussian_usual" else widths))
 
 
 class PointGenerator(nn.Module):
     r"""Level 1 (section 3.1): $\{\mathbf x_k^i\} = \mathrm{MLP}_{point}(\mathbf z_{point})$, their mean and scale
     (Eq. 1), and the part embeddings $\mathbf w_k$ (Eq. 2, 3).
 
-    `config.parts`: K; `config.points_per_part`: n_per; `config.noise_dim`: D_noise; `config.embedding_dim`: D_emb.
+    `config.parts`: K; `config.points_per_part`: n_per; `config.noise_dim`: D_noise; `config.embedding_dim`: D_emb. With
+    the `part_scale` "predicted" a part's first output is its only point, and the length of the second its scale.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -83,4 +86,7 @@ class PointGenerator(nn.Module):
         points = self.points(z_point).float().unflatten(1, (self.config.parts, -1, 2))  # (B, K, n_per, 2)
         if self.config.point_squash == "tanh":
             points = torch.tanh(points / self.config.point_divisor)
+        if self.config.part_scale == "predicted":
+            only = points[:, :, :1]
+            return Parts(only.expand_as(points), only[:, :, 0], points[:, :, 1].norm(dim=2) + 1e-6, embeddings)
         return Parts(points, points.mean(dim=2), part_scales(points, self.config.part_scale), embeddings)

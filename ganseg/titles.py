@@ -30,7 +30,7 @@ class Title(NamedTuple):
         return self.claimed or self.title or self.meaning
 
 
-# In the order in which they are listed. The last five are of a study or a training, not of metrics.json.
+# In the order in which they are listed. The last six are of a study or a training, not of metrics.json.
 TITLES = {
     "iou": Title("IoU of the foreground", "foreground IoU", +1),
     "iou_constant_mask": Title("IoU of the best constant mask, mean of images", "IoU of the best constant mask"),
@@ -74,6 +74,12 @@ TITLES = {
     "equivariance_error": Title("equivariance error under shifts (0 is best)", "equivariance error", -1,
                                 claimed="equivariance error (shifts)"),
     "equivariance_error_affine": Title("equivariance error under turns and scalings"),
+    "lingering_parts": Title("fraction of images hiding a part where it is found", "lingering of hidden parts"),
+    "swapped_ends": Title("fraction of images with front and back exchanged", "exchange of front and back"),
+    "moved_part": Title("change of a moved part's pixels, over that of a still image", "error of a moved part"),
+    "embedding_leak": Title("change of other parts' pixels with an embedding, over that of its own",
+                            "leak of embeddings", -1),
+    "mask_blur": Title("softness of generated masks (0 is sharp)", "softness of masks", -1),
     "fid": Title("FID of generated images", "FID", -1),
     "frechet_distance": Title("Frechet distance of generated images, random features (0 is best)",
                               "Fréchet distance", -1),
@@ -88,5 +94,6 @@ TITLES = {
                               "pieces per generated part"),
     "generated_vanished": Title("parts that hardly any sample shows", "vanished parts, generated", -1, 1,
                                 "number of parts that no sample shows"),
+    "collapsed": Title("whether foreground or parts are gone", "share of collapsed runs", -1),
     "generated_foreground": Title("fraction of pixels in the foreground of samples", "foreground, generated"),
 }  # fmt: skip

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
-from ganseg.data.creatures import SYNTHETIC_BIRD, SYNTHETIC_CAMOUFLAGE, SYNTHETIC_FACE
+from ganseg.data.creatures import SYNTHETIC_BIRD, SYNTHETIC_CAMOUFLAGE, SYNTHETIC_FACE, SYNTHETIC_TURNED
 from ganseg.data.cub import CUB
 from ganseg.data.files import digest, told
 from ganseg.data.flowers import FLOWERS
@@ -29,7 +29,7 @@ from ganseg.files import UserError, atomic_path, read_json, write_json
 __all__ = ["DATASETS", "Batches", "DataSet", "Listing", "Source", "Split", "check", "describe", "fingerprint", "load"]
 log = logging.getLogger(__name__)
 
-DRAWN = (SYNTHETIC_BIRD, SYNTHETIC_CAMOUFLAGE, SYNTHETIC_FACE)
+DRAWN = (SYNTHETIC_BIRD, SYNTHETIC_CAMOUFLAGE, SYNTHETIC_TURNED, SYNTHETIC_FACE)
 SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": SYNTHETIC_BIRD} | {data.name: data for data in SETS}
 warn_once = cache(log.warning)

@@ -26,7 +26,8 @@ class Creature:
     """What is drawn: `figure(draws)` gives N figures about the origin, and their hue (N,).
 
     `parts` and `keypoints`: their names; `rotation`: the largest, in degrees; `scale`: from, to; `camouflaged`: before
-    a background of its own colours, told apart by shading, texture and what moves from image to image.
+    a background of its own colours, told apart by shading, texture and what moves from image to image; `overhang`: how
+    much of it may leave the image; `both_ways`: every other one, at random, is mirrored.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Creature:
     rotation: float
     scale: tuple[float, float]
     camouflaged: bool = False
+    overhang: float = 0.08
+    both_ways: bool = False
 
     def scenes(self, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
         """The scenes `indices` (N,) at S = `size` pixels a side.
@@ -52,7 +55,11 @@ class Creature:
         figure, hue = self.figure(draws)
         scale = draws.uniform(*self.scale)
         angle = draws.uniform(-np.deg2rad(self.rotation), np.deg2rad(self.rotation))
-        figure = synthetic.place(figure, draws, scale, angle)
+        if self.both_ways:
+            mirror = np.ones((len(indices), 1, 3), np.float32)
+            mirror[draws.chance(0.5), :, 0] = -1
+            figure = figure.moved(lambda discs: discs * mirror[..., : discs.shape[-1]])
+        figure = synthetic.place(figure, draws, scale, angle, self.overhang)
         images, parts = synthetic.paint(draws, figure, scale, hue, size, self.camouflaged)
         return {
             "images": images,
@@ -225,6 +232,7 @@ BIRDS = Creature(
     scale=(0.92, 1.42),
 )
 CAMOUFLAGE = replace(BIRDS, name="synthetic-camouflage", camouflaged=True)
+TURNED = replace(BIRDS, name="synthetic-turned", both_ways=True, overhang=0.3)
 FACES = Creature(  # left and right are the viewer's, as in CelebA
     "synthetic-face",
     face,
@@ -243,7 +251,8 @@ def _data_set(creature: Creature, title: str, augment: str) -> DataSet:
     return DataSet(creature.name, title, tuple(SPLITS), augment, draw=creature.source, counts=counts)
 
 
-CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, FACES)}
+CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, TURNED, FACES)}
 SYNTHETIC_BIRD = _data_set(BIRDS, "Synthetic birds", "none")
 SYNTHETIC_CAMOUFLAGE = _data_set(CAMOUFLAGE, "Synthetic birds before their own colours", "none")
+SYNTHETIC_TURNED = _data_set(TURNED, "Synthetic birds facing both ways, in part outside the image", "none")
 SYNTHETIC_FACE = _data_set(FACES, "Synthetic faces", "flip")
