@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +22,7 @@ from ganseg import metrics, pictures, plots
 from ganseg.experiments import Run
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
-from ganseg.studies import HEADS, MODELS, gains, interval, place, samples, summary, table
+from ganseg.studies import HEADS, MODELS, interval, place, samples, summary, table
 from ganseg.titles import TITLES
 
 TINT = 0.62  # how much of a part's pixel is the part's colour
@@ -86,14 +85,13 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
 
 
 def samples_data(rows: Rows) -> pd.DataFrame:
-    """What `models_figure` shows as numbers: share of the image and pieces of each part of each sample."""
-    lines = []
-    for model, (_, labels) in rows.items():
-        for (number, one), part in itertools.product(enumerate(labels, 1), range(1, int(labels.max(initial=0)) + 1)):
-            mask = (one == part).astype(np.uint8)
-            pieces = np.nan_to_num(metrics.components_per_part(mask[None], 1))
-            lines.append([model, number, part, round(float(mask.mean()), 5), int(pieces)])
-    return pd.DataFrame(lines, columns=["model", "sample", "part", "share", "pieces"])
+    """What `models_figure` shows as numbers: share of the image of each part of each sample."""
+    parts = max(1, *(int(labels.max(initial=0)) for _, labels in rows.values()))
+    areas = {name: pd.DataFrame(metrics.part_areas(labels, parts)) for name, (_, labels) in rows.items()}
+    table = (
+        pd.concat(areas, names=["model", "sample"]).rename_axis(columns="part").stack().rename("share").reset_index()
+    )
+    return table.assign(sample=table["sample"] + 1, part=table["part"] + 1).round(5)
 
 
 def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
@@ -127,26 +125,31 @@ def statistics_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[st
     """A panel for each statistic: the runs of each value of `by`, their mean and its interval, a colour a study."""
     shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
     names = {value: textwrap.fill(MODELS.get(value, str(value)), 20) for value in dict.fromkeys(shown[by])}
-    shown, count = shown.assign(row=shown[by].map(names)), len(frames)
-    rows = -(-len(keys) // 3)
+    shown, colours, rows = shown.assign(row=shown[by].map(names)), plots.line_colours(len(frames)), -(-len(keys) // 3)
     figure = plots.new_figure(rows * (0.75 + 0.27 * len(names)) + 0.3)
-    axes = list(figure.subplots(rows, 3, squeeze=False, sharey=True).flat)
-    for ax, key in itertools.zip_longest(axes, keys):
-        if key is None:
-            ax.set_visible(False)
-            continue
-        look = {"x": key, "y": "row", "order": list(names.values()), "hue": "study", "legend": False, "ax": ax}
-        look |= {"palette": plots.line_colours(count), "dodge": 0.3 if count > 1 else False}
-        sns.stripplot(shown, **look | {"dodge": count > 1}, size=3, jitter=False, alpha=0.6, zorder=3)
+    axes = figure.subplots(rows, 3, squeeze=False, sharey=True).flat
+    for key, ax in zip(keys, axes, strict=False):
+        look = {
+            "x": key,
+            "y": "row",
+            "order": list(names.values()),
+            "hue": "study",
+            "palette": colours,
+            "legend": False,
+        }
+        sns.stripplot(shown, **look, dodge=len(frames) > 1, size=3, jitter=False, alpha=0.6, zorder=3, ax=ax)
         mark = {"marker": "D", "markersize": 5, "linestyle": "none", "err_kws": {"linewidth": 2}}
-        sns.pointplot(shown, **look, **mark, errorbar=lambda values, key=key: interval(values, key)[1:])
-        plots.dress(ax, title=TITLES[key].arrowed)
+        look |= {
+            "dodge": 0.4 if len(frames) > 1 else False,
+            "errorbar": lambda values, key=key: interval(values, key)[1:],
+        }
+        sns.pointplot(shown, **look, **mark, ax=ax)
+        plots.dress(ax, title=TITLES[key].arrowed, y="" if by == "variant" else HEADS[by])
         ax.xaxis.set_major_locator(MaxNLocator(4))
-    handles = [
-        Line2D([], [], marker="D", color=c, label=place(f))
-        for f, c in zip(frames, plots.line_colours(count), strict=True)
-    ]
-    plots.legend(figure, handles=handles, loc="outside lower center", ncols=3)
+    for ax in axes:  # those that are left
+        ax.set_visible(False)
+    diamonds = [Line2D([], [], marker="D", color=c, label=place(f)) for f, c in zip(frames, colours, strict=True)]
+    plots.legend(figure, handles=diamonds, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -159,11 +162,3 @@ def show_statistics(frames: Sequence[pd.DataFrame], name: str, keys: Sequence[st
          caption="Runs (dots), their mean (diamond) and its 95 % interval (bar), within the statistic's range.",
          alt=f"Dots, diamonds and bars for each {HEADS[by].lower()}, a colour for each scale and data set; "
          f"a panel for each of: {'; '.join(TITLES[key].title for key in keys)}.")  # fmt: skip
-
-
-def show_gains(frames: Sequence[pd.DataFrame], variants: Sequence[str], name: str, keys: Sequence[str],
-               **where: Any) -> None:  # fmt: skip
-    """Display `gains`: the full model against `variants`."""
-    show_table(gains(frames, variants, keys), name, runs=[run for frame in frames for run in frame["run"]], **where,
-               caption="How much better the full model is, seed by seed where both have the same seeds, with 95 % "
-               "intervals; positive is better, whichever side of the statistic that is.")  # fmt: skip

@@ -24,18 +24,18 @@ import yaml
 from scipy import stats
 
 from ganseg import page, reported
+from ganseg.baselines import COMPETITORS, reached
 from ganseg.data import DATASETS, describe
 from ganseg.experiments import Experiment
 from ganseg.files import PACKAGE, UserError
 from ganseg.recipes import PARTS, SCALES
 from ganseg.studies import SEEDS, Interval, difference, interval, measurements
 from ganseg.titles import TITLES
-from ganseg.trivial import COMPETITORS, reached
 
 LEDGER, (SMALLEST, *LARGER) = PACKAGE / "claims.yml", SCALES
 FIELDS = "id section place claim statistic rule given scales needs collapse chapters".split()  # see the file's head
 DEFAULTS = {"given": [], "needs": "", "collapse": False, "scales": LARGER}
-VERDICTS = REPRODUCED, CONTRADICTED, UNDECIDED, UNTESTED = "Reproduced", "Contradicted", "Undecided", "Untested"
+REPRODUCED, CONTRADICTED, UNDECIDED, UNTESTED = "Reproduced", "Contradicted", "Undecided", "Untested"
 RATE = 0.05
 RULE = re.compile(r"(\S+) (>|<|~|steadier than) (?:([\d.]+) \* )?(.+?)(?: \+- ([\d.]+))?")
 HOME = "synthetic-bird"  # where roles that leave the data set open are trained
@@ -70,8 +70,7 @@ class Side(NamedTuple):
     rows: Sequence[Mapping[str, Any]] = ()
 
     def __str__(self) -> str:
-        shown = interval(self.values, self.metric) if self.rows else Interval(self.values.mean())
-        return f"{self.name} {shown}" if self.metric else self.name
+        return f"{self.name} {interval(self.values, self.metric)}" if self.metric else self.name
 
 
 class Check(NamedTuple):
@@ -81,10 +80,10 @@ class Check(NamedTuple):
     left: Side
     relation: str
     right: Side
-    margin: float = 0.0
-    scale: str = ""
-    data: str = ""
-    level: int = 0  # 2 where it decides, 1 where something speaks against that, 0 where runs are missing
+    margin: float
+    scale: str
+    data: str
+    level: int = 0  # 3 decides, 2 something speaks against that, 1 seeds or scale are too few, 0 a side has no runs
     why: str = ""  # it does not decide
     supports: float = 1.0  # p-value against the rule being wrong
     opposes: float = 1.0  # p-value against its being right
@@ -96,17 +95,10 @@ class Check(NamedTuple):
         return [side for side in (self.left, self.right) if side.role]
 
     def __str__(self) -> str:
-        if not self.measured:
-            return self.why
-        told = f"difference {self.gap}, p = {self.supports:.2g}" if self.level == 2 else self.why
+        told = f"difference {self.gap}, p = {self.supports:.2g}" if self.level == 3 else self.why
         one, other = (TITLES[side.metric].words + ", " if side.metric else "" for side in (self.left, self.right))
         other = other if other != one else ""
         return f"{self.data} {self.scale}: {one}{self.left} against {other}{self.right}: {told}"
-
-    @property
-    def measured(self) -> int:
-        """How many of them runs have values of."""
-        return sum(len(side.rows) > 0 for side in self.sides)
 
     def tested(self) -> Check:
         """With its p-values."""
@@ -117,7 +109,7 @@ class Check(NamedTuple):
         supports, opposes = (above.higher, above.lower) if self.relation == ">" else (above.lower, above.higher)
         if self.relation == "~":
             supports, opposes = max(below.higher, above.lower), min(1.0, 2 * min(below.lower, above.higher))
-        return self._replace(level=2, supports=supports, opposes=opposes, gap=above.gap)
+        return self._replace(level=3, supports=supports, opposes=opposes, gap=above.gap)
 
 
 class Ledger:
@@ -131,9 +123,7 @@ class Ledger:
         for claim in self.claims:
             wrong = set(claim) ^ set(FIELDS) or set(claim["scales"]) - set(SCALES)
             if wrong or not (claim["rule"] or claim["needs"]):
-                fault = (
-                    f"unknown or missing {', '.join(sorted(wrong))}" if wrong else "neither a rule nor what it needs"
-                )
+                fault = f"unknown or missing {', '.join(wrong)}" if wrong else "neither a rule nor what it needs"
                 raise UserError(f"{path.name}: claim {claim.get('id')} has {fault}")
             _ = [self.read(text) for text in (*claim["rule"], *claim["given"])]
 
@@ -143,9 +133,7 @@ class Ledger:
         UserError for anything that is no rule, and for unknown roles, metrics and tables.
         """
         if not (found := RULE.fullmatch(text)):
-            raise UserError(
-                f"{text!r} is no rule: role.metric, one of > < ~ or steadier than, and what it is held against"
-            )
+            raise UserError(f"{text!r} is no rule: role.metric, one of > < ~ or steadier than, and its bar or rival")
         one, relation, times, other, margin = found.groups()
         left = self._side(one, text, scale, data)
         if not left.role:
@@ -160,87 +148,79 @@ class Ledger:
 
     def _side(self, side: str, text: str, scale: str, data: str, rival: Side | None = None) -> Side:
         """name.metric, a number, or table / column / method (per cent as a fraction); `rival`: of a competitor."""
+
+        def known(what: str, name: str, names: Mapping[str, Any]) -> Any:
+            if name not in names:
+                raise UserError(f"{text}: unknown {what} {name!r}; known are {', '.join(names)}")
+            return names[name]
+
         if re.fullmatch(r"[\d.]+", side):
             return Side(side, pd.Series([float(side)]))
         if " / " in side:
             name, column, method = side.split(" / ", 2)
-            table = _known("table", name, reported.TABLES, text)
+            table = known("table", name, reported.TABLES)
             value = table.value(column, method) / (100 if table.columns[column].unit == "%" else 1)
             return Side(f"{value:g} ({method} in {name})", pd.Series([value]))
         name, _, metric = side.partition(".")
-        _known("role", name, self.roles | COMPETITORS, text)
-        _known("metric", metric, TITLES, text)
-        if role := self.roles.get(name):
+        role = known("role", name, COMPETITORS | self.roles)
+        known("metric", metric, TITLES)
+        if isinstance(role, Role):
             rows = [row for row in self.runs.get(role.key(scale, data), ()) if pd.notna(row.get(metric))]
-            return Side(
-                role.title, pd.Series({row["seed"]: row[metric] for row in rows}, dtype=float), metric, role, rows
-            )
+            values = pd.Series({row["seed"]: row[metric] for row in rows}, dtype=float)
+            return Side(role.title, values, metric, role, rows)
         ready = rival and scale != SMALLEST and len(rival.rows) >= rival.role.seeds  # it takes a minute the first time
-        known = reached(name, *rival.role.key(scale, data)[:3]) if ready else {}
-        values = pd.Series(known.get(metric, []), dtype=float).rename("start {}".format)
-        return Side(COMPETITORS[name][0], values, metric)
+        values = reached(name, *rival.role.key(scale, data)[:3]).get(metric, []) if ready else []
+        return Side(role[0], pd.Series(values, dtype=float).rename("start {}".format), metric)
 
     def measure(self, text: str, claim: Claim, scale: str, data: str) -> Check:
         """The rule of a claim on the runs at `scale`: tested, or why not."""
         check = self.read(text, scale, data)
-        lack = [
-            f"no run has {TITLES[s.metric].words} of: {s.name}"
-            for s in (check.left, check.right)
-            if s.metric and s.values.empty
-        ]
-        lack += [
-            f"{s.name} has {len(s.rows)} of {s.role.seeds} seeds" for s in check.sides if len(s.rows) < s.role.seeds
-        ]
-        lack += [f"scale {scale} decides nothing"] if scale == SMALLEST else []
-        if lack:
-            return check._replace(why=lack[0])
-        whys = [f"scale {scale} is too small"] if scale not in claim["scales"] else []
-        for side in check.sides if not claim["collapse"] else ():
-            gone = sum(row["collapsed"] for row in side.rows)
-            whys += [f"{side.name} has collapsed ({gone} runs)"] if 2 * gone >= len(side.rows) else []
-        for given in (self.read(other, scale, data) for other in claim["given"]):
-            if given.left.role in [side.role for side in check.sides] and given.tested().supports > RATE:
-                whys.append(f"it does not hold that {given.text}")
-        return check._replace(level=1, why=whys[0]) if whys else check.tested()
-
-    def best(self, text: str, claim: Claim, data: str) -> Check:
-        """The rule at the largest scale that decides it, or else that has most of it."""
-        scales = [scale for scale in reversed(SCALES) if any(key[0] == scale for key in self.runs)] or LARGER[:1]
-        tried = [self.measure(text, claim, scale, data) for scale in scales]
-        return max(tried, key=lambda check: (check.level, check.measured))
+        none = [f"no run has {TITLES[s.metric].words} of: {s.name}" for s in check.sides if not s.rows]
+        few = [f"{s.name} has {len(s.rows)} of {s.role.seeds} seeds" for s in check.sides if len(s.rows) < s.role.seeds]
+        few += [f"scale {scale} decides nothing"] * (scale == SMALLEST)
+        few += [f"{data} has no bar of: {check.right.name}"] * check.right.values.empty
+        if few:
+            return check._replace(level=int(not none), why=(none + few)[0])
+        gone = [side for side in check.sides if 2 * sum(row["collapsed"] for row in side.rows) >= len(side.rows)]
+        given = [self.read(other, scale, data) for other in claim["given"]]
+        given = [one for one in given if one.left.role in [side.role for side in check.sides]]
+        whys = [f"scale {scale} is too small"] * (scale not in claim["scales"])
+        whys += [f"{side.name} has collapsed" for side in gone if not claim["collapse"]]
+        whys += [f"it does not hold that {one.text}" for one in given if one.tested().supports > RATE]
+        return check._replace(level=2, why=whys[0]) if whys else check.tested()
 
     def weigh(self, claim: Claim) -> dict[str, Any]:
-        """The checks of a claim on the data sets that decide it, or else on the one that has most; their p-values."""
+        """The checks of a claim on the data sets that decide it, or else on the one that has most; their p-values.
+
+        Each at the largest scale that decides it, or else that has most of it.
+        """
+        scales = [scale for scale in reversed(SCALES) if any(key[0] == scale for key in self.runs)] or LARGER
         names = [name for name in DATASETS if any(key[1] == name for key in self.runs)] or [HOME]
-        cases = [[self.best(text, claim, data) for text in claim["rule"]] for data in names]
-        least = lambda case: min((check.level for check in case), default=0)
-        rank = lambda case: (least(case), sum(check.level for check in case), sum(check.measured for check in case))
+        level = lambda check: check.level
+        best = lambda text, data: max((self.measure(text, claim, scale, data) for scale in scales), key=level)
+        cases = [[best(text, data) for text in claim["rule"]] for data in names]
+        rank = lambda case: (min(map(level, case), default=0), sum(map(level, case)))
         top = max(map(rank, cases))
-        chosen = [case for case in cases if rank(case) == top][: None if top[0] else 1]
+        chosen = [case for case in cases if rank(case) == top][: None if top[0] > 1 else 1]
         checks = list({(check.text, check.data): check for case in chosen for check in case}.values())
-        live = [check for check in checks if check.level == 2]
-        supports = max(check.supports for check in live) if live and len(live) == len(checks) else 1.0
-        opposes = min([1.0, *(len(live) * check.opposes for check in live)])
-        missing = not checks or any(check.measured < len(check.sides) for check in checks)
-        whys = dict.fromkeys([*(check.why for check in checks), claim["needs"] if missing else ""])
-        why = "; ".join(filter(None, whys))
-        return {"checks": checks, "supports": supports, "opposes": opposes, "why": why, "live": bool(live)}
+        live = [check for check in checks if check.level == 3]
+        needs = [claim["needs"]] if not all(map(level, checks)) or not checks else []
+        return {
+            "checks": checks,
+            "supports": max(check.supports for check in live) if live and len(live) == len(checks) else 1.0,
+            "opposes": min([1.0, *(len(live) * check.opposes for check in live)]),
+            "why": "; ".join(dict.fromkeys(filter(None, [*(check.why for check in checks), *needs]))),
+            "verdict": UNDECIDED if max(map(level, checks), default=0) > 1 else UNTESTED,
+            "live": bool(live),
+        }
 
     def judged(self) -> pd.DataFrame:
         """A row a claim, in the paper's order: its fields, `verdict`, `why` not decided, the `checks` behind both."""
         frame = pd.DataFrame([claim | self.weigh(claim) for claim in self.claims])
-        frame["verdict"] = [UNDECIDED if any(c.level for c in checks) else UNTESTED for checks in frame["checks"]]
         live = frame[frame["live"]]
         for word, column in ((REPRODUCED, "supports"), (CONTRADICTED, "opposes")) if len(live) else ():
-            passed = stats.false_discovery_control(live[column]) <= RATE
-            frame.loc[live.index[passed], "verdict"] = word
+            frame.loc[live.index[stats.false_discovery_control(live[column]) <= RATE], "verdict"] = word
         return frame
-
-
-def _known(what: str, name: str, known: Mapping[str, Any], text: str) -> Any:
-    if name not in known:
-        raise UserError(f"{text}: unknown {what} {name!r}; known are {', '.join(known)}")
-    return known[name]
 
 
 def planned(scale: str, data: str = "", data_dir: str | Path | None = None) -> list[Experiment]:
@@ -254,7 +234,7 @@ def planned(scale: str, data: str = "", data_dir: str | Path | None = None) -> l
         if not describe(name).needs_dir or (data_dir and name == data):
             told = {"data_dir": data_dir if name == data else None, "overrides": role.overrides, "scale": scale}
             found += [Experiment(name, role.variant, role.parts or None, seed, **told) for seed in range(role.seeds)]
-    return found
+    return list({(one.name, str(one.overrides)): one for one in found}.values())
 
 
 def evaluate_claims(results: str | Path | None = None) -> pd.DataFrame:

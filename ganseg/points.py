@@ -40,8 +40,8 @@ def heatmaps(grid: Tensor, centres: Tensor, scales: Tensor, kind: str = "gaussia
     r"""Eq. 4: heatmaps $\mathbf H_k(\mathbf p) = \exp(-\|\mathbf p - \mathbf x_k\|^2 / \sigma_k^2)$.
 
     `grid` (H, W, 2), `centres` (B, K, 2), `scales` (B, K) -> (B, K, H, W). The released code has two others:
-    `gaussian_unsquared`: the denominator is $\sigma_k$; `cone`: $\max(0, 1 - \|\mathbf p - \mathbf x_k\| / \sigma_k)$.
-    `gaussian_usual` is a normal density's, $2 \sigma_k^2$, which the paper departs from.
+    `gaussian_unsquared`, over $\sigma_k$; `cone`: $\max(0, 1 - \|\mathbf p - \mathbf x_k\| / \sigma_k)$.
+    `gaussian_usual`, over $2 \sigma_k^2$, is neither the paper's nor theirs.
     """
     squared = (grid - centres[:, :, None, None]).square().sum(dim=-1)  # (B, K, H, W)
     scales = scales[:, :, None, None]
@@ -55,8 +55,7 @@ class PointGenerator(nn.Module):
     r"""Level 1 (section 3.1): $\{\mathbf x_k^i\} = \mathrm{MLP}_{point}(\mathbf z_{point})$, their mean and scale
     (Eq. 1), and the part embeddings $\mathbf w_k$ (Eq. 2, 3).
 
-    `config.parts`: K; `config.points_per_part`: n_per; `config.noise_dim`: D_noise; `config.embedding_dim`: D_emb. With
-    the `part_scale` "predicted" a part's first output is its only point, and the length of the second its scale.
+    `config.parts`: K; `config.points_per_part`: n_per; `config.noise_dim`: D_noise; `config.embedding_dim`: D_emb.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -87,6 +86,5 @@ class PointGenerator(nn.Module):
         if self.config.point_squash == "tanh":
             points = torch.tanh(points / self.config.point_divisor)
         if self.config.part_scale == "predicted":
-            only = points[:, :, :1]
-            return Parts(only.expand_as(points), only[:, :, 0], points[:, :, 1].norm(dim=2) + 1e-6, embeddings)
+            return Parts(points[:, :, [0, 0]], points[:, :, 0], points[:, :, 1].norm(dim=2) + 1e-6, embeddings)
         return Parts(points, points.mean(dim=2), part_scales(points, self.config.part_scale), embeddings)

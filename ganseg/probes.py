@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from ganseg.devices import Fabric
 from ganseg.generator import Generator, Noise, Scene
@@ -33,19 +33,16 @@ def moved_part(generator: Generator, noise: Noise) -> float:
     Of pixels that had the part and have it at their new place: squared change of colour from the old to the new place,
     over what it would be if the image stayed as it is. 0: it moves along; 1: it stays. Pooled over parts and images.
     """
-    one, followed, stayed = generator(noise), 0.0, 0.0
+    one, sums = generator(noise), torch.zeros(2)
     step = one.image.shape[-1] // generator.config.start_size  # pixels
-    for part in range(generator.config.parts):
-        offset = one.centres.new_zeros(generator.config.parts, 2)
-        offset[part, 0] = 2 * step / one.image.shape[-1]
-        move = lambda parts: parts._replace(points=parts.points + offset[:, None], centres=parts.centres + offset)  # noqa: B023
-        other = changed(generator, noise, move)
-        had, has = one.labels[..., :-step] == part + 1, other.labels[..., step:] == part + 1
-        old, new, there = one.image[..., :-step], other.image[..., step:], one.image[..., step:]
-        both = (had & has)[:, None]
-        followed += ((new - old).square() * both).sum().item()
-        stayed += ((there - old).square() * both).sum().item()
-    return followed / stayed if stayed else float("nan")
+    for k, chosen in enumerate(torch.eye(generator.config.parts, device=one.image.device)):
+        way = torch.stack([chosen, 0 * chosen], dim=-1) * 2 * step / one.image.shape[-1]  # (K, 2)
+        move = lambda parts, way: parts._replace(points=parts.points + way[:, None], centres=parts.centres + way)
+        other = changed(generator, noise, partial(move, way=way))
+        both = (one.labels[..., :-step] == k + 1) & (other.labels[..., step:] == k + 1)
+        apart = [scene.image[..., step:] - one.image[..., :-step] for scene in (other, one)]
+        sums += torch.stack([(gap.square() * both[:, None]).sum().cpu() for gap in apart])
+    return (sums[0] / sums[1]).item()
 
 
 def embedding_leak(generator: Generator, noise: Noise) -> float:
@@ -56,18 +53,15 @@ def embedding_leak(generator: Generator, noise: Noise) -> float:
     """
     own = copy.deepcopy(generator).train()  # training mode moves running statistics
     one, inside, outside = own(noise), [], []
-    for part in range(generator.config.parts):
-        swap = lambda parts: parts._replace(embeddings=_rolled(parts.embeddings, part))  # noqa: B023
-        change = (changed(own, noise, swap).image - one.image).abs().mean(dim=1)  # (B, H, W)
-        inside.append(change[one.labels == part + 1])
-        outside.append(change[(one.labels > 0) & (one.labels != part + 1)])
+    for k in range(generator.config.parts):
+        here = (torch.arange(generator.config.parts, device=one.image.device) == k)[:, None]
+        swap = lambda parts, here: parts._replace(
+            embeddings=torch.where(here, parts.embeddings.roll(1, dims=0), parts.embeddings)
+        )
+        change = (changed(own, noise, partial(swap, here=here)).image - one.image).abs().mean(dim=1)  # (B, H, W)
+        inside.append(change[one.labels == k + 1])
+        outside.append(change[(one.labels > 0) & (one.labels != k + 1)])
     return (torch.cat(outside).mean() / torch.cat(inside).mean()).item()
-
-
-def _rolled(embeddings: Tensor, part: int) -> Tensor:
-    """`embeddings` (B, K, D_emb), those of one part handed on from image to image."""
-    own = torch.arange(embeddings.shape[1], device=embeddings.device)[:, None] == part
-    return torch.where(own, embeddings.roll(1, dims=0), embeddings)
 
 
 def mask_blur(generator: Generator, noise: Noise) -> float:
@@ -79,8 +73,8 @@ def mask_blur(generator: Generator, noise: Noise) -> float:
 @torch.no_grad()
 def probe(generator: Generator, fabric: Fabric) -> dict[str, float]:
     """Every number of this module on fixed noise, by name; without what the generator has no points or pixels for."""
-    random = torch.Generator(fabric.device).manual_seed(0)
-    noise, known = generator.noise(SCENES, random), [embedding_leak, mask_blur]
+    noise = generator.noise(SCENES, torch.Generator(fabric.device).manual_seed(0))
+    asked = [embedding_leak, mask_blur] + [moved_part] * generator.config.use_points
     with fabric.autocast():
-        found = {f.__name__: f(generator, noise) for f in known + [moved_part] * generator.config.use_points}
+        found = {question.__name__: question(generator, noise) for question in asked}
     return {name: value for name, value in found.items() if value == value}

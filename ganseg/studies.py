@@ -6,7 +6,6 @@ and seed are compared, which differ in what is studied.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,17 +33,7 @@ MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings
 }
 HEADS = {"variant": "Model", "parts": "K", "train_images": "Training images"}
 IDENTITY = ["variant", "parts", "seed", "scale", "data", "train_images", "overrides"]
-SHARES = (
-    "iou",
-    "nmi",
-    "ari",
-    "equivariance",
-    "foreground",
-    "generated_foreground",
-    "collapsed",
-    "lingering",
-    "swapped",
-)
+SHARES = tuple("iou nmi ari equivariance foreground generated_foreground collapsed lingering swapped".split())
 COUNTS = ("vanished_parts", "generated_vanished", "collapsed")
 STATISTICS = (
     "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts foreground_fraction "
@@ -63,10 +52,10 @@ class Interval(NamedTuple):
     high: float = math.nan
 
     def __str__(self) -> str:
-        """As in tables: 0.712 [0.690, 0.734], without bounds 0.712, without a mean a dash."""
+        """As in tables: 0.712 [0.690, 0.734], where there is no spread 0.712, without a mean a dash."""
         if math.isnan(self.mean):
             return BLANK
-        return f"{self.mean:.3f}" + ("" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
+        return f"{self.mean:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if self.low < self.high else "")
 
 
 def bounds(key: str) -> tuple[float, float]:
@@ -85,20 +74,16 @@ def interval(values: Iterable[float | None], key: str = "") -> Interval:
     known = pd.Series(list(values), dtype=float).dropna()
     if len(known) < 2:
         return Interval(*known)
-    error, degrees = _error(known)
-    return _reaching(known.mean(), error, degrees, bounds(key))
+    return _student(known.mean(), [known], bounds(key))[0]
 
 
-def _error(*samples: pd.Series) -> tuple[float, float]:
-    """Standard error of a mean, or of the difference of two means, and its degrees of freedom (Welch)."""
+def _student(mean: float, samples: Sequence[pd.Series], within: tuple[float, float]) -> tuple[Interval, float, float]:
+    """A mean, or the difference of two, with its interval; its standard error and degrees of freedom (Welch)."""
     parts = np.array([sample.var() / len(sample) for sample in samples])
     freedom = np.array([len(sample) - 1 for sample in samples])
-    return math.sqrt(parts.sum()), max(1.0, parts.sum() ** 2 / max((parts**2 / freedom).sum(), 1e-300))
-
-
-def _reaching(mean: float, error: float, degrees: float, within: tuple[float, float]) -> Interval:
+    error, degrees = math.sqrt(parts.sum()), max(1.0, parts.sum() ** 2 / max((parts**2 / freedom).sum(), 1e-300))
     reach = stats.t.ppf(0.975, degrees) * error
-    return Interval(float(mean), *map(float, np.clip([mean - reach, mean + reach], *within)))
+    return Interval(mean, *np.clip([mean - reach, mean + reach], *within).tolist()), error, degrees
 
 
 class Difference(NamedTuple):
@@ -119,8 +104,7 @@ def difference(one: pd.Series, other: pd.Series, key: str = "", margin: float = 
     gap, (low, high) = float(one.mean() - other.mean()), bounds(key)
     if min(map(len, samples)) < 2:
         return Difference(Interval(gap), 1.0, 1.0)
-    error, degrees = _error(*samples)
-    shown = _reaching(gap, error, degrees, (low - high, high - low))
+    shown, error, degrees = _student(gap, samples, (low - high, high - low))
     if key in COUNTS:
         return Difference(shown, *(_exact(one - margin, other, way) for way in ("greater", "less")))
     if error < 1e-9:  # all alike: beyond the margin or not
@@ -172,19 +156,21 @@ def settings(results: str | Path | None, first: str = "", parts: int | None = No
     In each, runs are in the paper's order, then by K, training images and seed. `parts`: K; by default the data set's
     usual one, 0 for every K. `overrides`: settings that a run may have of its own; with any other it is left out.
     """
-    studies: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in measurements(results):
-        wanted = PARTS.get(row["data"], 8) if parts is None else parts
-        if set(row["overrides"]) <= set(overrides) and wanted in (0, row["parts"]):
-            where = row["data"] != first, -list(SCALES).index(row["scale"]), row["data"]
-            studies.setdefault(where, []).append(row)
-    known = {variant: number for number, variant in enumerate(MODELS)}
-
-    def order(row: dict[str, Any]) -> tuple[Any, ...]:
-        variant = row["variant"]
-        return known.get(variant, len(known)), variant, row["parts"], row["train_images"] or 0, row["seed"]
-
-    return [pd.DataFrame(sorted(rows, key=order)) for _, rows in sorted(studies.items())]
+    frame = pd.DataFrame(measurements(results))
+    if frame.empty:
+        return []
+    usual = parts or frame["parts"] if parts is not None else [PARTS.get(data, 8) for data in frame["data"]]
+    frame = frame[(frame["parts"] == usual) & frame["overrides"].map(lambda own: set(own) <= set(overrides))]
+    known = frame["variant"].map({variant: number for number, variant in enumerate(MODELS)}).fillna(len(MODELS))
+    ranks = {
+        "_1": frame["data"] != first,
+        "_2": -frame["scale"].map(list(SCALES).index),
+        "_3": frame["data"],
+        "_4": known,
+    }
+    order = frame.assign(**ranks).sort_values([*ranks, "variant", "parts", "train_images", "seed"]).index
+    studies = (rows for _, rows in frame.loc[order].groupby(["scale", "data"], sort=False))
+    return [rows.loc[:, rows.notna().any() | rows.columns.isin(IDENTITY)] for rows in studies]
 
 
 def study(results: str | Path | None, scale: str, data: str, **kind: Any) -> pd.DataFrame:
@@ -214,20 +200,6 @@ def in_range(frames: Sequence[pd.DataFrame]) -> bool:
     """Whether no statistic of the studies leaves its range."""
     known = pd.concat(frames).filter(STATISTICS).astype(float)
     return all(known[key].dropna().between(*bounds(key)).all() for key in known)
-
-
-def gains(frames: Iterable[pd.DataFrame], variants: Iterable[str], keys: Sequence[str]) -> pd.DataFrame:
-    """How much better the full model is than each of `variants`, with 95 % intervals: as displayed, a row for each
-    study, variant and those of `keys` that have a better side and values of both."""
-    lines = []
-    for frame, variant, key in itertools.product(frames, variants, keys):
-        if key in frame:
-            one, other = (frame[frame["variant"] == name].set_index("seed")[key].dropna() for name in (FULL, variant))
-            sides = (one, other) if TITLES[key].better > 0 else (other, one)
-            known = len(one) and len(other)
-            told = [frame["data"].iloc[0], frame["scale"].iloc[0], MODELS[variant], TITLES[key].head]
-            lines += [[*told, str(difference(*sides, key).gap), len(one), len(other)]] if known else []
-    return pd.DataFrame(lines, columns=["Data", "Scale", "Against", "Statistic", "Better by", "Seeds", "Its seeds"])
 
 
 def summary(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[str] = STATISTICS) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def laptop(results: Path) -> Any:
             4.302653 / np.sqrt(3),
             "2.000 [-0.484, 4.484]",
         ),
-        ([0.5, 0.5], 0.5, 0, "0.500 [0.500, 0.500]"),
+        ([0.5, 0.5], 0.5, 0, "0.500"),
         ([0.25], 0.25, np.nan, "0.250"),
         ([None], np.nan, np.nan, "–"),
     ],
@@ -143,16 +143,6 @@ def test_studies_are_in_the_papers_order_and_the_best_scale_comes_first(results:
     assert studies.place(studies.most_seeds(frames[::-1])) == "synthetic-bird, scale laptop"
 
 
-def test_gains_are_positive_where_the_full_model_is_better(results: Path) -> None:
-    frames = studies.several(results, "synthetic-bird", MODELS)
-    gains = studies.gains(frames, ["paper+no-concentration", "paper+no-points"], ["iou", "components_per_part", "fid"])
-    assert list(gains["Statistic"]) == ["Foreground IoU", "Pieces per part, found"]  # no run without points, no FID
-    assert gains["Better by"][0] == "0.200 [0.200, 0.200]" and gains["Better by"][1].startswith("0.900 [")
-    assert list(gains["Scale"]) == ["laptop", "laptop"] and list(gains["Its seeds"]) == [3, 3]
-    vanished = studies.gains(frames[:1], ["paper+no-area"], ["vanished_parts"])
-    assert list(vanished["Better by"]) == ["2.000 [2.000, 2.000]"]  # seen in less than 5 % of the images
-
-
 def test_samples_are_counted_as_parts_are(results: Path, tmp_path: Path) -> None:
     labels = np.zeros((12, SIZE, SIZE), np.uint8)
     labels[:, 2:4, 2:4], labels[:, 2:4, 8:10], labels[0, 8:12, 8:12] = 1, 1, 2  # two pieces; one image has part 2
@@ -222,7 +212,7 @@ def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any) -> None
     assert [ax.get_title() for ax in panels if ax.get_visible()] == ["Foreground IoU ↑", "Pieces per part, found ↓"]
     assert [label.get_text() for label in panels[0].get_yticklabels()][-1] == "full model"
     data = ablations.samples_data(rows)
-    assert set(data["model"]) == {"full"} and set(data["share"]) == {0.5} and set(data["pieces"]) == {1}
+    assert dict(data.groupby("model")["share"].max()) == {"full": 0.5, "no points": 0} and len(data) == 24
 
 
 # ---- the pages and the graph

@@ -232,7 +232,7 @@ BIRDS = Creature(
     scale=(0.92, 1.42),
 )
 CAMOUFLAGE = replace(BIRDS, name="synthetic-camouflage", camouflaged=True)
-TURNED = replace(BIRDS, name="synthetic-turned", both_ways=True, overhang=0.3)
+TURNED = replace(BIRDS, name="synthetic-turned", both_ways=True, overhang=0.35)
 FACES = Creature(  # left and right are the viewer's, as in CelebA
     "synthetic-face",
     face,
