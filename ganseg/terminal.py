@@ -53,8 +53,8 @@ def png(path: Path | None) -> Path | None:
 
 COMPUTING = {"rich_help_panel": "Computing"}
 DATA = (
-    "synthetic-bird, synthetic-camouflage, synthetic-face, celeba-wild, celeba-aligned, cub, flowers, taichi, or "
-    "folder: your own images."
+    "synthetic-bird, synthetic-camouflage, synthetic-turned, synthetic-face, celeba-wild, celeba-aligned, cub, "
+    "flowers, taichi, or folder: your own images."
 )
 SCALE = "Size and budget: tiny (a minute), laptop (15 minutes), gpu (25 minutes of one) or paper (hours)."
 VARIANT = "Equations: paper (as printed) or released (the authors' code); add departures by +, as in paper+no-area."
