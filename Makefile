@@ -73,7 +73,7 @@ $(MADE): requirements.lock pyproject.toml | $(filter-out uv,$(UV))
 	@python3 -m pip --version >/dev/null 2>&1 || { echo "make: needs uv, or python3 with pip"; exit 1; }
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv "uv>=0.5"
 
-experiments: env ## train what the notebooks need and is not there
+experiments: env ## train what the notebooks, and above scale tiny the ledger, need and is not there
 	$(call GRAPH,experiments)
 
 notebooks-run: env ## execute the notebooks into results/SCALE/notebooks

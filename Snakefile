@@ -1,7 +1,8 @@
 # The graph behind `make`: experiments -> executed notebooks -> the book. Only what is stale runs.
 #   snakemake book --cores 2 --config scale=laptop data=flowers data_dir=DIR
 # A notebook's metadata says which experiments it reads (book.execute.experiments_of): variants, K, settings of their
-# own. Those that several notebooks share are trained once.
+# own. Those that several notebooks share are trained once. `make experiments` also trains what the claims ledger asks
+# for above scale tiny (ganseg.ledger.planned), five seeds each: many hours, which no page waits for.
 
 import os
 import shlex
@@ -15,6 +16,7 @@ sys.path.insert(0, workflow.basedir)
 from book.execute import experiments_of, parameters_of, read
 from ganseg.experiments import Experiment
 from ganseg.files import UserError
+from ganseg.ledger import planned
 
 shell.prefix(f"export PATH='{Path(sys.executable).parent}':$PATH; ")  # every rule runs in this environment
 
@@ -49,20 +51,19 @@ def parameters(name):
 
 
 def experiments(name):
-    """metrics.json -> experiment, for every experiment that a notebook reads."""
-    rows = experiments_of(f"notebooks/{name}.ipynb", **parameters(name))
-    found = (Experiment(**row) for row in rows)
-    return {str(run_directory(experiment) / "metrics.json"): experiment for experiment in found}
+    """Every experiment that a notebook reads."""
+    return [Experiment(**row) for row in experiments_of(f"notebooks/{name}.ipynb", **parameters(name))]
 
 
-def run_directory(experiment):
-    """Of the finished run that a notebook reads, such as a published one, or of the one to train."""
+def metrics_of(experiment):
+    """The metrics.json of the finished run that a notebook reads, such as a published one, or of the one to train."""
     finished = experiment.finished(RESULTS)
-    return finished.directory if finished else experiment.directory(RESULTS)
+    return str((finished.directory if finished else experiment.directory(RESULTS)) / "metrics.json")
 
 
 try:
-    EXPERIMENTS = {path: experiment for name in NOTEBOOKS for path, experiment in experiments(name).items()}
+    READ_BY_PAGES = {metrics_of(experiment): experiment for name in NOTEBOOKS for experiment in experiments(name)}
+    EXPERIMENTS = {metrics_of(experiment): experiment for experiment in planned(SCALE, DATA, DATA_DIR)} | READ_BY_PAGES
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -115,7 +116,7 @@ rule experiments:
 rule notebook:
     input:
         source="notebooks/{name}.ipynb",
-        runs=list(EXPERIMENTS),  # pages read every finished run, so all are there before the first page
+        runs=list(READ_BY_PAGES),  # pages read every finished run, so all are there before the first page
         package=READ,
     output:
         EXECUTED,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +13,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -23,10 +22,9 @@ from ganseg import metrics, pictures, plots
 from ganseg.experiments import Run
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
-from ganseg.studies import FULL, HEADS, MODELS, interval, place, samples, summary, table
+from ganseg.studies import HEADS, MODELS, interval, place, samples, summary, table
 from ganseg.titles import TITLES
 
-BOUNDS = lambda values: interval(values)[1:]  # as seaborn takes them
 TINT = 0.62  # how much of a part's pixel is the part's colour
 Rows = Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> images (N, H, W, 3) and labels (N, H, W) of a model
 
@@ -87,14 +85,13 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
 
 
 def samples_data(rows: Rows) -> pd.DataFrame:
-    """What `models_figure` shows as numbers: share of the image and pieces of each part of each sample."""
-    lines = []
-    for model, (_, labels) in rows.items():
-        for (number, one), part in itertools.product(enumerate(labels, 1), range(1, int(labels.max(initial=0)) + 1)):
-            mask = (one == part).astype(np.uint8)
-            pieces = np.nan_to_num(metrics.components_per_part(mask[None], 1))
-            lines.append([model, number, part, round(float(mask.mean()), 5), int(pieces)])
-    return pd.DataFrame(lines, columns=["model", "sample", "part", "share", "pieces"])
+    """What `models_figure` shows as numbers: share of the image of each part of each sample."""
+    parts = max(1, *(int(labels.max(initial=0)) for _, labels in rows.values()))
+    areas = {name: pd.DataFrame(metrics.part_areas(labels, parts)) for name, (_, labels) in rows.items()}
+    table = (
+        pd.concat(areas, names=["model", "sample"]).rename_axis(columns="part").stack().rename("share").reset_index()
+    )
+    return table.assign(sample=table["sample"] + 1, part=table["part"] + 1).round(5)
 
 
 def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
@@ -124,64 +121,44 @@ def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant",
                "better side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
 
 
-def _panels(keys: Sequence[str], height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A panel for each statistic, three in a row, each row `height` inches tall."""
-    rows = -(-len(keys) // 3)
-    figure = plots.new_figure(rows * height + 0.3)
-    axes = list(figure.subplots(rows, 3, squeeze=False, **options).flat)
-    for ax in axes[len(keys) :]:
-        ax.set_visible(False)
-    return figure, axes[: len(keys)]
-
-
-def intervals_figure(frame: pd.DataFrame, keys: Sequence[str]) -> Figure:
-    """A panel for each statistic: of each model of a study its runs, their mean and its 95 % interval."""
-    models = {variant: textwrap.fill(MODELS[variant], 20) for variant in dict.fromkeys(frame["variant"])}
-    shown = frame.assign(model=frame["variant"].map(models), full=frame["variant"] == FULL)
-    figure, axes = _panels(keys, 0.75 + 0.27 * len(models), sharey=True)
-    for ax, key in zip(axes, keys, strict=True):
-        look = {"x": key, "y": "model", "order": list(models.values()), "legend": False, "ax": ax}
-        sns.stripplot(shown, **look, color=plots.QUIET, size=3, jitter=False, zorder=3)
-        reach = ax.get_xlim()  # of the runs; intervals of few seeds may leave it
+def statistics_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str]) -> Figure:
+    """A panel for each statistic: the runs of each value of `by`, their mean and its interval, a colour a study."""
+    shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
+    names = {value: textwrap.fill(MODELS.get(value, str(value)), 20) for value in dict.fromkeys(shown[by])}
+    shown, colours, rows = shown.assign(row=shown[by].map(names)), plots.line_colours(len(frames)), -(-len(keys) // 3)
+    figure = plots.new_figure(rows * (0.75 + 0.27 * len(names)) + 0.3)
+    axes = figure.subplots(rows, 3, squeeze=False, sharey=True).flat
+    for key, ax in zip(keys, axes, strict=False):
+        look = {
+            "x": key,
+            "y": "row",
+            "order": list(names.values()),
+            "hue": "study",
+            "palette": colours,
+            "legend": False,
+        }
+        sns.stripplot(shown, **look, dodge=len(frames) > 1, size=3, jitter=False, alpha=0.6, zorder=3, ax=ax)
         mark = {"marker": "D", "markersize": 5, "linestyle": "none", "err_kws": {"linewidth": 2}}
-        sns.pointplot(shown, **look, **mark, hue="full", palette=plots.LINES[:2], errorbar=BOUNDS)
-        ax.set_xlim(np.add(reach, np.ptp(reach) * np.array([-0.35, 0.35])))
-        plots.dress(ax, title=TITLES[key].arrowed)
+        look |= {
+            "dodge": 0.4 if len(frames) > 1 else False,
+            "errorbar": lambda values, key=key: interval(values, key)[1:],
+        }
+        sns.pointplot(shown, **look, **mark, ax=ax)
+        plots.dress(ax, title=TITLES[key].arrowed, y="" if by == "variant" else HEADS[by])
         ax.xaxis.set_major_locator(MaxNLocator(4))
+    for ax in axes:  # those that are left
+        ax.set_visible(False)
+    diamonds = [Line2D([], [], marker="D", color=c, label=place(f)) for f, c in zip(frames, colours, strict=True)]
+    plots.legend(figure, handles=diamonds, loc="outside lower center", ncols=3)
     return figure
 
 
-def show_intervals(frame: pd.DataFrame, name: str, keys: Sequence[str], **where: Any) -> None:
-    """Display `intervals_figure` of those statistics `keys` that a study has."""
-    keys = [key for key in keys if key in frame]
-    listed = "; ".join(TITLES[key].title for key in keys)
-    show(intervals_figure(frame, keys), name, runs=list(frame["run"]), data=summary([frame], keys=keys), **where,
-         caption=f"{place(frame)}: runs (dots), their mean (diamond) and its 95 % interval (bar).",
-         alt="Dots, diamonds and bars for each model, with and without what is disabled; "
-         f"a panel for each of: {listed}.")  # fmt: skip
-
-
-def show_sweep(frames: Sequence[pd.DataFrame], name: str, by: str, keys: Sequence[str], scaling: str = "linear",
-               **where: Any) -> None:  # fmt: skip
-    """Display those of `keys` that several studies have against a number `by`: runs, means (a line a study), intervals.
-
-    `scaling`: "linear", or "log".
-    """
-    shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
-    keys, ticks = [key for key in keys if key in shown], sorted(set(shown[by]))
-    title = {"parts": "number of parts K"}.get(by, HEADS[by].lower())
-    figure, axes = _panels(keys, 2.35)
-    for ax, key in zip(axes, keys, strict=True):
-        look = {"x": by, "y": key, "hue": "study", "palette": plots.line_colours(len(frames)), "ax": ax}
-        sns.scatterplot(shown, **look, s=12, alpha=0.6, legend=False)
-        sns.lineplot(shown, **look, marker="D", errorbar=BOUNDS, legend=ax is axes[0])
-        plots.dress(ax, title, title=TITLES[key].arrowed)
-        ax.set_xscale(scaling)
-        ax.set_xticks(ticks, [str(tick) for tick in ticks])
-        ax.minorticks_off()
-    plots.legend(figure, handles=axes[0].get_legend_handles_labels()[0], loc="outside lower center", ncols=3)
-    axes[0].legend_.remove()
-    show(figure, name, runs=list(shown["run"]), data=summary(frames, by, keys), **where,
-         caption=f"Statistics against the {title}: runs (dots), means (diamonds), 95 % intervals (shaded).",
-         alt=f"Panels of lines over the {title}, one for each statistic, "
-         "a line for each scale and data set.")  # fmt: skip
+def show_statistics(frames: Sequence[pd.DataFrame], name: str, keys: Sequence[str], by: str = "variant",
+                    **where: Any) -> None:  # fmt: skip
+    """Display `statistics_figure` of those statistics `keys` that the studies have."""
+    keys = [key for key in keys if any(key in frame for frame in frames)]
+    runs = [run for frame in frames for run in frame["run"]]
+    show(statistics_figure(frames, by, keys), name, runs=runs, data=summary(frames, by, keys), **where,
+         caption="Runs (dots), their mean (diamond) and its 95 % interval (bar), within the statistic's range.",
+         alt=f"Dots, diamonds and bars for each {HEADS[by].lower()}, a colour for each scale and data set; "
+         f"a panel for each of: {'; '.join(TITLES[key].title for key in keys)}.")  # fmt: skip

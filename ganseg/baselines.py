@@ -2,10 +2,15 @@
 
 Images are uint8 (N, S, S, 3). A baseline returns label maps (N, S, S) uint8, background 0: a foreground mask has the
 one part 1, a part segmentation has parts 1..K, the same in all images. A second call gives the same labels.
+
+The last ones are competitors that learned nothing; what they reach on drawn test images is the bar of the ledger's
+rules. Each is a function of a configuration and its test images that gives values by metric, one a start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -17,13 +22,17 @@ from sklearn.decomposition import NMF
 from torchvision.models import VGG19_Weights, vgg19
 
 from ganseg import metrics
-from ganseg.config import SegmenterConfig
-from ganseg.data import Split
-from ganseg.evaluation import Features, batches
-from ganseg.files import DOWNLOADS, UserError, downloads_allowed
-from ganseg.protocols import Protocol, agreement, coverage
+from ganseg.config import Config, SegmenterConfig
+from ganseg.data import Split, describe
+from ganseg.devices import make_fabric
+from ganseg.evaluation import Features, batches, find_parts, held_out, regression_images
+from ganseg.files import DOWNLOADS, UserError, downloads_allowed, read_json, write_json
+from ganseg.protocols import Protocol, agreement, coverage, landmarks
+from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 
+FEW, STARTS = 32, 8  # images that pieces of untrained networks are counted in, and such networks
+Reached = dict[str, list[float]]
 FITTED = 20_000  # vectors that clusters and factors are fitted on, evenly spaced over images and pixels
 
 
@@ -107,6 +116,13 @@ def network_features(segmenter: Segmenter) -> Features:
     return lambda images: backbone(images)["out"]
 
 
+def random_network(config: SegmenterConfig, parts: int, seed: int) -> Segmenter:
+    """The segmentation network before it was trained: what its architecture alone knows of images."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Segmenter(config, parts)
+
+
 def imagenet_features(size: int = 224) -> Features:
     """VGG-19 up to its last rectifier, as in the original factorisation, of images enlarged to `size` pixels.
 
@@ -132,9 +148,7 @@ def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Seg
         found["Best constant mask"] = Baseline(everywhere, 1, "the true masks, no image")
     found["GrabCut"] = Baseline(grabcut(images), 1, "nothing")
     found["k-means"] = Baseline(kmeans(images, parts, seed=seed), parts, together)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        sources = {"random network": (network_features(Segmenter(config, parts)), together)}
+    sources = {"random network": (network_features(random_network(config, parts, seed)), together)}
     if segmenter is not None:
         sources["our network"] = network_features(segmenter), f"our segmenter and {together}"
     if downloads_allowed():
@@ -152,3 +166,62 @@ def scores(labels: np.ndarray, test: Split, parts: int, protocol: Protocol) -> d
     """
     values = coverage(labels, test.foreground, protocol) | (agreement(labels, test) if parts > 1 else {})
     return values | {"components_per_part": metrics.components_per_part(labels, parts)}
+
+
+def grid(config: Config, test: Split) -> Reached:
+    """The image cut into K equal cells, always alike: the best of all grids, bands among them."""
+    line, parts, scores = np.arange(test.size), config.generator.parts, []
+    for rows in (n for n in range(1, parts + 1) if parts % n == 0):
+        columns = parts // rows
+        cells = 1 + columns * (line * rows // test.size)[:, None] + line * columns // test.size  # (S, S)
+        scores.append(metrics.nmi_ari(np.broadcast_to(cells, test.parts.shape), test.parts))
+    return {f"{name}_foreground": [best] for name, best in zip(("nmi", "ari"), np.max(scores, axis=0), strict=True)}
+
+
+def untrained(config: Config, test: Split) -> Reached:
+    """The segmentation network with random weights, several times; without those that find no part."""
+    parts, fabric = config.generator.parts, make_fabric(precision="32-true")
+    networks = (random_network(config.segmenter, parts, seed).to(fabric.device) for seed in range(STARTS))
+    found = (find_parts(network, test.images[:FEW], fabric).labels for network in networks)
+    pieces = np.array([metrics.components_per_part(labels, parts) for labels in found])
+    return {"components_per_part": pieces[~np.isnan(pieces)].tolist()}
+
+
+def clusters(config: Config, test: Split) -> Reached:
+    """Those of `kmeans`: a segmentation into parts without a network."""
+    parts = config.generator.parts
+    return {"components_per_part": [metrics.components_per_part(kmeans(np.asarray(test.images), parts), parts)]}
+
+
+def centroid(config: Config, test: Split) -> Reached:
+    """Landmarks regressed from a single point, the centre of the true foreground."""
+    protocol = Protocol.of(config.data.name)
+    train = regression_images(config, test, protocol, None)
+    one, other = (metrics.part_centres(np.asarray(split.foreground)[:, None]) for split in (train, test))
+    return {"landmark_error_ratio": [landmarks(train, one, test, other, protocol)["landmark_error_ratio"]]}
+
+
+def truth(config: Config, test: Split) -> Reached:
+    """The true foreground."""
+    return {"foreground_fraction": [metrics.foreground_fraction(np.asarray(test.foreground))]}
+
+
+COMPETITORS: dict[str, tuple[str, Callable[[Config, Split], Reached]]] = {
+    "grid": ("a fixed grid", grid),
+    "untrained": ("untrained networks", untrained),
+    "kmeans": ("k-means", clusters),
+    "centroid": ("the true foreground's centre", centroid),
+    "truth": ("the true foreground", truth),
+}
+
+
+def reached(name: str, scale: str, data: str, parts: int) -> Reached:
+    """What the competitor `name` reaches with K = `parts`, kept beside the test images; {} where they are not drawn."""
+    if describe(data).needs_dir:
+        return {}
+    config = resolve(data, "paper", scale, parts)
+    test = held_out(config, None)
+    path = Path(test.images.filename).with_name(f"{name}-{scale}-{parts}.json")
+    if not path.exists():
+        write_json(path, COMPETITORS[name][1](config, test))
+    return read_json(path)

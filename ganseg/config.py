@@ -94,8 +94,11 @@ class GeneratorConfig(Section):
     point_spread: Real = 0.05  # factor of MLP_point's last weights at the start: the released code's division by 20
     point_squash: Literal["none", "tanh"] = "none"  # x = MLP(z), or x = tanh(MLP(z) / point_divisor)
     point_divisor: Annotated[float, Field(ge=1e-6)] = 1.0
-    part_scale: Literal["std", "mean_abs", "distance_variance"] = "std"  # sigma_k of Eq. 1, or the released code's two
-    heatmap: Literal["gaussian", "gaussian_unsquared", "cone"] = "gaussian"  # Eq. 4, or the released code's two
+    part_scale: Literal["std", "mean_abs", "distance_variance", "predicted"] = (
+        "std"  # Eq. 1, the released code's, our own
+    )
+    heatmap: Literal["gaussian", "gaussian_unsquared", "cone", "gaussian_usual"] = "gaussian"  # Eq. 4, and likewise
+    shared_noise: bool = False  # True: z_app is z_point
     grid: Literal["cells", "endpoints"] = "cells"  # spacing 2/H0 (Eq. 12) or linspace(-1, 1, H0)
     background_shift: Literal["both", "horizontal"] = "both"  # u ~ U([-1, 1]^2), or its vertical component set to 0
     adain_norm: Literal["instance", "batch"] = "instance"

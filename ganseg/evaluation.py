@@ -25,6 +25,7 @@ from ganseg.data import Split, load
 from ganseg.devices import Fabric
 from ganseg.files import DOWNLOADS, UserError, atomic_path, downloads_allowed
 from ganseg.generator import Generator
+from ganseg.probes import probe
 from ganseg.protocols import Protocol, agreement, coverage, landmarks
 from ganseg.segmenter import Segmenter
 from ganseg.training import to_unit
@@ -95,7 +96,7 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
 
     `protocol`: by default the paper's for the data set. The images of `generator`, where there is one, are compared
-    with the real ones.
+    with the real ones, and its answers are measured (`ganseg.probes`).
     """
     protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
     find = functools.partial(find_parts, segmenter, fabric=fabric)
@@ -112,7 +113,7 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     some, known = np.asarray(test.images[:EQUIVARIANCE_IMAGES]), labels[:EQUIVARIANCE_IMAGES]
     values["equivariance_error"] = metrics.equivariance_error(lambda moved: find(moved).labels, some, labels=known)
     if generator is not None:
-        values |= image_quality(generator, test.images, fabric)
+        values |= image_quality(generator, test.images, fabric) | probe(generator, fabric)
     measured = {name: np.round(value, 6) for name, value in values.items()}  # more is noise between machines
     return {name: value.tolist() for name, value in measured.items() if not np.isnan(value).any()}
 

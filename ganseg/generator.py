@@ -66,7 +66,7 @@ class Generator(nn.Module):
         position = 2 * torch.rand(batch, 2, **draw) - 1
         if self.config.background_shift == "horizontal":
             position = position * position.new_tensor([1.0, 0.0])
-        return Noise(*z, position)
+        return Noise(z[0], z[0] if self.config.shared_noise else z[1], z[2], position)
 
     def forward(self, noise: Noise) -> Scene:
         """Generate one scene for each row of `noise`."""

@@ -55,8 +55,7 @@ def embedding_map(maps: Tensor, embeddings: Tensor) -> Tensor:
 
 
 def initialise(module: nn.Module) -> nn.Module:
-    """Kaiming's normal initialisation for LeakyReLU(0.2) of every convolution and linear layer within `module`, biases
-    0. Source: the released code."""
+    """As the released code: Kaiming's normal initialisation for LeakyReLU(0.2) of every such layer within, biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, a=0.2)

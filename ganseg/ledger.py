@@ -1,51 +1,44 @@
 """The claims ledger: what the paper claims (`claims.yml`), and a verdict on each claim, computed from finished runs.
 
-    higher(full.iou, no_points.iou)             two measurements, 95 % intervals apart
-    below(full.landmark_error_ratio, 1)         a measurement and a bar
-    above(cub.iou, printed("Table 2", "cub", "ReDO [4]") - 0.05)
+    full.iou > no_points.iou                              two measurements, or a measurement and a bar
+    full.ari_foreground > grid.ari_foreground             the bar is what a competitor that learned nothing reaches
+    cub.iou ~ Table 2 / cub / ReDO [4] +- 0.05            equal up to a margin: two one-sided tests
+    full.iou steadier than one_point.iou                  nearer to the median over seeds (Brown and Forsythe 1974)
 
-A rule is parsed, never run as code. It decides with three seeds of every experiment that it names, at a scale where
-the claim can be judged; where several data sets allow it, it must hold on each.
+A rule decides with all seeds of its experiments, at a scale where the claim can be judged, unless a side has collapsed.
+Where several data sets allow it, it must hold on each. A claim is supported at the largest p-value of its rules,
+opposed at the smallest times their number (Bonferroni). Of all claims those are called reproduced, or contradicted,
+that pass Benjamini and Hochberg (1995): a share of `RATE` of either is expected to be wrong. Claims share runs, so
+their p-values depend on each other positively, which that procedure allows.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
+from scipy import stats
 
-from ganseg import reported
-from ganseg.data import DATASETS
+from ganseg import page, reported
+from ganseg.baselines import COMPETITORS, reached
+from ganseg.data import DATASETS, describe
+from ganseg.experiments import Experiment
 from ganseg.files import PACKAGE, UserError
 from ganseg.recipes import PARTS, SCALES
-from ganseg.studies import SEEDS, Interval, interval, measurements
+from ganseg.studies import SEEDS, Interval, difference, interval, measurements
 from ganseg.titles import TITLES
 
-LEDGER = PACKAGE / "claims.yml"
-FIELDS = (
-    "id section place claim statistic rule given scales needs chapters".split()
-)  # the file's head says what each is
-REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "Reproduced", "Not reproduced", "Not testable at this scale"
-# Relation -> how it reads, and the order that it asks for: +1 where the left side must be the higher one.
-RELATIONS = {
-    "higher": ("is higher than", +1),
-    "lower": ("is lower than", -1),
-    "above": ("is above", +1),
-    "below": ("is below", -1),
-}
-RULE = re.compile(rf"({'|'.join(RELATIONS)})\((.+?), (.+)\)")
-OPERAND = re.compile(
-    r"""(?:(?P<times>[\d.]+)\ \*\ )?
-    (?:(?P<role>\w+)\.(?P<metric>[a-z]\w*) | (?P<bar>[\d.]+)
-      | printed\("(?P<table>.+)",\ "(?P<column>.+)",\ "(?P<method>.+)"\))
-    (?:\ (?P<sign>[+-])\ (?P<plus>[\d.]+))?""",
-    re.VERBOSE,
-)
+LEDGER, (SMALLEST, *LARGER) = PACKAGE / "claims.yml", SCALES
+FIELDS = "id section place claim statistic rule given scales needs collapse chapters".split()  # see the file's head
+DEFAULTS = {"given": [], "needs": "", "collapse": False, "scales": LARGER}
+REPRODUCED, CONTRADICTED, UNDECIDED, UNTESTED = "Reproduced", "Contradicted", "Undecided", "Untested"
+RATE = 0.05
+RULE = re.compile(r"(\S+) (>|<|~|steadier than) (?:([\d.]+) \* )?(.+?)(?: \+- ([\d.]+))?")
+HOME = "synthetic-bird"  # where roles that leave the data set open are trained
 Claim = Mapping[str, Any]
 Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]  # `Role.key` -> a row a seed, as of `measurements`
 
@@ -54,177 +47,209 @@ class Role(NamedTuple):
     """An experiment; without `data` one on any data set, without `parts` with the data set's usual K."""
 
     title: str
-    variant: str
+    variant: str = "paper"
     data: str = ""
     parts: int = 0
     overrides: Mapping[str, Any] = {}
+    seeds: int = SEEDS
 
     def key(self, scale: str, data: str = "") -> tuple[Any, ...]:
         """What its runs at `scale` have in common, on `data` where the role leaves that open."""
         data = self.data or data
         own = frozenset((name, str(value)) for name, value in self.overrides.items())  # a command line has text only
-        return scale, data, self.variant, self.parts or PARTS.get(data, 8), own
+        return scale, data, self.parts or PARTS.get(data, 8), self.variant, own
 
 
 class Side(NamedTuple):
-    """One side of a rule: factor * metric + offset of the runs of a role, or without a role the bar `offset`."""
+    """One side of a rule: `values` by seed, of a competitor by start; the `rows` of the runs behind it."""
 
     name: str
-    role: Role | None
-    metric: str
-    factor: float
-    offset: float
-    interval: Interval = Interval()
+    values: pd.Series
+    metric: str = ""
+    role: Role | None = None
     rows: Sequence[Mapping[str, Any]] = ()
 
-    def measured(self, runs: Runs, scale: str, data: str) -> Side:
-        """The same with its rows among the runs, one a seed, and their interval."""
-        if not self.role:
-            return self._replace(interval=Interval(self.offset, self.offset, self.offset))
-        rows = [row for row in runs.get(self.role.key(scale, data), ()) if pd.notna(row.get(self.metric))]
-        return self._replace(interval=interval(row[self.metric] * self.factor + self.offset for row in rows), rows=rows)
+    def __str__(self) -> str:
+        return f"{self.name} {interval(self.values, self.metric)}" if self.metric else self.name
 
 
-class Rule(NamedTuple):
-    """`relation(left, right)`; once measured, also where, and why it decides nothing there."""
+class Check(NamedTuple):
+    """A rule `left relation right +- margin` on the runs of one scale and data set."""
 
     text: str
-    relation: str
     left: Side
+    relation: str
     right: Side
-    scale: str = ""
-    data: str = ""
-    why_not: str = ""
-
-    @property
-    def words(self) -> str:
-        """The rule as a sentence."""
-        one, other = (f"{TITLES[s.metric].words} ({s.name})" if s.role else s.name for s in (self.left, self.right))
-        return f"{one} {RELATIONS[self.relation][0]} {other}"
+    margin: float
+    scale: str
+    data: str
+    level: int = 0  # 3 decides, 2 something speaks against that, 1 seeds or scale are too few, 0 a side has no runs
+    why: str = ""  # it does not decide
+    supports: float = 1.0  # p-value against the rule being wrong
+    opposes: float = 1.0  # p-value against its being right
+    gap: Interval = Interval()  # left minus right
 
     @property
     def sides(self) -> list[Side]:
         """Those that runs measure."""
         return [side for side in (self.left, self.right) if side.role]
 
-    @property
-    def missing(self) -> int:
-        """How many of them no run has."""
-        return sum(not side.rows for side in self.sides)
+    def __str__(self) -> str:
+        told = f"difference {self.gap}, p = {self.supports:.2g}" if self.level == 3 else self.why
+        one, other = (TITLES[side.metric].words + ", " if side.metric else "" for side in (self.left, self.right))
+        other = other if other != one else ""
+        return f"{self.data} {self.scale}: {one}{self.left} against {other}{self.right}: {told}"
 
-    @property
-    def order(self) -> int:
-        """+1 where the whole interval of the left side lies above that of the right, -1 below it, 0 if they overlap."""
-        left, right = self.left.interval, self.right.interval
-        return (left.low > right.high) - (left.high < right.low)
-
-    @property
-    def holds(self) -> bool:
-        """Whether the sides lie as the relation says."""
-        return self.order == RELATIONS[self.relation][1]
-
-    def measured(self, runs: Runs, scale: str, data: str) -> Rule:
-        """The same with both sides measured; no scale where no run has any."""
-        left, right = (side.measured(runs, scale, data) for side in (self.left, self.right))
-        names = ", ".join(sorted({side.role.data or data for side in self.sides} - {""}))
-        return self._replace(left=left, right=right, data=names, scale=scale if left.rows or right.rows else "")
+    def tested(self) -> Check:
+        """With its p-values."""
+        one, other, paired = self.left.values, self.right.values, "," not in self.data
+        if self.relation == "steadier than":
+            one, other, paired = (one - one.median()).abs(), (other - other.median()).abs(), False
+        below, above = (difference(one, other, self.left.metric, m, paired) for m in (-self.margin, self.margin))
+        supports, opposes = (above.higher, above.lower) if self.relation == ">" else (above.lower, above.higher)
+        if self.relation == "~":
+            supports, opposes = max(below.higher, above.lower), min(1.0, 2 * min(below.lower, above.higher))
+        return self._replace(level=3, supports=supports, opposes=opposes, gap=above.gap)
 
 
-def load_ledger(path: Path = LEDGER) -> list[dict[str, Any]]:
-    """The claims of the file, by its fields. UserError for unknown or missing ones, and where `parse` finds no rule."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    roles, claims = {name: Role(**role) for name, role in content["roles"].items()}, []
-    for entry in content["claims"]:
-        claim = {"given": [], "needs": ""} | entry
-        wrong = set(claim) ^ set(FIELDS) or set(claim["scales"]) - set(SCALES)
-        if wrong or not (claim["rule"] or claim["needs"]):
-            fault = f"unknown or missing {', '.join(sorted(wrong))}" if wrong else "neither a rule nor what it needs"
-            raise UserError(f"{path.name}: claim {entry.get('id')} has {fault}")
-        claims.append(claim | {key: [parse(text, roles) for text in claim[key]] for key in ("rule", "given")})
-    return claims
+class Ledger:
+    """The file's roles and claims, and the runs that they are held against."""
+
+    def __init__(self, runs: Runs | None = None, path: Path = LEDGER) -> None:
+        """UserError for unknown or missing fields of a claim, and for what is no rule."""
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self.runs, self.roles = runs or {}, {name: Role(**role) for name, role in content["roles"].items()}
+        self.claims: list[Claim] = [DEFAULTS | claim for claim in content["claims"]]
+        for claim in self.claims:
+            wrong = set(claim) ^ set(FIELDS) or set(claim["scales"]) - set(SCALES)
+            if wrong or not (claim["rule"] or claim["needs"]):
+                fault = f"unknown or missing {', '.join(wrong)}" if wrong else "neither a rule nor what it needs"
+                raise UserError(f"{path.name}: claim {claim.get('id')} has {fault}")
+            _ = [self.read(text) for text in (*claim["rule"], *claim["given"])]
+
+    def read(self, text: str, scale: str = "", data: str = "") -> Check:
+        """The rule that `text` spells and what the runs have of it, on `data` where a role leaves that open.
+
+        UserError for anything that is no rule, and for unknown roles, metrics and tables.
+        """
+        if not (found := RULE.fullmatch(text)):
+            raise UserError(f"{text!r} is no rule: role.metric, one of > < ~ or steadier than, and its bar or rival")
+        one, relation, times, other, margin = found.groups()
+        left = self._side(one, text, scale, data)
+        if not left.role:
+            raise UserError(f"{text}: its left side is measured by no run")
+        right = self._side(other, text, scale, data, left)
+        if times:
+            right = right._replace(name=f"{times} x {right.name}", values=right.values * float(times))
+        if not right.role and len(right.values) == 1:  # a bar: the same for each seed
+            right = right._replace(values=pd.Series(right.values.iloc[0], left.values.index))
+        names = dict.fromkeys(side.role.data or data for side in (left, right) if side.role)
+        return Check(text, left, relation, right, float(margin or 0), scale, ", ".join(names))
+
+    def _side(self, side: str, text: str, scale: str, data: str, rival: Side | None = None) -> Side:
+        """name.metric, a number, or table / column / method (per cent as a fraction); `rival`: of a competitor."""
+
+        def known(what: str, name: str, names: Mapping[str, Any]) -> Any:
+            if name not in names:
+                raise UserError(f"{text}: unknown {what} {name!r}; known are {', '.join(names)}")
+            return names[name]
+
+        if re.fullmatch(r"[\d.]+", side):
+            return Side(side, pd.Series([float(side)]))
+        if " / " in side:
+            name, column, method = side.split(" / ", 2)
+            table = known("table", name, reported.TABLES)
+            value = table.value(column, method) / (100 if table.columns[column].unit == "%" else 1)
+            return Side(f"{value:g} ({method} in {name})", pd.Series([value]))
+        name, _, metric = side.partition(".")
+        role = known("role", name, COMPETITORS | self.roles)
+        known("metric", metric, TITLES)
+        if isinstance(role, Role):
+            rows = [row for row in self.runs.get(role.key(scale, data), ()) if pd.notna(row.get(metric))]
+            values = pd.Series({row["seed"]: row[metric] for row in rows}, dtype=float)
+            return Side(role.title, values, metric, role, rows)
+        ready = rival and scale != SMALLEST and len(rival.rows) >= rival.role.seeds  # it takes a minute the first time
+        values = reached(name, *rival.role.key(scale, data)[:3]).get(metric, []) if ready else []
+        return Side(role[0], pd.Series(values, dtype=float).rename("start {}".format), metric)
+
+    def measure(self, text: str, claim: Claim, scale: str, data: str) -> Check:
+        """The rule of a claim on the runs at `scale`: tested, or why not."""
+        check = self.read(text, scale, data)
+        none = [f"no run has {TITLES[s.metric].words} of: {s.name}" for s in check.sides if not s.rows]
+        few = [f"{s.name} has {len(s.rows)} of {s.role.seeds} seeds" for s in check.sides if len(s.rows) < s.role.seeds]
+        few += [f"scale {scale} decides nothing"] * (scale == SMALLEST)
+        few += [f"{data} has no bar of: {check.right.name}"] * check.right.values.empty
+        if few:
+            return check._replace(level=int(not none), why=(none + few)[0])
+        gone = [side for side in check.sides if 2 * sum(row["collapsed"] for row in side.rows) >= len(side.rows)]
+        given = [self.read(other, scale, data) for other in claim["given"]]
+        given = [one for one in given if one.left.role in [side.role for side in check.sides]]
+        whys = [f"scale {scale} is too small"] * (scale not in claim["scales"])
+        whys += [f"{side.name} has collapsed" for side in gone if not claim["collapse"]]
+        whys += [f"it does not hold that {one.text}" for one in given if one.tested().supports > RATE]
+        return check._replace(level=2, why=whys[0]) if whys else check.tested()
+
+    def weigh(self, claim: Claim) -> dict[str, Any]:
+        """The checks of a claim on the data sets that decide it, or else on the one that has most; their p-values.
+
+        Each at the largest scale that decides it, or else that has most of it.
+        """
+        scales = [scale for scale in reversed(SCALES) if any(key[0] == scale for key in self.runs)] or LARGER
+        names = [name for name in DATASETS if any(key[1] == name for key in self.runs)] or [HOME]
+        level = lambda check: check.level
+        best = lambda text, data: max((self.measure(text, claim, scale, data) for scale in scales), key=level)
+        cases = [[best(text, data) for text in claim["rule"]] for data in names]
+        rank = lambda case: (min(map(level, case), default=0), sum(map(level, case)))
+        top = max(map(rank, cases))
+        chosen = [case for case in cases if rank(case) == top][: None if top[0] > 1 else 1]
+        checks = list({(check.text, check.data): check for case in chosen for check in case}.values())
+        live = [check for check in checks if check.level == 3]
+        needs = [claim["needs"]] if not all(map(level, checks)) or not checks else []
+        return {
+            "checks": checks,
+            "supports": max(check.supports for check in live) if live and len(live) == len(checks) else 1.0,
+            "opposes": min([1.0, *(len(live) * check.opposes for check in live)]),
+            "why": "; ".join(dict.fromkeys(filter(None, [*(check.why for check in checks), *needs]))),
+            "verdict": UNDECIDED if max(map(level, checks), default=0) > 1 else UNTESTED,
+            "live": bool(live),
+        }
+
+    def judged(self) -> pd.DataFrame:
+        """A row a claim, in the paper's order: its fields, `verdict`, `why` not decided, the `checks` behind both."""
+        frame = pd.DataFrame([claim | self.weigh(claim) for claim in self.claims])
+        live = frame[frame["live"]]
+        for word, column in ((REPRODUCED, "supports"), (CONTRADICTED, "opposes")) if len(live) else ():
+            frame.loc[live.index[stats.false_discovery_control(live[column]) <= RATE], "verdict"] = word
+        return frame
 
 
-def parse(text: str, roles: Mapping[str, Role]) -> Rule:
-    """The rule that `text` spells. UserError for anything that is none, and for unknown roles, metrics and tables."""
-    found = RULE.fullmatch(text)
-    operands = [OPERAND.fullmatch(side) for side in found.groups()[1:]] if found else [None]
-    if not all(operands):
-        known = f"{', '.join(RELATIONS)}; sides are role.metric, a number, or printed(table, column, method)"
-        raise UserError(f"not a rule: {text}; rules are relation(side, side), relations {known}")
-    left, right = (_side(operand.groupdict(), text, roles) for operand in operands)
-    if not left.role:
-        raise UserError(f"{text}: its left side is measured by no run")
-    return Rule(text, found[1], left, right if right.role else right._replace(metric=left.metric))
+def planned(scale: str, data: str = "", data_dir: str | Path | None = None) -> list[Experiment]:
+    """The experiments that the ledger asks for, seed by seed; on data sets that lie in a folder, those of `data` only.
 
-
-def _side(found: Mapping[str, Any], text: str, roles: Mapping[str, Role]) -> Side:
-    """number * (role.metric, a number, or printed("table", "column", "method")) + number; per cent as a fraction."""
-    for what, known in (("role", roles), ("metric", TITLES), ("table", reported.TABLES)):
-        if found[what] and found[what] not in known:
-            raise UserError(f"{text}: unknown {what} {found[what]!r}; known are {', '.join(known)}")
-    role, name, value = roles.get(found["role"]), found["bar"], float(found["bar"] or 0)
-    if found["table"]:
-        table, name = reported.TABLES[found["table"]], f"{found['method']} in {found['table']}"
-        value = table.value(found["column"], found["method"])
-        value /= 100 if table.columns[found["column"]].unit == "%" else 1
-    name, times = role.title if role else name, float(found["times"] or 1)
-    name = f"{times:g} x {name}" if found["times"] else name
-    name = f"{name} {found['sign']} {found['plus']}" if found["sign"] else name
-    plus = float(f"{found['sign'] or ''}{found['plus'] or 0}")
-    return Side(name, role, found["metric"] or "", times, times * value + plus)
+    None at the smallest scale, where nothing is decided.
+    """
+    found = []
+    for role in Ledger().roles.values() if scale != SMALLEST else ():
+        name = role.data or HOME
+        if not describe(name).needs_dir or (data_dir and name == data):
+            told = {"data_dir": data_dir if name == data else None, "overrides": role.overrides, "scale": scale}
+            found += [Experiment(name, role.variant, role.parts or None, seed, **told) for seed in range(role.seeds)]
+    return list({(one.name, str(one.overrides)): one for one in found}.values())
 
 
 def evaluate_claims(results: str | Path | None = None) -> pd.DataFrame:
-    """The ledger judged on the runs among the results: a row a claim, in the paper's order.
-
-    Columns: those of the file, `verdict`, `why` it could not be tested, and `checks`, the measured rules behind both:
-    on the data sets that decide, or else on the one that has most of the runs.
-    """
-    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    """The ledger judged on the runs among the results; see `Ledger.judged`."""
+    runs: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in measurements(results):
         role = Role("", *(row[name] for name in ("variant", "data", "parts", "overrides")))
         runs.setdefault(role.key(row["scale"]), []).append(row)
-    return pd.DataFrame([claim | _judged(claim, runs) for claim in load_ledger()])
+    return Ledger(runs).judged()
 
 
-def _judged(claim: Claim, runs: Runs) -> dict[str, Any]:
-    cases = [[_best(rule, claim, runs, data) for rule in claim["rule"]] for data in _data_sets(claim, runs)]
-    decided = [case for case in cases if case and not any(rule.why_not for rule in case)]
-    if decided:
-        checks = list(itertools.chain(*decided))
-        verdict = REPRODUCED if all(rule.holds for rule in checks) else NOT_REPRODUCED
-        return {"verdict": verdict, "why": "", "checks": checks}
-    checks = min(cases, key=lambda case: sum(rule.missing for rule in case))
-    reasons = dict.fromkeys(f"{rule.why_not}." for rule in checks if rule.why_not)
-    return {"verdict": NOT_TESTABLE, "why": " ".join([*reasons, claim["needs"]]).strip(), "checks": checks}
-
-
-def _data_sets(claim: Claim, runs: Runs) -> list[str]:
-    """The data sets that the open roles of a claim can take; one empty name for none."""
-    roles = [side.role for rule in claim["rule"] for side in rule.sides if not side.role.data]
-    there = lambda data: any(role.key(scale, data) in runs for role in roles for scale in SCALES)
-    return [data for data in DATASETS if there(data)] or [""]
-
-
-def _best(rule: Rule, claim: Claim, runs: Runs, data: str) -> Rule:
-    """The rule on `data`, at the best scale that decides it, or else the best that has most of it."""
-    tried = []
-    for scale in reversed(SCALES):
-        found = rule.measured(runs, scale, data)
-        given = [condition.measured(runs, scale, data) for condition in claim["given"]]
-        tried.append(found._replace(why_not=_lack(found, claim, scale, given)))
-    return min(tried, key=lambda found: (bool(found.why_not), found.missing))
-
-
-def _lack(rule: Rule, claim: Claim, scale: str, given: Iterable[Rule]) -> str:
-    """Why a measured rule decides nothing at `scale`, or where a condition on its runs does not hold; else empty."""
-    for side in rule.sides:
-        if not side.rows:
-            return f"No run has {TITLES[side.metric].words} of: {side.name}"
-        if scale not in claim["scales"]:
-            return f"Scale {scale} is too small"
-        if len(side.rows) < SEEDS:
-            return f"{side.name} has {len(side.rows)} of {SEEDS} seeds"
-    roles = [side.role for side in rule.sides]
-    unmet = [one for one in given if any(side.role in roles for side in one.sides) and not one.holds]
-    return f"It does not hold that {unmet[0].words}" if unmet else ""
+def verdict(chapter: str, results: str | Path | None = None) -> dict[str, str]:
+    """Display the verdicts on the claims that `chapter` measures; returns them by the claims' names."""
+    ledger = evaluate_claims(results)
+    chosen = ledger[[chapter in chapters for chapters in ledger["chapters"]]]
+    for row in chosen.to_dict("records"):
+        page.judged(row["claim"], row["verdict"], [f"{c.text}. {c}" for c in row["checks"]], row["why"])
+    return dict(zip(chosen["id"], chosen["verdict"], strict=True))

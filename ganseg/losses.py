@@ -49,12 +49,7 @@ def concentration_loss(masks: Tensor, centres: Tensor, grid: Tensor, over_parts:
 
 
 def area_loss(
-    masks: Tensor,
-    centres: Tensor,
-    scales: Tensor,
-    grid: Tensor,
-    heatmap: str = "gaussian",
-    area: str = "heatmap",
+    masks: Tensor, centres: Tensor, scales: Tensor, grid: Tensor, heatmap: str = "gaussian", area: str = "heatmap"
 ) -> Tensor:
     r"""Eq. 17: $\sum_k \max(0, \sum_{\mathbf p} \mathbf H_k(\mathbf p) - \sum_{\mathbf p} \mathbf M_k(\mathbf p))$ in
     pixels, mean over the batch.

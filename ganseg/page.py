@@ -56,13 +56,19 @@ def say(text: str) -> None:
 def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_not: str = "") -> str:
     """Display and return the verdict on `claim`: reproduced if all `checks` hold and the setting is `testable`."""
     word = ("Reproduced" if all(checks.values()) else "Not reproduced") if testable else "Not testable at this scale"
-    kind = {"Reproduced": "tip", "Not reproduced": "warning"}.get(word, "note")
     signs = {True: "✓ holds: ", False: "✗ does not hold: " if testable else "– not shown: "}
-    rows = "".join(f"<li>{signs[bool(holds)]}{html.escape(text)}</li>" for text, holds in checks.items())
-    reason = f"<p>{html.escape(why_not)}</p>" if why_not and not testable else ""
+    lines = [f"{signs[bool(holds)]}{text}" for text, holds in checks.items()]
+    judged(claim, word, lines, "" if testable else why_not)
+    return word
+
+
+def judged(claim: str, word: str, lines: Sequence[str], why: str = "") -> None:
+    """Display the verdict `word` on `claim`, what it rests on, a line each, and `why` nothing was decided."""
+    kind = {"Reproduced": "tip", "Not reproduced": "warning", "Contradicted": "warning"}.get(word, "note")
+    rows = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    reason = f"<p>{html.escape(why)}</p>" if why else ""
     box = f'<p class="admonition-title">Verdict: {word}</p><p>{html.escape(claim)}</p>{reason}<ul>{rows}</ul>'
     _display(f'<div class="admonition {kind} ganseg-verdict">{box}</div>', f"Verdict: {word}. {claim}")
-    return word
 
 
 def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str:

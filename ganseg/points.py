@@ -40,13 +40,15 @@ def heatmaps(grid: Tensor, centres: Tensor, scales: Tensor, kind: str = "gaussia
     r"""Eq. 4: heatmaps $\mathbf H_k(\mathbf p) = \exp(-\|\mathbf p - \mathbf x_k\|^2 / \sigma_k^2)$.
 
     `grid` (H, W, 2), `centres` (B, K, 2), `scales` (B, K) -> (B, K, H, W). The released code has two others:
-    `gaussian_unsquared`: the denominator is $\sigma_k$; `cone`: $\max(0, 1 - \|\mathbf p - \mathbf x_k\| / \sigma_k)$.
+    `gaussian_unsquared`, over $\sigma_k$; `cone`: $\max(0, 1 - \|\mathbf p - \mathbf x_k\| / \sigma_k)$.
+    `gaussian_usual`, over $2 \sigma_k^2$, is neither the paper's nor theirs.
     """
     squared = (grid - centres[:, :, None, None]).square().sum(dim=-1)  # (B, K, H, W)
     scales = scales[:, :, None, None]
     if kind == "cone":
         return (1 - (squared + 1e-20).sqrt() / scales).clamp(min=0)
-    return torch.exp(-squared / (scales.square().clamp(min=1e-8) if kind == "gaussian" else scales))
+    widths = scales if kind == "gaussian_unsquared" else scales.square().clamp(min=1e-8)
+    return torch.exp(-squared / (2 * widths if kind == "gaussian_usual" else widths))
 
 
 class PointGenerator(nn.Module):
@@ -83,4 +85,6 @@ class PointGenerator(nn.Module):
         points = self.points(z_point).float().unflatten(1, (self.config.parts, -1, 2))  # (B, K, n_per, 2)
         if self.config.point_squash == "tanh":
             points = torch.tanh(points / self.config.point_divisor)
+        if self.config.part_scale == "predicted":
+            return Parts(points[:, :, [0, 0]], points[:, :, 0], points[:, :, 1].norm(dim=2) + 1e-6, embeddings)
         return Parts(points, points.mean(dim=2), part_scales(points, self.config.part_scale), embeddings)

@@ -20,6 +20,7 @@ from ganseg.data import Split, describe
 DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
 EMPTY = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
 ORIGINS = ("released", "centred", "affine")
+ENDS = (("beak tip", "tail tip"), ("beak", "tail"))  # keypoints at the two ends of an object
 FRAME = 256  # px, the side of a Taichi frame, in which its MAE is measured
 
 
@@ -85,13 +86,28 @@ def coverage(labels: np.ndarray, truth: np.ndarray | None, protocol: Protocol) -
 
 
 def agreement(labels: np.ndarray, test: Split) -> dict[str, float]:
-    """NMI and ARI of label maps (N, S, S) with the true parts, by which pixels count, and with keypoints."""
+    """NMI and ARI of label maps (N, S, S) with the true parts, by which pixels count, and keypoints; `lingering`."""
     scores = {}
     if test.parts is not None:
         scores = {over: metrics.nmi_ari(labels, test.parts, over) for over in ("foreground", "both", "all")}
     if test.keypoints is not None:
         scores["keypoints"] = metrics.keypoint_nmi_ari(labels, test.keypoints, shown(test))
-    return {f"{name}_{over}": both[i] for over, both in scores.items() for i, name in enumerate(("nmi", "ari"))}
+    found = {f"{name}_{over}": both[i] for over, both in scores.items() for i, name in enumerate(("nmi", "ari"))}
+    return found | ({} if test.parts is None else lingering(labels, test.parts))
+
+
+def lingering(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """`lingering_parts`: of the images that hide a true part, the share where a found part that stands for it shows.
+
+    A found part stands for the true one that it shares most pixels with. {} where no such part is hidden.
+    """
+    truth = np.asarray(truth)
+    known, found = range(1, int(truth.max()) + 1), range(1, int(labels.max()) + 1)
+    shared = np.array([[((labels == k) & (truth == t)).sum() for t in known] for k in found]).reshape(-1, len(known))
+    stands = (shared == shared.max(axis=1, keepdims=True, initial=0)) & (shared > 0)  # (K, T)
+    shows = metrics.part_areas(labels, len(found)) >= metrics.SPECK if len(found) else np.zeros((len(labels), 0))
+    hidden = (metrics.part_areas(truth, len(known)) == 0) & stands.any(axis=0)  # (N, T)
+    return {"lingering_parts": float((shows @ stands > 0)[hidden].mean())} if hidden.any() else {}
 
 
 def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres: np.ndarray,
@@ -117,7 +133,18 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
             values[name] = metrics.landmark_error(marks, test.keypoints, lengths, visible)
     if "landmark_error" in values:
         values["landmark_error_ratio"] = values["landmark_error"] / values["landmark_error_mean"]
-    return values
+    return values | swapped(found["affine"], test)
+
+
+def swapped(marks: np.ndarray, test: Split) -> dict[str, float]:
+    """`swapped_ends`: share of the images whose `ENDS`, predicted in `marks` (N, J, 2), fit better when exchanged."""
+    for ends in (pair for pair in ENDS if set(pair) <= set(test.keypoint_names)):
+        rows = [test.keypoint_names.index(name) for name in ends]
+        both = shown(test)[:, rows].all(axis=1)
+        predicted, true = marks[both][:, rows], np.asarray(test.keypoints)[both][:, rows]  # (N', 2, 2)
+        straight, crossed = (np.linalg.norm(predicted - t, axis=-1).sum(axis=1) for t in (true, true[:, ::-1]))
+        return {"swapped_ends": float((crossed < straight).mean())} if both.any() else {}
+    return {}
 
 
 def predicted_keypoints(train: Split, train_centres: np.ndarray, test_centres: np.ndarray, origin: str) -> np.ndarray:

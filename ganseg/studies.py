@@ -1,4 +1,4 @@
-"""Runs over seeds: their statistics, 95 % intervals, comparisons seed by seed, and tables of them.
+"""Runs over seeds: 95 % intervals, tests of differences, and tables.
 
 A study is a DataFrame of one row a finished run, with what `measurements` has of it. Only runs of one scale, data set
 and seed are compared, which differ in what is studied.
@@ -6,7 +6,6 @@ and seed are compared, which differ in what is studied.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,10 +17,9 @@ from scipy import stats
 
 from ganseg import metrics
 from ganseg.experiments import Run, find_runs
-from ganseg.files import UserError
 from ganseg.recipes import PARTS, SCALES
 from ganseg.tables import BLANK
-from ganseg.titles import TITLES, Title
+from ganseg.titles import TITLES
 
 FULL = "paper"
 MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings: variant, and what is disabled
@@ -35,17 +33,15 @@ MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings
 }
 HEADS = {"variant": "Model", "parts": "K", "train_images": "Training images"}
 IDENTITY = ["variant", "parts", "seed", "scale", "data", "train_images", "overrides"]
-SHARES = ["generated_foreground", "foreground_fraction", "iou", "nmi_foreground", "equivariance_error"]  # in [0, 1]
+SHARES = tuple("iou nmi ari equivariance foreground generated_foreground collapsed lingering swapped".split())
+COUNTS = ("vanished_parts", "generated_vanished", "collapsed")
 STATISTICS = (
     "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts foreground_fraction "
     "iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance fid"
 ).split()  # columns of a study
 RARE = 0.05  # a part that is seen in fewer images than this has vanished
-SEEDS = 3  # what a verdict asks for
-TOO_FEW = (
-    "This needs three seeds of both models above scale tiny, on data with the labels. "
-    "Below are the checks that the runs at hand allow."
-)
+SEEDS = 5  # what decides a claim, unless its data allow no more than three
+COLLAPSED = 0.05, 0.8  # a run whose parts cover less or more of the images has collapsed; or half of its parts vanished
 
 
 class Interval(NamedTuple):
@@ -56,25 +52,71 @@ class Interval(NamedTuple):
     high: float = math.nan
 
     def __str__(self) -> str:
-        """As in tables: 0.712 [0.690, 0.734], without bounds 0.712, without a mean a dash."""
+        """As in tables: 0.712 [0.690, 0.734], where there is no spread 0.712, without a mean a dash."""
         if math.isnan(self.mean):
             return BLANK
-        return f"{self.mean:.3f}" + ("" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
+        return f"{self.mean:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if self.low < self.high else "")
 
 
-def interval(values: Iterable[float | None]) -> Interval:
-    """Mean of `values` over seeds, and the bounds of its t-interval; None and NaN are left out.
+def bounds(key: str) -> tuple[float, float]:
+    """The range of a statistic: shares and agreements end at 1, ARI begins at -1, everything else at 0; "" is any."""
+    low = -1.0 if key.startswith("ari") else 0.0 if key else -math.inf
+    return low, 1.0 if key.startswith(SHARES) else math.inf
 
-    Student's t and not the bootstrap: with three seeds, resampling draws from ten different samples only and never
-    leaves their range, so that its intervals are far too short. The bounds are NaN for fewer than two values.
+
+def interval(values: Iterable[float | None], key: str = "") -> Interval:
+    """Mean of `values` over seeds, and the bounds of its t-interval within the range of statistic `key`; no NaN.
+
+    The range holds the mean of all seeds for certain, so an interval that is cut there covers it as often as before;
+    a transform would do the same, but has no value at 0 and 1, where collapsed runs lie. Not the bootstrap: of five
+    seeds it knows few samples, never leaves their range, and is far too short. Fewer than two values have no bounds.
     """
-    known = np.array(list(values), float)
-    known = known[~np.isnan(known)]
+    known = pd.Series(list(values), dtype=float).dropna()
     if len(known) < 2:
-        return Interval(*known.tolist())
-    _, t = stats.t.interval(0.95, len(known) - 1)
-    mean, reach = known.mean(), t * known.std(ddof=1) / math.sqrt(len(known))
-    return Interval(float(mean), float(mean - reach), float(mean + reach))
+        return Interval(*known)
+    return _student(known.mean(), [known], bounds(key))[0]
+
+
+def _student(mean: float, samples: Sequence[pd.Series], within: tuple[float, float]) -> tuple[Interval, float, float]:
+    """A mean, or the difference of two, with its interval; its standard error and degrees of freedom (Welch)."""
+    parts = np.array([sample.var() / len(sample) for sample in samples])
+    freedom = np.array([len(sample) - 1 for sample in samples])
+    error, degrees = math.sqrt(parts.sum()), max(1.0, parts.sum() ** 2 / max((parts**2 / freedom).sum(), 1e-300))
+    reach = stats.t.ppf(0.975, degrees) * error
+    return Interval(mean, *np.clip([mean - reach, mean + reach], *within).tolist()), error, degrees
+
+
+class Difference(NamedTuple):
+    """By how much one side exceeds another, and how probable so much, or so little, is where it does not."""
+
+    gap: Interval  # of the means
+    higher: float  # p-value against "not higher"
+    lower: float  # p-value against "not lower"
+
+
+def difference(one: pd.Series, other: pd.Series, key: str = "", margin: float = 0.0, paired: bool = True) -> Difference:
+    """Two one-sided tests of `one` minus `other`, indexed by seed, against `margin`.
+
+    Student's on the differences where both have the same seeds and are `paired`, Welch's otherwise, and for `COUNTS`,
+    which are discrete and often constant, the exact permutation test. Of fewer than two values nothing is known: p = 1.
+    """
+    samples = [one - other] if paired and set(one.index) == set(other.index) else [one, other]
+    gap, (low, high) = float(one.mean() - other.mean()), bounds(key)
+    if min(map(len, samples)) < 2:
+        return Difference(Interval(gap), 1.0, 1.0)
+    shown, error, degrees = _student(gap, samples, (low - high, high - low))
+    if key in COUNTS:
+        return Difference(shown, *(_exact(one - margin, other, way) for way in ("greater", "less")))
+    if error < 1e-9:  # all alike: beyond the margin or not
+        return Difference(shown, *(float(not way * (gap - margin) > 1e-9) for way in (1, -1)))
+    p = float(stats.t.sf((gap - margin) / error, degrees))
+    return Difference(shown, p, 1 - p)
+
+
+def _exact(one: pd.Series, other: pd.Series, way: str) -> float:
+    """p-value of the permutation test of two means, over all ways to share the values out."""
+    apart = lambda x, y, axis=-1: np.mean(x, axis=axis) - np.mean(y, axis=axis)
+    return float(stats.permutation_test((one, other), apart, n_resamples=math.inf, alternative=way).pvalue)
 
 
 def measurements(results: str | Path | None) -> list[dict[str, Any]]:
@@ -92,8 +134,11 @@ def samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def counts(run: Run) -> dict[str, float]:
-    """How many parts vanished on held-out images, and the same and more of the stored samples, where there are any."""
-    found = {"vanished_parts": int((np.array(run.metrics["part_usage"]) < RARE).sum())}
+    """How many parts vanished on held-out images, whether the run has `COLLAPSED`, and statistics of stored samples."""
+    usage, foreground = np.array(run.metrics["part_usage"]), run.metrics["foreground_fraction"]
+    found = {"vanished_parts": int((usage < RARE).sum())}
+    healthy = COLLAPSED[0] <= foreground <= COLLAPSED[1] and found["vanished_parts"] < len(usage) / 2
+    found["collapsed"] = int(not healthy)
     if not (run.directory / "samples.npz").exists():
         return found
     (_, labels), parts = samples(run), run.provenance["parts"]
@@ -111,19 +156,21 @@ def settings(results: str | Path | None, first: str = "", parts: int | None = No
     In each, runs are in the paper's order, then by K, training images and seed. `parts`: K; by default the data set's
     usual one, 0 for every K. `overrides`: settings that a run may have of its own; with any other it is left out.
     """
-    studies: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in measurements(results):
-        wanted = PARTS.get(row["data"], 8) if parts is None else parts
-        if set(row["overrides"]) <= set(overrides) and wanted in (0, row["parts"]):
-            where = row["data"] != first, -list(SCALES).index(row["scale"]), row["data"]
-            studies.setdefault(where, []).append(row)
-    known = {variant: number for number, variant in enumerate(MODELS)}
-
-    def order(row: dict[str, Any]) -> tuple[Any, ...]:
-        variant = row["variant"]
-        return known.get(variant, len(known)), variant, row["parts"], row["train_images"] or 0, row["seed"]
-
-    return [pd.DataFrame(sorted(rows, key=order)) for _, rows in sorted(studies.items())]
+    frame = pd.DataFrame(measurements(results))
+    if frame.empty:
+        return []
+    usual = parts or frame["parts"] if parts is not None else [PARTS.get(data, 8) for data in frame["data"]]
+    frame = frame[(frame["parts"] == usual) & frame["overrides"].map(lambda own: set(own) <= set(overrides))]
+    known = frame["variant"].map({variant: number for number, variant in enumerate(MODELS)}).fillna(len(MODELS))
+    ranks = {
+        "_1": frame["data"] != first,
+        "_2": -frame["scale"].map(list(SCALES).index),
+        "_3": frame["data"],
+        "_4": known,
+    }
+    order = frame.assign(**ranks).sort_values([*ranks, "variant", "parts", "train_images", "seed"]).index
+    studies = (rows for _, rows in frame.loc[order].groupby(["scale", "data"], sort=False))
+    return [rows.loc[:, rows.notna().any() | rows.columns.isin(IDENTITY)] for rows in studies]
 
 
 def study(results: str | Path | None, scale: str, data: str, **kind: Any) -> pd.DataFrame:
@@ -150,61 +197,9 @@ def place(frame: pd.DataFrame) -> str:
 
 
 def in_range(frames: Sequence[pd.DataFrame]) -> bool:
-    """Whether the studies' shares lie in [0, 1], and no other statistic but ARI is negative."""
-    known = pd.concat(frames).filter(STATISTICS).drop(columns="ari_foreground", errors="ignore").astype(float)
-    return bool(known.min(axis=None) >= 0 and known.filter(SHARES).max(axis=None) <= 1)
-
-
-class Comparison(NamedTuple):
-    """One statistic of two models of a study, seed by seed."""
-
-    study: str  # data set and scale
-    sides: str  # what is compared with what
-    statistic: Title
-    one: Interval
-    other: Interval
-    gain: Interval  # of the differences seed by seed, positive where `one` is better
-    pairs: int  # seeds that both models have
-
-    @property
-    def holds(self) -> bool:
-        """Whether `one` is better: the interval of the differences lies above 0."""
-        return self.gain.low > 0
-
-    def __str__(self) -> str:
-        """A sentence with all the numbers."""
-        return f"{self.statistic.title} {self.one} against {self.other}; better by {self.gain}, n = {self.pairs}"
-
-
-def compare(frame: pd.DataFrame, one: pd.Series, other: pd.Series, key: str, sides: str = "") -> Comparison:
-    """The rows `one` of a study against the rows `other` (both bool) on statistic `key`, seed by seed."""
-    if len(frame[["scale", "data"]].drop_duplicates()) > 1:
-        raise UserError("runs of different scales or data sets do not compare; take one study")
-    values = [frame[side].set_index("seed")[key].astype(float) for side in (one, other)]
-    both = pd.concat(values, axis=1, keys=["one", "other"], join="inner").dropna()
-    gain = TITLES[key].better * (both["one"] - both["other"]) + 0.0  # no negative zero
-    intervals = map(interval, (both["one"], both["other"], gain))
-    return Comparison(place(frame), sides, TITLES[key], *intervals, len(both))
-
-
-def against(frames: Iterable[pd.DataFrame], variants: Iterable[str], keys: Sequence[str]) -> list[Comparison]:
-    """The full model against each of `variants` on those statistics `keys` that a study has labels for."""
-    found = []
-    for frame, variant in itertools.product(frames, variants):
-        one, other = frame["variant"] == FULL, frame["variant"] == variant
-        sides = f"full model against {MODELS[variant]}"
-        found += [compare(frame, one, other, key, sides) for key in keys if key in frame]
-    return found
-
-
-def judged(comparisons: Iterable[Comparison]) -> tuple[dict[str, bool], bool]:
-    """Checks for `page.verdict`, and whether they test the claim: that the one side is better than the other.
-
-    The claim is tested by comparisons above scale tiny with `SEEDS` seeds on both sides, and then only they count.
-    """
-    known = [c for c in comparisons if c.pairs]
-    tested = [c for c in known if c.pairs >= SEEDS and not c.study.endswith(" tiny")]
-    return {f"{c.study}: {c.sides}, {c}": c.holds for c in tested or known}, bool(tested)
+    """Whether no statistic of the studies leaves its range."""
+    known = pd.concat(frames).filter(STATISTICS).astype(float)
+    return all(known[key].dropna().between(*bounds(key)).all() for key in known)
 
 
 def summary(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[str] = STATISTICS) -> pd.DataFrame:
@@ -214,7 +209,7 @@ def summary(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[
         for group, rows in frame.groupby(["data", "scale", by], sort=False):
             for key in (key for key in keys if key in frame):
                 known = rows[key].dropna().tolist()
-                lines.append([*group, key, *interval(known), len(known), known])
+                lines.append([*group, key, *interval(known, key), len(known), known])
     return pd.DataFrame(lines, columns=["data", "scale", by, "statistic", *Interval._fields, "n", "values"])
 
 

@@ -29,7 +29,7 @@ class Title(NamedTuple):
         return self.head + ("", " ↑", " ↓")[self.better]
 
 
-# In the order in which they are listed. The last five are of a study or a training, not of metrics.json.
+# In the order in which they are listed. The last six are of a study or a training, not of metrics.json.
 TITLES = {
     "iou": Title("foreground IoU", +1),
     "iou_constant_mask": Title("IoU of the best constant mask"),
@@ -68,6 +68,11 @@ TITLES = {
     "part_areas": Title("mean area of each part"),
     "components_per_part": Title("pieces per visible part", -1, 2, "pieces per part, found"),
     "equivariance_error": Title("equivariance error (shifts)", -1, short="equivariance error"),
+    "lingering_parts": Title("fraction of images hiding a part where it is found", short="lingering of hidden parts"),
+    "swapped_ends": Title("fraction of images with front and back exchanged", short="exchange of front and back"),
+    "moved_part": Title("error of a moved part"),  # change of its pixels, over that of a still image
+    "embedding_leak": Title("leak of embeddings", -1),  # change of other parts' pixels, over that of its own
+    "mask_blur": Title("softness of masks", -1),  # 0 is sharp
     "fid": Title("FID", -1),
     "frechet_distance": Title("Fréchet distance", -1),  # relative, of random features
     "frechet_images": Title("generated images that were compared with real ones"),
@@ -78,5 +83,6 @@ TITLES = {
     "vanished_parts": Title("number of vanished parts", -1, 1, "vanished parts, found"),
     "generated_pieces": Title("pieces per generated part", -1, 2, "pieces per part, generated"),
     "generated_vanished": Title("number of parts that no sample shows", -1, 1, "vanished parts, generated"),
+    "collapsed": Title("share of collapsed runs", -1),
     "generated_foreground": Title("foreground, generated"),
 }

@@ -70,7 +70,9 @@ def test_labels_are_the_named_parts_and_make_up_the_foreground(creature, drawn):
     parts = len(creature.parts)
     assert set(np.unique(drawn["parts"])) == set(range(parts + 1))
     np.testing.assert_array_equal(drawn["foreground"], drawn["parts"] > 0)
-    assert min((drawn["parts"] == k).any((1, 2)).mean() for k in range(1, parts + 1)) > 0.97
+    assert min((drawn["parts"] == k).any((1, 2)).mean() for k in range(1, parts + 1)) > (
+        0.97 if creature.overhang < 0.1 else 0.9  # more of it leaves the image
+    )
 
 
 PARTS_OF_KEYPOINTS = {"synthetic-face": (3, 4, 2, 5, 5, 2, 1, 6, 6)}
@@ -82,19 +84,30 @@ def test_visible_keypoints_lie_on_the_part_they_name(creature):
     for j, part in enumerate(PARTS_OF_KEYPOINTS.get(creature.name, BIRD_KEYPOINTS)):
         seen = np.flatnonzero(big["visible"][:, j])
         x, y = np.rint(big["keypoints"][seen, j]).astype(int).clip(0, 255).T
-        assert len(seen) > 60 and (big["parts"][seen, y, x] == part).mean() > 0.97, j
+        assert (
+            len(seen) > (60 if creature.overhang < 0.1 else 50) and (big["parts"][seen, y, x] == part).mean() > 0.97
+        ), j
     xy = big["keypoints"] + 0.5
     outside = ((xy < 0) | (xy >= 256)).any(-1)
     assert outside.any() and not big["visible"][outside].any()
 
 
 def test_objects_fill_a_moderate_part_of_the_image_and_are_not_centred(creature, drawn):
-    low, high = (0.25, 0.33) if creature.name == "synthetic-face" else (0.16, 0.20)
+    low, high = {"synthetic-face": (0.25, 0.33), "synthetic-turned": (0.14, 0.18)}.get(creature.name, (0.16, 0.20))
     assert low < drawn["foreground"].mean() < high
     ys, xs = np.mgrid[:64, :64]
     mass = drawn["foreground"] / drawn["foreground"].sum((1, 2), keepdims=True)
     centres = np.stack([(mass * xs).sum((1, 2)), (mass * ys).sum((1, 2))], 1) / 64
     assert (centres.std(0) > 0.08).all() and (abs(centres.mean(0) - 0.5) < 0.1).all()
+
+
+def test_turned_birds_face_both_ways_and_lose_whole_parts_to_the_border():
+    turned, plain = (CREATURES[f"synthetic-{name}"].scenes(0, np.arange(200), 48) for name in ("turned", "bird"))
+    beak, tail = (CREATURES["synthetic-turned"].keypoints.index(name) for name in ("beak tip", "tail tip"))
+    left = [(drawn["keypoints"][:, beak, 0] < drawn["keypoints"][:, tail, 0]).mean() for drawn in (turned, plain)]
+    assert 0.4 < left[0] < 0.6 and left[1] == 1
+    lost = [np.mean([(drawn["parts"] != k).all((1, 2)) for k in range(1, 6)]) for drawn in (turned, plain)]
+    assert lost[0] > 0.02 and lost[1] == 0
 
 
 def test_at_most_the_stated_overhang_leaves_the_image(creature):

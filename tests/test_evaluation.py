@@ -319,3 +319,26 @@ def test_a_generator_is_compared_with_as_many_images_always_alike_and_by_fid_whe
     monkeypatch.setenv(DOWNLOADS, "1")
     assert described(birds[:3], evaluation.inception(), CPU).shape == (3, 2048)
     assert np.isfinite(fid := image_quality(generator, birds[:3], CPU)["fid"]) and fid > 0
+
+
+# What becomes of hidden parts, and of front and back
+
+
+def test_a_found_part_lingers_where_it_shows_in_images_that_hide_the_true_one_it_stands_for() -> None:
+    truth = np.zeros((4, 20, 20), np.uint8)
+    truth[:, :10], truth[:2, 10:] = 1, 2  # two images hide part 2
+    stays, goes = np.where(truth == 1, 3, 1), np.where(truth == 1, 3, np.where(truth == 2, 1, 0))
+    assert protocols.lingering(stays.astype(np.uint8), truth) == {"lingering_parts": 1.0}
+    assert protocols.lingering(goes.astype(np.uint8), truth) == {"lingering_parts": 0.0}
+    one = np.concatenate([stays[:3], goes[3:]]).astype(np.uint8)
+    assert protocols.lingering(one, truth) == {"lingering_parts": 0.5}
+    assert protocols.lingering(goes.astype(np.uint8)[:2], truth[:2]) == {}  # nothing is hidden
+    assert protocols.lingering(np.zeros_like(truth), truth) == {}  # nothing was found
+
+
+def test_ends_are_exchanged_where_they_fit_better_so() -> None:
+    true = np.array([[[2.0, 5.0], [16.0, 5.0]]] * 4)  # beak and tail
+    test = a_split(true, 20, keypoint_names=("beak", "tail"), visible=np.array([[True, True]] * 3 + [[True, False]]))
+    marks = np.stack([true[0], true[0, ::-1], true[0] + 1, true[0, ::-1]])
+    assert protocols.swapped(marks, test) == {"swapped_ends": pytest.approx(1 / 3)}
+    assert protocols.swapped(marks, dataclasses.replace(test, keypoint_names=("left eye", "right eye"))) == {}

@@ -1,4 +1,4 @@
-"""Studies of runs over seeds: intervals, paired comparisons, stored samples, and the experiments of the pages."""
+"""Studies of runs over seeds: intervals, tests of differences, stored samples, and the experiments of the pages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from finished_runs import write_run, write_samples
+from scipy import stats
 
 from book.execute import experiments_of
-from ganseg import Experiment, UserError, ablations, pictures, studies
+from ganseg import Experiment, ablations, pictures, studies
 from ganseg.studies import FULL, MODELS
 
 PAGES = sorted(path for path in (ROOT / "notebooks").glob("2[0-7]_*.ipynb"))
@@ -46,11 +47,6 @@ def laptop(results: Path) -> Any:
     return studies.study(results, "laptop", "synthetic-bird")
 
 
-def compared(frame: Any, variant: str, key: str) -> studies.Comparison:
-    (comparison,) = studies.against([frame], [variant], [key])
-    return comparison
-
-
 @pytest.mark.parametrize(
     ("values", "mean", "reach", "text"),
     [
@@ -60,7 +56,7 @@ def compared(frame: Any, variant: str, key: str) -> studies.Comparison:
             4.302653 / np.sqrt(3),
             "2.000 [-0.484, 4.484]",
         ),
-        ([0.5, 0.5], 0.5, 0, "0.500 [0.500, 0.500]"),
+        ([0.5, 0.5], 0.5, 0, "0.500"),
         ([0.25], 0.25, np.nan, "0.250"),
         ([None], np.nan, np.nan, "–"),
     ],
@@ -68,6 +64,60 @@ def compared(frame: Any, variant: str, key: str) -> studies.Comparison:
 def test_interval_is_student_t_of_the_seeds(values: list[Any], mean: float, reach: float, text: str) -> None:
     found = studies.interval(values)  # t of 2 degrees of freedom, deviation 1
     assert found == pytest.approx((mean, mean - reach, mean + reach), abs=1e-5, nan_ok=True) and str(found) == text
+
+
+@pytest.mark.parametrize(
+    "key", ["iou", "ari_foreground", "landmark_error", "vanished_parts", "collapsed", "swapped_ends"]
+)
+def test_no_interval_leaves_the_range_of_its_statistic(key: str) -> None:
+    random, (low, high) = np.random.default_rng(0), studies.bounds(key)
+    for count in (2, 3, 5):
+        values = low + random.beta(0.3, 0.3, (2, 20, count)) * (min(high, 9) - low)
+        for one, other in values.swapaxes(0, 1):
+            found = studies.interval(one, key)
+            assert low <= found.low <= found.mean <= found.high <= high
+            gap = studies.difference(pd.Series(one), pd.Series(other), key).gap
+            assert low - high <= gap.low <= gap.mean <= gap.high <= high - low
+
+
+def test_cutting_an_interval_at_the_range_takes_no_coverage_from_it() -> None:
+    values = np.random.default_rng(0).beta(8, 0.4, (300, 5))  # near 1
+    found = [(studies.interval(row), studies.interval(row, "iou")) for row in values]
+    inside = [[one.low <= 8 / 8.4 <= one.high for one in pair] for pair in found]
+    assert any(pair[0].high > 1 for pair in found) and all(plain == cut for plain, cut in inside)
+
+
+def test_a_difference_is_tested_as_scipy_does_in_pairs_and_by_welch() -> None:
+    one, other = pd.Series([3.0, 5, 4, 7]), pd.Series([1.0, 2, 4, 3])
+    for way, told in (("greater", "higher"), ("less", "lower")):
+        paired = stats.ttest_rel(one, other, alternative=way).pvalue
+        welch = stats.ttest_ind(one - 1, other, equal_var=False, alternative=way).pvalue
+        assert getattr(studies.difference(one, other), told) == pytest.approx(paired)
+        assert getattr(studies.difference(one, other, margin=1, paired=False), told) == pytest.approx(welch)
+        assert getattr(studies.difference(one, other.set_axis([1, 2, 3, 4]), margin=1), told) == pytest.approx(welch)
+    assert studies.difference(one, other).gap.mean == pytest.approx(2.25)
+
+
+def test_counts_are_tested_exactly_and_one_value_says_nothing() -> None:
+    none, all_, some = pd.Series([0] * 5), pd.Series([1] * 5), pd.Series([0, 0, 1, 1, 1])
+    assert studies.difference(all_, none, "collapsed").higher == pytest.approx(1 / 252)  # 10 over 5 ways
+    assert studies.difference(some, none, "collapsed").higher == pytest.approx(21 / 252)
+    assert studies.difference(none, none, "vanished_parts")[1:] == (1, 1)
+    assert studies.difference(pd.Series([1.0]), pd.Series([0.0]))[1:] == (1, 1)
+    assert studies.difference(all_, none)[1:] == (0, 1) and studies.difference(none, none)[1:] == (1, 1)  # all alike
+
+
+@pytest.mark.parametrize(
+    ("foreground", "gone", "collapsed"),
+    [(0.2, 0, 0), (0.2, 2, 0), (0.2, 3, 1), (0.04, 0, 1), (0.81, 0, 1)],
+)
+def test_a_run_has_collapsed_where_its_foreground_or_half_of_its_parts_are_gone(
+    tmp_path: Path, foreground: float, gone: int, collapsed: int
+) -> None:
+    usage = [0.0] * gone + [1.0] * (6 - gone)
+    write_run(tmp_path, foreground_fraction=foreground, part_usage=usage)
+    (row,) = studies.measurements(tmp_path)
+    assert (row["collapsed"], row["vanished_parts"]) == (collapsed, gone)
 
 
 def test_a_study_has_the_runs_of_one_scale_and_k_without_settings_of_their_own(results: Path) -> None:
@@ -93,31 +143,13 @@ def test_studies_are_in_the_papers_order_and_the_best_scale_comes_first(results:
     assert studies.place(studies.most_seeds(frames[::-1])) == "synthetic-bird, scale laptop"
 
 
-def test_full_is_compared_with_ablated_seed_by_seed(laptop: Any) -> None:
-    iou = compared(laptop, "paper+no-concentration", "iou")
-    assert iou.gain == pytest.approx((0.2, 0.2, 0.2)) and iou.pairs == 3 and iou.holds
-    pieces = compared(laptop, "paper+no-concentration", "components_per_part")  # lower is better
-    assert pieces.gain.mean == pytest.approx(0.9) and pieces.holds
-    vanished = compared(laptop, "paper+no-area", "vanished_parts")  # seen in less than 5 % of the images
-    assert vanished.gain == (2, 2, 2)
-    unclear = compared(laptop, "paper+no-area", "iou")  # 0.80, 0.81, 0.82 against 0.80
-    assert unclear.gain.mean > 0 and not unclear.holds
-    missing = compared(laptop, "paper+no-area", "components_per_part")
-    assert missing.pairs == 0 and str(missing) == "pieces per part, found – against –; better by –, n = 0"
-    assert compared(laptop, "paper+no-points", "iou").pairs == 0
-
-
-def test_runs_of_different_scales_do_not_compare(results: Path, laptop: Any) -> None:
-    both = pd.concat([laptop, studies.study(results, "tiny", "synthetic-bird")])
-    with pytest.raises(UserError, match="different scales"):
-        studies.compare(both, both["variant"] == FULL, both["variant"] == FULL, "iou")
-
-
 def test_samples_are_counted_as_parts_are(results: Path, tmp_path: Path) -> None:
     labels = np.zeros((12, SIZE, SIZE), np.uint8)
     labels[:, 2:4, 2:4], labels[:, 2:4, 8:10], labels[0, 8:12, 8:12] = 1, 1, 2  # two pieces; one image has part 2
     write_samples(tmp_path, labels)
-    run = SimpleNamespace(directory=tmp_path, provenance={"parts": 3}, metrics={"part_usage": [1, 0.06, 0.04]})
+    run = SimpleNamespace(
+        directory=tmp_path, provenance={"parts": 3}, metrics={"part_usage": [1, 0.06, 0.04], "foreground_fraction": 0.1}
+    )
     counts = studies.counts(run)
     assert counts["generated_vanished"] == 1 and counts["vanished_parts"] == 1
     assert counts["generated_pieces"] == pytest.approx((12 * 2 + 1) / 13)
@@ -130,22 +162,9 @@ def test_numbers_out_of_their_range_are_seen(laptop: Any) -> None:
     assert not studies.in_range([laptop.assign(landmark_error=-0.1)])
 
 
-def test_a_verdict_counts_three_seeds_above_tiny_only(results: Path) -> None:
-    frames = studies.several(results, "synthetic-bird", MODELS)
-    keys = ["iou", "nmi_foreground", "components_per_part"]
-    checks, tested = studies.judged(studies.against(frames, ["paper+no-concentration"], keys))
-    assert tested and len(checks) == 2 and all(checks.values())  # no true parts, no NMI
-    checks, tested = studies.judged(studies.against(frames[1:], ["paper+no-area"], ["iou"]))
-    assert not tested and list(checks.values()) == [False]  # one pair has no interval
-    assert studies.judged(studies.against(frames, ["paper+no-points"], ["iou"])) == ({}, False)
-
-
-def test_numbers_of_parts_and_of_images_are_compared_within_a_study(results: Path) -> None:
+def test_numbers_of_parts_and_of_images_are_studies_of_their_own(results: Path) -> None:
     (frame,) = studies.several(results, "synthetic-bird", by="parts", parts=0)
     assert list(frame["parts"]) == [4, 6]
-    one = studies.compare(frame, frame["parts"] == 6, frame["parts"] == 4, "iou", "6 against 4")
-    (text,), tested = studies.judged([one])
-    assert text.startswith("synthetic-bird, scale tiny: 6 against 4, foreground IoU 0.500 against 0.300") and not tested
     (limits,) = studies.several(results, by="train_images", overrides=["data.train_limit"])
     assert list(limits["train_images"]) == [250, 10000]
 
@@ -189,10 +208,11 @@ def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any) -> None
     image, masks = (ax.images[0].get_array() for ax in figure.axes[8:10])
     tint = np.rint(ablations.TINT * pictures.part_colours(1)[1].astype(float))
     assert not image.any() and not masks[4:].any() and (np.abs(masks[:4].astype(float) - tint) <= 1).all()
-    panels = ablations.intervals_figure(laptop, ["iou", "components_per_part"]).axes  # one model has no value
+    panels = ablations.statistics_figure([laptop], "variant", ["iou", "components_per_part"]).axes  # one has no value
     assert [ax.get_title() for ax in panels if ax.get_visible()] == ["Foreground IoU ↑", "Pieces per part, found ↓"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()][-1] == "full model"
     data = ablations.samples_data(rows)
-    assert set(data["model"]) == {"full"} and set(data["share"]) == {0.5} and set(data["pieces"]) == {1}
+    assert dict(data.groupby("model")["share"].max()) == {"full": 0.5, "no points": 0} and len(data) == 24
 
 
 # ---- the pages and the graph

@@ -22,7 +22,7 @@ FLOORS = [
     "layers points masks image generator discriminator losses segmenter metrics",
     "data.download data.files data.sets data.synthetic data.creatures data.batches data.frames data.flowers data.cub "
     "data.celeba data.taichi data.folder data",
-    "devices training loop provenance pictures titles protocols evaluation",
+    "devices training loop provenance pictures titles protocols probes evaluation",
     "experiments",
     "segment released baselines bench reported plots tables page studies ablations ledger",
     "terminal cli_data cli",

@@ -45,7 +45,7 @@ def commands() -> dict[str, list[str]]:
 
 CASES: dict[str, Callable[[], Any]] = {
     f"images {data} {size}": lambda data=data, size=size: images(data, size)
-    for data in ("synthetic-bird", "synthetic-camouflage", "synthetic-face")
+    for data in ("synthetic-bird", "synthetic-camouflage", "synthetic-turned", "synthetic-face")
     for size in (32, 48, 128)
 } | {"commands": commands}
 

@@ -26,7 +26,8 @@ class Creature:
     """What is drawn: `figure(draws)` gives N figures about the origin, and their hue (N,).
 
     `parts` and `keypoints`: their names; `rotation`: the largest, in degrees; `scale`: from, to; `camouflaged`: before
-    a background of its own colours, told apart by shading, texture and what moves from image to image.
+    a background of its own colours, told apart by shading, texture and what moves from image to image; `overhang`: how
+    much of it may leave the image; `both_ways`: every other one, at random, is mirrored.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Creature:
     scale: tuple[float, float]
     augment: str
     camouflaged: bool = False
+    overhang: float = 0.08
+    both_ways: bool = False
 
     def scenes(self, seed: int, indices: np.ndarray, size: int) -> dict[str, np.ndarray]:
         """The scenes `indices` (N,) at S = `size` pixels a side.
@@ -49,7 +52,11 @@ class Creature:
         figure, hue = self.figure(draws)
         scale = draws.uniform(*self.scale)
         angle = draws.uniform(-np.deg2rad(self.rotation), np.deg2rad(self.rotation))
-        figure = synthetic.place(figure, draws, scale, angle)
+        if self.both_ways:
+            mirror = np.ones((len(indices), 1, 3), np.float32)
+            mirror[draws.chance(0.5), :, 0] = -1
+            figure = figure.moved(lambda discs: discs * mirror[..., : discs.shape[-1]])
+        figure = synthetic.place(figure, draws, scale, angle, self.overhang)
         images, parts = synthetic.paint(draws, figure, scale, hue, size, self.camouflaged)
         return {
             "images": images,
@@ -229,6 +236,13 @@ BIRDS = Creature(
 CAMOUFLAGE = replace(
     BIRDS, name="synthetic-camouflage", title="Synthetic birds before their own colours", camouflaged=True
 )
+TURNED = replace(
+    BIRDS,
+    name="synthetic-turned",
+    title="Synthetic birds facing both ways, in part outside the image",
+    both_ways=True,
+    overhang=0.35,
+)
 FACES = Creature(  # left and right are the viewer's, as in CelebA
     "synthetic-face",
     "Synthetic faces",
@@ -244,7 +258,7 @@ FACES = Creature(  # left and right are the viewer's, as in CelebA
 )  # fmt: skip
 
 
-CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, FACES)}
+CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, TURNED, FACES)}
 COUNTS = {split: len(indices) for split, indices in SPLITS.items()}
 DRAWN = tuple(
     DataSet(one.name, one.title, tuple(SPLITS), one.augment, draw=one.listing, counts=COUNTS)
