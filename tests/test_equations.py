@@ -14,7 +14,8 @@ from ganseg.config import GeneratorConfig
 from ganseg.generator import Generator
 from ganseg.image import Composition
 from ganseg.layers import AdaIn, RelativeEncoding, Spade, embedding_map, pixel_grid, upsample, with_margin
-from ganseg.points import PointGenerator, heatmaps, part_scales
+from ganseg.masks import located
+from ganseg.points import Parts, PointGenerator, heatmaps, part_scales
 
 SMALL = GeneratorConfig(
     parts=3, noise_dim=6, embedding_dim=8, block_sizes=(8, 16), block_widths=(8, 6), spade_hidden=4, margin=2
@@ -222,3 +223,22 @@ def test_without_a_separate_background_its_embedding_is_one_more_part() -> None:
     close(scene.image, generator.composition.convs(scene.foreground)[..., 2:-2, 2:-2], 1e-4)
     assert not torch.allclose(generator(noise._replace(background=noise.background.flip(0))).image, scene.image)
     assert not [name for name, _ in generator.named_parameters() if "adain" in name]
+
+
+def test_without_points_a_part_lies_where_its_mask_does_and_is_as_wide() -> None:
+    grid, masks = pixel_grid(8, 0), torch.zeros(1, 3, 8, 8)
+    masks[0, 1, 2:4, 4:8], masks[0, 2] = 0.5, 1  # a rectangle of 4 x 2 pixels; all of the image
+    empty = torch.zeros(1, 2, 1, 2)
+    parts = located(Parts(empty, empty[:, :, 0], empty[:, :, 0, 0], torch.ones(1, 2, 5)), masks, grid)
+    close(parts.centres, [[[0.5, -0.25], [0, 0]]])
+    close(parts.points, parts.centres[:, :, None])
+    variance = lambda pixels: (pixels**2 - 1) / 12 / 16  # of places a quarter of the unit apart
+    close(parts.scales.square(), [[variance(4) + variance(2), 2 * variance(8)]])
+
+
+@pytest.mark.parametrize("fields", [{}, {"use_points": False}, {"separate_background": False}])
+def test_eq6_masks_of_a_pixel_sum_to_one(fields: dict[str, bool]) -> None:
+    generator = Generator(SMALL.model_copy(update=fields))
+    masks = generator(generator.noise(2)).masks
+    close(masks.sum(dim=1), torch.ones(2, 16, 16))
+    assert masks.shape == (2, 4, 16, 16) and masks.min() >= 0

@@ -117,6 +117,19 @@ def test_best_constant_mask_beats_every_threshold_of_the_mean(rng):
     assert iou == pytest.approx(max(others)) and iou > others[0] + 0.05
 
 
+@pytest.mark.parametrize("empty", [0.0, 1.0])
+def test_the_constant_mask_is_the_best_threshold_with_ties_undecided_pixels_and_empty_images(rng, empty):
+    for _ in range(50):
+        truth = rng.choice(np.array([0, 1, 255], np.uint8), (4, 2, 3), p=(0.5, 0.3, 0.2))
+        truth[0] = np.where(truth[0] == 1, 0, truth[0])  # an image without an object
+        known = truth != 255
+        frequency = ((truth == 1) & known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        masks = [np.broadcast_to(frequency >= level, truth.shape) for level in np.unique(frequency)]
+        mask, iou = metrics.best_constant_mask(truth, empty=empty)
+        assert iou == pytest.approx(max(metrics.mean_iou(one, truth, empty=empty) for one in masks))
+        assert any((mask == one[0]).all() for one in masks)
+
+
 def test_the_oracle_takes_the_complement_only_where_it_is_better():
     truth = np.array([[[1, 1, 1, 0]], [[1, 0, 0, 0]], [[1, 255, 255, 0]]])
     prediction = np.array([[[0, 0, 0, 2]], [[1, 1, 0, 0]], [[0, 1, 1, 1]]])
@@ -176,6 +189,13 @@ def test_components_leave_out_specks_and_invisible_parts():
     assert np.isnan(metrics.components_per_part(np.zeros_like(labels), 3))
 
 
+def test_components_touch_at_corners_and_never_across_images():
+    labels = np.zeros((2, 4, 4), int)
+    labels[0, 0, 0] = labels[0, 1, 1] = 1  # one component
+    labels[1, 0, 0] = labels[1, 3, 3] = 1  # two, the first of them in the place of the other image's
+    assert metrics.components_per_part(labels, 1, minimum_area=0) == pytest.approx((1 + 2) / 2)
+
+
 # Equivariance
 
 
@@ -194,6 +214,25 @@ def test_a_pixelwise_predictor_follows_shifts_exactly(rng):
     images = rng.integers(0, 256, (3, 16, 20, 3), dtype=np.uint8)
     assert metrics.equivariance_error(brightness_parts, images, (*metrics.SHIFTS, (3, 0), (-2, 5))) == 0
     assert metrics.equivariance_error(brightness_parts, images, labels=np.zeros(images.shape[:3], int)) == 1
+
+
+def test_the_equivariance_error_is_over_all_parts_that_either_side_shows():
+    images = np.zeros((1, 1, 5, 3), np.uint8)
+    before, after = (np.array([[row]]) for row in ([1, 1, 3, 0, 0], [1, 0, 3, 2, 2]))
+    for one, other in ((before, after), (after, before)):
+        error = metrics.equivariance_error(lambda _, other=other: other, images, [(0, 0)], labels=one)
+        assert error == pytest.approx(1 - (1 / 2 + 0 + 1) / 3)
+    nothing = np.zeros_like(before)
+    assert metrics.equivariance_error(lambda _: nothing, images, [(0, 0)], labels=nothing) == 0
+
+
+def test_keypoints_beyond_the_image_are_read_at_its_border():
+    labels = np.arange(6).reshape(1, 2, 3)
+    corners = np.array([[[-3.0, -1.0], [9.0, -1.0], [-3.0, 7.0], [9.0, 7.0]]])
+    labels[0, 0, 1] = labels[0, 0, 0]
+    assert metrics.keypoint_nmi_ari(labels, corners, np.ones((1, 4), bool)) == (1.0, 1.0)
+    labels[0, 1, 2] = labels[0, 0, 0]  # two corners of one part
+    assert metrics.keypoint_nmi_ari(labels, corners, np.ones((1, 4), bool))[0] < 1
 
 
 def test_an_image_moves_right_and_down_and_repeats_its_edge():
