@@ -50,6 +50,7 @@ def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
     torch.manual_seed(0)
     networks = {"generator": Generator(config.generator), "segmenter": Segmenter(config.segmenter, 3)}
     networks["generator"].point_generator.points[-1].weight.data *= 3
+    networks["generator"].composition.convs[-1].weight.data *= 0.1  # colours near [-1, 1], as trained ones are
     for name, network in networks.items():
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
