@@ -36,7 +36,6 @@ QUOTED = [
 ALLOWED: dict[str, dict[str, str]] = {
     "13_table1": {"30": "the data set's filter: faces that cover less of the image are left out (section 4.1)"},
     "gpu": {"25": "the budget that scale gpu was planned for"},
-    "reproduce": {"30": "the budget that scale laptop was planned for"},
 }
 
 
