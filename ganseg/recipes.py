@@ -35,7 +35,7 @@ _SMALL: Settings = {
 
 # The same code at every scale: only these numbers change.
 SCALES: dict[str, Settings] = {
-    # 20 seconds an experiment on one CPU core without bf16
+    # 40 seconds an experiment on one CPU core without bf16
     "tiny": _SMALL
     | {
         "data.size": 32,
