@@ -163,10 +163,10 @@ def settings(results: str | Path | None, first: str = "", parts: int | None = No
     frame = frame[(frame["parts"] == usual) & frame["overrides"].map(lambda own: set(own) <= set(overrides))]
     known = frame["variant"].map({variant: number for number, variant in enumerate(MODELS)}).fillna(len(MODELS))
     ranks = {
-        "_1": frame["data"] != first,
-        "_2": -frame["scale"].map(list(SCALES).index),
-        "_3": frame["data"],
-        "_4": known,
+        "elsewhere": frame["data"] != first,
+        "coarseness": -frame["scale"].map(list(SCALES).index),
+        "set": frame["data"],
+        "model": known,
     }
     order = frame.assign(**ranks).sort_values([*ranks, "variant", "parts", "train_images", "seed"]).index
     studies = (rows for _, rows in frame.loc[order].groupby(["scale", "data"], sort=False))
