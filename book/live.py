@@ -112,14 +112,24 @@ def place(run: Run) -> tuple[int, bool]:
     return next(i for i, word in enumerate(ORDER) if word in name), parts != PARTS.get(name, 8)
 
 
+def ranked(results: Path) -> list[Run]:
+    """Runs of the paper's model, those for the page first; none of scale tiny."""
+    scales = list(SCALES)[:0:-1]
+    return sorted((run for scale in scales for run in find_runs(results, scale, variant="paper")), key=place)
+
+
+def models(runs: list[Run]) -> list[Run]:
+    """Of each data set the first of `runs` that has weights and can run in a page."""
+    found: dict[str, Run] = {}
+    for run in (run for run in runs if run.has_weights and not fault(run.config)):
+        found.setdefault(run.config.data.name, run)
+    return list(found.values())
+
+
 def stage(results: Path, folder: Path) -> None:
     """Fill `folder` with the best model of each data set that ships weights, and with samples for everyone to see."""
-    page, runs = folder / "figure.html", []
-    for scale in list(SCALES)[:0:-1]:  # all but tiny
-        runs += find_runs(results, scale, variant="paper")
-    runs.sort(key=place)
-    able = {run.config.data.name: run for run in reversed(runs) if run.has_weights and not fault(run.config)}
-    first = next(iter([*reversed(able.values()), *runs]), None)
+    page, runs = folder / "figure.html", ranked(results)
+    first = next(iter([*models(runs), *runs]), None)
     if first is None or not page.exists():
         return page.unlink(missing_ok=True)
     samples, title = np.load(first.directory / "samples.npz"), describe(first.config.data.name).title
@@ -127,9 +137,9 @@ def stage(results: Path, folder: Path) -> None:
     save(sheet({name: enlarge(row, 96) for name, row in rows.items()}), folder / "strip.png")
     kernel = base64.b64encode((folder / "kernel.wasm").read_bytes()).decode()
     (folder / "kernel.js").write_text(f'ganseg.kernel = "{kernel}";\n')
-    models = json.dumps([export(run, folder) for run in reversed(able.values())])
+    menu = json.dumps([export(run, folder) for run in models(runs)])
     caption = f"What a generator invented after training on {title} at {first.config.data.size} px, and its parts."
-    text = page.read_text().replace("MODELS", html.escape(models)).replace("CAPTION", html.escape(caption))
+    text = page.read_text().replace("MODELS", html.escape(menu)).replace("CAPTION", html.escape(caption))
     page.write_text(text)
 
 
