@@ -71,7 +71,7 @@ class Step:
         self.fabric = make_fabric(device, wanted=config.optim.precision)
         images = np.random.default_rng(0).integers(0, 256, (max(256, self.batch), size, size, 3), np.uint8)
         split = Split(images, tuple(map(str, range(len(images)))))
-        self.trainer = GanTrainer(config, self.fabric, Batches(split, self.batch, 0, "flip"))
+        self.trainer = GanTrainer(config, self.fabric, Batches(split, self.batch, 0, "flip", self.fabric.device))
 
     def take(self, penalty: bool = False) -> None:
         """A step with the penalty, or the next one without it."""
