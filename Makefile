@@ -1,6 +1,6 @@
 # The GANSeg companion. `make help` lists the targets; README.md explains them.
 
-SCALE    ?= tiny
+SCALE    ?= laptop
 DATA     ?= synthetic-bird
 DATA_DIR ?=
 SEED     ?= 0
@@ -15,22 +15,31 @@ WORKERS  ?= auto
 VENV  := .venv
 BIN   := $(CURDIR)/$(VENV)/bin
 MADE  := $(VENV)/.made-from-lock
-# A scale or data set named by the user is shown even where a better scale was run.
-ASKED := $(filter command environment%,$(origin SCALE) $(origin DATA))
-SHOW  ?= $(if $(ASKED),$(SCALE),best)
-# What is stored in notebooks/ depends on no run but its own: a results folder apart, defaults for everything.
-CHECKED := $(CURDIR)/_build/checked
-STORED  := SCALE=tiny DATA=synthetic-bird DATA_DIR= SEED=0 RESULTS=$(CHECKED)
+# What is tested, stored in notebooks/ or reproduced depends on no run but its own: a results folder apart.
+USUAL     := DATA=synthetic-bird DATA_DIR= SEED=0
+CHECKED   := SCALE=tiny $(USUAL) RESULTS=_build/checked
+STORED    := SCALE=laptop $(USUAL) RESULTS=_build/committed/results
+REPRODUCED ?= _build/reproduced
 
 # uv from the path, or one of our own in .uv (a folder target needs no virtual environment and no root).
 UV    := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
-# $(call GRAPH,TARGET): the target stands first, for --config takes every word after it.
-GRAPH  = snakemake $(1) --workflow-profile $(PROFILE) --cores $(CORES) \
-         --config scale=$(SCALE) data="$(DATA)" data_dir="$(DATA_DIR)" seed=$(SEED) \
-         results="$(RESULTS)" threads=$(THREADS) show=$(SHOW)
+GRAPH  = snakemake $(1) --workflow-profile $(PROFILE) --cores $(CORES)
+MAKE_  = $(MAKE) --no-print-directory
+# $(call TIMED,PART,COMMAND): how long a part took is told at the end of all; the graph adds its own parts.
+TIMES := _build/times
+TIMED  = start=$$(date +%s) && $(2) && echo "$(1): $$(( $$(date +%s) - start )) s" >> $(TIMES)
+ifeq ($(MAKELEVEL),0)
+$(shell mkdir -p _build && : > $(TIMES))
+endif
 
 export PATH := $(BIN):$(PATH)
-export GANSEG_RESULTS := $(abspath $(RESULTS))
+# Settings reach the graph in the environment, as they were typed: no shell reads them again.
+export GANSEG_SCALE := $(value SCALE)
+export GANSEG_DATA := $(value DATA)
+export GANSEG_DATA_DIR := $(value DATA_DIR)
+export GANSEG_SEED := $(value SEED)
+export GANSEG_THREADS := $(value THREADS)
+export GANSEG_RESULTS := $(if $(filter /%,$(RESULTS)),$(RESULTS),$(CURDIR)/$(RESULTS))
 # Memory in large pages, where the C library is glibc: small steps are mostly memory traffic.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # Whatever environment the caller has active, this project uses its own.
@@ -40,22 +49,27 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-.PHONY: help book test lint env experiments notebooks-run notebooks links launch lock serve clean dry-run
+.PHONY: help book test nbval lint env models experiments reproduce notebooks-run notebooks links launch lock serve clean dry-run
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 	@echo "parameters: SCALE=tiny|laptop|gpu|paper DATA=NAME (see: ganseg data list)"
 	@echo "            DATA_DIR=folder SEED=0 CORES=all THREADS=auto RESULTS=results PROFILE=profiles/default PYTHON=3.12"
 
-book: env ## train what is missing, execute the notebooks, build the book
+book: env ## execute the notebooks on the shipped runs, train what is missing, build the book
 	$(call GRAPH,book)
+	@cat $(TIMES)
 	@echo "The book is ready. Open file://$(CURDIR)/_build/html/index.html (or: make serve)"
 
 test: env ## pytest, then nbval over the notebooks at scale tiny
-	OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope tests
-	$(MAKE) --no-print-directory experiments $(STORED)
-	OMP_NUM_THREADS=1 GANSEG_RESULTS=$(CHECKED) python -m pytest -n $(WORKERS) --dist loadscope -p no:cacheprovider \
-	  --nbval --nbval-kernel-name python3 notebooks
+	$(call TIMED,tests,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope tests)
+	$(MAKE_) nbval $(CHECKED)
+	@cat $(TIMES)
+
+nbval: models
+	python -m book copies notebooks _build/checked/notebooks -p scale=$(SCALE)
+	$(call TIMED,nbval,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope -p no:cacheprovider \
+	  --nbval --nbval-kernel-name python3 _build/checked/notebooks)
 
 lint: env ## check style and format of the code (ruff; settings in pyproject.toml)
 	ruff check
@@ -64,8 +78,9 @@ lint: env ## check style and format of the code (ruff; settings in pyproject.tom
 env: $(MADE) ## make the environment .venv from requirements.lock
 
 $(MADE): requirements.lock pyproject.toml | $(filter-out uv,$(UV))
+	@echo "Making the environment in $(VENV)"
 	$(UV) venv --quiet --clear --python "$(PYTHON)" $(VENV)
-	$(UV) pip sync --quiet --python $(VENV) --require-hashes requirements.lock
+	$(call TIMED,environment,$(UV) pip sync --quiet --python $(VENV) --require-hashes requirements.lock)
 	$(UV) pip install --quiet --python $(VENV) --no-deps --no-build-isolation --offline -e .
 	@touch $@
 
@@ -73,8 +88,15 @@ $(MADE): requirements.lock pyproject.toml | $(filter-out uv,$(UV))
 	@python3 -m pip --version >/dev/null 2>&1 || { echo "make: needs uv, or python3 with pip"; exit 1; }
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv "uv>=0.5"
 
-experiments: env ## train what the notebooks, and above scale tiny the ledger, need and is not there
+models: env ## train what the notebooks read and is not there
+	$(call GRAPH,models)
+
+experiments: env ## the same, and above scale tiny what the ledger of claims asks for: many hours
 	$(call GRAPH,experiments)
+
+reproduce: env ## train every model of the notebooks afresh; print published, own, difference, spread over seeds
+	$(MAKE_) models RESULTS="$(REPRODUCED)"
+	python -m book compare "$(REPRODUCED)" --published "$$GANSEG_RESULTS" --scale "$$GANSEG_SCALE"
 
 notebooks-run: env ## execute the notebooks into results/SCALE/notebooks
 	$(call GRAPH,notebooks)
@@ -82,12 +104,14 @@ notebooks-run: env ## execute the notebooks into results/SCALE/notebooks
 dry-run: env ## list what `make book` would run, and why
 	$(call GRAPH,book --dry-run)
 
-notebooks: ## refresh the outputs stored in notebooks/ from executions at scale tiny
-	$(MAKE) --no-print-directory notebooks-run $(STORED)
-	python -m book store notebooks $(CHECKED)/tiny/notebooks
+notebooks: ## refresh the outputs stored in notebooks/: scale laptop, executed on the committed runs
+	rm -rf _build/committed && mkdir -p _build/committed
+	git archive HEAD results | tar -x -C _build/committed
+	$(MAKE_) notebooks-run $(STORED)
+	python -m book store notebooks _build/committed/results/laptop/notebooks
 
 links: notebooks-run ## check the book's links to other hosts (needs the network)
-	python -m book build . --results $(RESULTS) --prefer $(SHOW) --builder linkcheck
+	python -m book build . --results "$$GANSEG_RESULTS" --scale "$$GANSEG_SCALE" --builder linkcheck
 
 launch: env ## write the branch that Colab and Binder open into _build/launch
 	rm -rf _build/launch

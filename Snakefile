@@ -1,12 +1,14 @@
 # The graph behind `make`: experiments -> executed notebooks -> the book. Only what is stale runs.
-#   snakemake book --cores 2 --config scale=laptop data=flowers data_dir=DIR
+#   snakemake book --cores 2 --config scale=gpu data=flowers data_dir=DIR
 # A notebook's metadata says which experiments it reads (book.execute.experiments_of): variants, K, settings of their
-# own. Those that several notebooks share are trained once. `make experiments` also trains what the claims ledger asks
-# for above scale tiny (ganseg.ledger.planned), five seeds each: many hours, which no page waits for.
+# own. Those that several notebooks share are trained once, and none that is published. `make experiments` also trains
+# what the claims ledger asks for above scale tiny (ganseg.ledger.planned), five seeds each: many hours, which no page
+# waits for.
 
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,15 +20,19 @@ from ganseg.experiments import Experiment
 from ganseg.files import UserError
 from ganseg.ledger import planned
 
-shell.prefix(f"export PATH='{Path(sys.executable).parent}':$PATH; ")  # every rule runs in this environment
+# A pipe takes what jobs say: to a terminal they would draw bars, over those of jobs beside them.
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")  # rules run in this environment
+START = time.time()
 
-SCALE = str(config.get("scale") or "tiny")
-DATA = str(config.get("data") or "synthetic-bird")
-DATA_DIR = str(config.get("data_dir") or "")
-SEED = int(config.get("seed") or 0)
-RESULTS = str(config.get("results") or "results")
+
+def given(name, default=""):
+    """A setting: --config NAME=VALUE, else what `make` hands on in the environment, as it was typed."""
+    return str(config.get(name) or os.environ.get(f"GANSEG_{name.upper()}") or default)
+
+
+SCALE, DATA, DATA_DIR = given("scale", "laptop"), given("data", "synthetic-bird"), given("data_dir")
+SEED, RESULTS = int(given("seed", 0)), given("results", "results")
 RESULTS = "results" if Path(RESULTS).resolve() == Path("results").resolve() else RESULTS
-SHOW = str(config.get("show") or "best")  # the scale the book shows: the best that was run, or one by name
 
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 PACKAGE = sorted(str(path) for path in Path("ganseg").rglob("*.py"))
@@ -34,11 +40,7 @@ COMMANDS = ("cli.py", "cli_data.py", "terminal.py")
 READ = [path for path in PACKAGE if Path(path).name not in COMMANDS]  # what a notebook may use
 BOOK = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 EXECUTED = f"{RESULTS}/{SCALE}/notebooks/{{name}}.ipynb"
-OTHER_SCALES = sorted(
-    str(path)
-    for path in Path(RESULTS).glob("*/notebooks/*.ipynb")
-    if path.parts[-3] != SCALE and not path.name.endswith(".failed.ipynb")
-)
+HTML = "_build/html/index.html"
 
 
 def parameters(name):
@@ -70,7 +72,7 @@ except UserError as error:
 # As many experiments at once as there are, on an equal share of the cores (two threads are 1.4 times as fast as one on an
 # idle machine, two experiments of one thread do more together); threads=N says otherwise.
 PENDING = sum(not Path(path).exists() for path in EXPERIMENTS)
-THREADS = int(config.get("threads") or 0) or max(1, min(8, (workflow.cores or 1) // max(1, PENDING)))
+THREADS = int(given("threads", 0)) or max(1, min(8, (workflow.cores or 1) // max(1, PENDING)))
 
 
 def arguments(wildcards, output):
@@ -87,25 +89,28 @@ rule book:
     default_target: True
     input:
         expand(EXECUTED, name=NOTEBOOKS),
-        OTHER_SCALES,
         BOOK,
         PACKAGE,
         "_config.yml",
     output:
-        "_build/html/index.html",
+        HTML,
     params:
-        show=SHOW,
         repository=os.environ.get("GANSEG_REPOSITORY", ""),  # another address, other links
     localrule: True
     message:
         "building the book"
     shell:
-        "python -m book build . --results {RESULTS:q} --prefer {params.show:q}"
+        "python -m book build . --results {RESULTS:q} --scale {SCALE:q}"
 
 
 rule notebooks:
     input:
         expand(EXECUTED, name=NOTEBOOKS),
+
+
+rule models:
+    input:
+        list(READ_BY_PAGES),
 
 
 rule experiments:
@@ -127,7 +132,7 @@ rule notebook:
     message:
         "executing notebooks/{wildcards.name}.ipynb at scale " + SCALE
     shell:
-        "OMP_NUM_THREADS={threads} python -m book execute {input.source:q} {output:q} {params.pairs}"
+        "OMP_NUM_THREADS={threads} python -m book execute {input.source:q} {output:q} {params.pairs} 2>&1 | cat"
 
 
 rule experiment:
@@ -141,4 +146,16 @@ rule experiment:
     message:
         "training {wildcards.run} at scale " + SCALE
     shell:
-        "OMP_NUM_THREADS={threads} ganseg train {params.arguments}"
+        "OMP_NUM_THREADS={threads} ganseg train {params.arguments} 2>&1 | cat"
+
+
+onsuccess:
+    # Experiments end before the first notebook begins, and notebooks before the book does.
+    before = START
+    parts = {"experiments": EXPERIMENTS, "notebooks": expand(EXECUTED, name=NOTEBOOKS), "the book": [HTML]}
+    for part, paths in parts.items():
+        ends = [os.path.getmtime(path) for path in paths if os.path.exists(path)]
+        if ends and max(ends) > before:
+            with open("_build/times", "a") as times:
+                times.write(f"{part}: {max(ends) - before:.0f} s\n")
+            before = max(ends)

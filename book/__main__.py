@@ -1,32 +1,44 @@
-"""`python -m book COMMAND`: execute a notebook, store executions, build the book, check its links, write a branch."""
+"""`python -m book COMMAND`: what `make` does with notebooks, results and the book."""
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from book import build, execute
+from book import build, compare, execute
 from ganseg.files import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(execute.store)
 app.command()(build.build)
 app.command()(build.launch)
+app.command()(compare.compare)
+Pairs = Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks.")]
+
+
+def parameters(pairs: list[str]) -> dict[str, str]:
+    """What -p was given."""
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise UserError(f"-p {wrong[0]}: write NAME=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 @app.command("execute")
-def run(
-    notebook: Path,
-    output: Path,
-    pairs: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE")] = [],  # noqa: B006
-) -> None:
-    """Execute one notebook with papermill; -p sets one of its parameters."""
-    if wrong := [pair for pair in pairs if "=" not in pair]:
-        raise UserError(f"-p {wrong[0]}: write NAME=VALUE")
-    execute.execute(notebook, output, dict(pair.split("=", 1) for pair in pairs))
+def run(notebook: Path, output: Path, pairs: Pairs = []) -> None:  # noqa: B006
+    """Execute one notebook with papermill."""
+    start = time.monotonic()
+    execute.execute(notebook, output, parameters(pairs))
+    print(f"{notebook}: executed in {time.monotonic() - start:.0f} s")
+
+
+@app.command("copies")
+def copy(notebooks: Path, folder: Path, pairs: Pairs = []) -> None:  # noqa: B006
+    """Fill FOLDER with copies of the NOTEBOOKS at other parameters, for nbval."""
+    execute.copies(notebooks, folder, parameters(pairs))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from nbformat.v4 import new_code_cell
 from book import live
 from book.execute import execution_of, parameters_cell, read, resolve, source_hash, write
 from ganseg.files import UserError
-from ganseg.recipes import SCALES
 
 TOOLS = Path(__file__).resolve().parents[1]  # where the package `book` lies
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints", "launch")
@@ -35,21 +34,16 @@ SERVICES = {
 }
 
 
-def choose(path: Path, results: Path, prefer: str | None = None) -> Any:
-    """The execution of the notebook at `path` to publish: scale `prefer` if it was run, else the best.
+def choose(path: Path, executed: Path) -> Any:
+    """The execution of the notebook at `path` to publish: that in the folder `executed`, else the outputs stored in it.
 
-    Executions are those among the results, and the outputs stored in the notebook itself; of another text, they do
-    not count.
+    Those of another text do not count.
     """
-    stored, found = read(path), {}
-    files = (results / scale / "notebooks" / path.name for scale in reversed(SCALES))
-    for notebook in [*(read(file) for file in files if file.is_file()), stored]:
-        execution = execution_of(notebook)
-        if execution.get("source") == source_hash(stored):
-            found.setdefault(execution["parameters"].get("scale", "tiny"), notebook)
-    if not found:
-        raise UserError(f"{path} as it stands was not executed; run `make book`, or `make notebooks-run SCALE=tiny`")
-    return found.get(prefer) or next(iter(found.values()))
+    stored, file = read(path), executed / path.name
+    for notebook in [*([read(file)] if file.is_file() else []), stored]:
+        if execution_of(notebook).get("source") == source_hash(stored):
+            return notebook
+    raise UserError(f"{path} as it stands was not executed; run `make book`, or `make notebooks-run`")
 
 
 def badge(execution: dict[str, Any]) -> str:
@@ -72,13 +66,13 @@ def present(notebook: Any) -> Any:
     return notebook
 
 
-def stage(root: Path, target: Path, results: Path, prefer: str | None = None) -> None:
+def stage(root: Path, target: Path, results: Path, scale: str = "laptop") -> None:
     """Lay out the book's sources in `target`: book/*, models to run in it, the package, executions of the notebooks.
 
     Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
     """
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
-    pages = {path.name: present(choose(path, results, prefer)) for path in notebooks}
+    pages = {path.name: present(choose(path, results / scale / "notebooks")) for path in notebooks}
     shutil.rmtree(target, ignore_errors=True)
     for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
         shutil.copytree(source, copy, ignore=COPIES)
@@ -91,15 +85,15 @@ def stage(root: Path, target: Path, results: Path, prefer: str | None = None) ->
 
 
 def build(
-    output: Path, results: Path | None = None, prefer: str = "best", builder: str = "html", root: Path = Path()
+    output: Path, results: Path | None = None, scale: str = "laptop", builder: str = "html", root: Path = Path()
 ) -> Path:
     """Fill OUTPUT/_build/BUILDER from nothing with the book of the project at ROOT; every warning fails.
 
-    RESULTS: ROOT/results by default. PREFER: a scale that is shown where it was run, else the best. BUILDER: html, or
-    linkcheck, which asks every address that the pages link to.
+    RESULTS: ROOT/results by default. SCALE: whose executions are shown; where there are none, those that are stored in
+    the notebooks. BUILDER: html, or linkcheck, which asks every address that the pages link to.
     """
     made = output / "_build"
-    stage(root, made / "source", results or root / "results", prefer)
+    stage(root, made / "source", results or root / "results", scale)
     shutil.rmtree(made / builder, ignore_errors=True)
     config = made / "config.yml"
     config.write_text(yaml.safe_dump(published(read_config(root)), sort_keys=False), encoding="utf-8")

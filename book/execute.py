@@ -1,8 +1,8 @@
 """Notebooks as functions: their parameters, their experiments, their execution with papermill.
 
 A notebook's cell tagged `parameters` names everything that may be set from outside, each with a default whose type is
-the parameter's. Its metadata may list the experiments that it reads:
-`"ganseg": {"experiments": [{"data": "{data}", "variant": "paper", "parts": 6, "seeds": ["{seed}"]}]}`.
+the parameter's. Its metadata may list the experiments that it reads, and what it asks `find_runs` for:
+`"ganseg": {"experiments": [{"data": "{data}", "parts": 6, "seeds": ["{seed}"]}], "finds": [{"variant": "paper"}]}`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from typing import Any
 import nbformat
 import papermill
 import torch
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
-from ganseg.files import UserError, atomic_path
+from ganseg.experiments import METRICS, Experiment, find_runs
+from ganseg.files import UserError, atomic_path, results_dir
 from ganseg.provenance import describe_machine, git_state
+from ganseg.recipes import SCALES
 
 PATHS = ("results_dir", "data_dir")  # parameters that name a machine's folders: never recorded
 
@@ -87,16 +91,43 @@ def experiments_of(path: str | Path, **given: Any) -> list[dict[str, Any]]:
     `"{data}"`, `"{seed}"` and the like stand for the notebook's own parameters, `given` over their defaults; `seeds`
     lists one experiment a seed. `scale` and `data_dir` come from the parameters.
     """
-    notebook = read(path)
-    values = resolve(notebook, given)
-    text = json.dumps(notebook.metadata.get("ganseg", {}).get("experiments", []))
-    for name, value in values.items():
-        text = text.replace(f'"{{{name}}}"', json.dumps(value))
-    if unknown := re.search(r'"({\w+})"', text):
-        raise UserError(f"{path}: its experiments name {unknown[1]}, but its parameters are {', '.join(values)}")
+    values = resolve(read(path), given)
     common = {"scale": values.get("scale", "tiny"), "data_dir": values.get("data_dir") or None}
-    rows = [(row, row.pop("seeds", [values.get("seed", 0)])) for row in json.loads(text)]
+    rows = [(row, row.pop("seeds", [values.get("seed", 0)])) for row in _told(path, "experiments", values)]
     return [{**common, **row, "seed": seed} for row, seeds in rows for seed in dict.fromkeys(seeds)]
+
+
+def _told(path: str | Path, name: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The list `name` in the notebook's metadata, with the `values` of its parameters."""
+    text = json.dumps(read(path).metadata.get("ganseg", {}).get(name, []))
+    for parameter, value in values.items():
+        text = text.replace(f'"{{{parameter}}}"', json.dumps(value))
+    if unknown := re.search(r'"({\w+})"', text):
+        raise UserError(f"{path}: its {name} name {unknown[1]}, but its parameters are {', '.join(values)}")
+    return json.loads(text)
+
+
+def runs_of(path: str | Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """SCALE/RUN of every finished run that the notebook at `path` reads, and a digest of its metrics; none of tiny."""
+    values = resolve(read(path), given)
+    place = results_dir(values.get("results_dir"))
+    runs = [Experiment(**row).finished(place) for row in experiments_of(path, **values)]
+    for wanted in _told(path, "finds", values):
+        runs += find_runs(place, **{key: tuple(v) if isinstance(v, list) else v for key, v in wanted.items()})
+    kept = {run.directory for run in runs if run and run.provenance["scale"] != next(iter(SCALES))}
+    digest = lambda folder: hashlib.sha256((folder / METRICS).read_bytes()).hexdigest()[:8]
+    return {f"{folder.parts[-3]}/{folder.name}": digest(folder) for folder in sorted(kept)}
+
+
+def copies(notebooks: Path, folder: Path, given: Mapping[str, Any]) -> None:
+    """Fill FOLDER with copies of the NOTEBOOKS that set the parameters `given`; their outputs are those stored.
+
+    nbval runs the copies, and compares what does not depend on these parameters.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in sorted(notebooks.glob("*.ipynb")):
+        source = load_notebook_node(str(path))
+        write(parameterize_notebook(source, resolve(source, given)), folder / path.name)
 
 
 def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -120,7 +151,8 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
             kind, said = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
             raise UserError(f"{path}, the cell that begins `{line}`: {kind}: {said}") from error
         executed = _cleaned(read(temporary), source)
-        executed.metadata.setdefault("ganseg", {})["execution"] = _record(source, values)
+        known = _record(source, values) | {"runs": runs_of(path, values)}
+        executed.metadata.setdefault("ganseg", {})["execution"] = known
         write(executed, temporary)
     failed.unlink(missing_ok=True)
     return executed

@@ -1,4 +1,4 @@
-"""nbval, as `make test` runs it, refuses a broken number, word, cell and import, on any processor."""
+"""nbval, on copies at scale tiny as in `make test`, refuses a broken number, word, cell and import."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from conftest import ROOT
 from nbformat import v4
 from nbval_tolerance import agree
+
+from book import execute
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,10 @@ def test_words_agree_exactly_and_numbers_unless_measured(
     assert agree(stored, computed, measured=True) is measured
 
 
-CELLS = [  # source, tags, why nbval refuses it; each is stored with the output "IoU 0.45"
+DEPENDS = "print('IoU', 0.45 if scale == 'laptop' else 0.31)"
+CELLS = [  # source, tags, why nbval refuses it; each is stored with the output "IoU 0.45", that of scale laptop
+    (DEPENDS, [], "Cell outputs differ"),
+    (DEPENDS, ["measured"], ""),
     ("print('IoU 0.46')", [], "Cell outputs differ"),
     ("print('loss 0.45')", ["measured"], "Cell outputs differ"),
     ("iou = 1.2\nassert 0 <= iou <= 1\nprint(f'IoU {iou}')", ["measured"], "AssertionError"),
@@ -54,10 +59,13 @@ CELLS = [  # source, tags, why nbval refuses it; each is stored with the output 
 def test_nbval_refuses_what_is_broken_and_accepts_what_may_differ(tmp_path: Path) -> None:
     stored = [v4.new_output("stream", name="stdout", text="IoU 0.45\n")]
     cells = [v4.new_code_cell(c, execution_count=1, metadata={"tags": t}, outputs=stored) for c, t, _ in CELLS]
-    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "page.ipynb")
+    cells.insert(0, v4.new_code_cell('scale = "laptop"', metadata={"tags": ["parameters"]}))
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "page.ipynb")
+    execute.copies(tmp_path, tmp_path / "copies", {"scale": "tiny"})
     options = ["-rA", "-c", "pyproject.toml", "-p", "no:cacheprovider", "--nbval", "--nbval-kernel-name", "python3"]
-    command = [sys.executable, "-m", "pytest", *options, str(tmp_path / "page.ipynb")]
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path / "copies" / "page.ipynb")]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    for number, (_, _, reason) in enumerate(CELLS):
+    for number, (_, _, reason) in enumerate(CELLS, 2):  # after the parameters and those of the copy
         assert re.search(rf"{'FAILED' if reason else 'PASSED'} \S*::Cell {number}\b", said), said
         assert reason in said.partition(f"::Cell {number} _")[2].partition("_ ::Cell")[0]

@@ -11,21 +11,23 @@ from typing import Any
 import nbformat
 import pytest
 from conftest import ROOT
+from finished_runs import write_run
 from nbformat import v4
 
 from book import build as book
 from book import execute as notebooks
+from ganseg import Experiment
 from ganseg.files import UserError
 
-DEFAULTS = 'scale = "tiny"\nseed = 0\nrate = 0.1\ndata = "synthetic-bird"\ndata_dir = ""'
+DEFAULTS = 'scale = "tiny"\nseed = 0\nrate = 0.1\ndata = "synthetic-bird"\ndata_dir = ""\nresults_dir = ""'
 
 
-def write(path: Path, *sources: str, experiments: tuple[dict[str, Any], ...] = ()) -> Path:
+def write(path: Path, *sources: str, **told: list[dict[str, Any]]) -> Path:
     """A notebook: a title, the parameters cell, then one code cell per source."""
     cells = [v4.new_markdown_cell("# A title\n\nText."), v4.new_code_cell(DEFAULTS)]
     cells[1].metadata["tags"] = ["parameters"]
     cells += [v4.new_code_cell(source) for source in sources]
-    notebook = v4.new_notebook(cells=cells, metadata={"ganseg": {"experiments": list(experiments)}})
+    notebook = v4.new_notebook(cells=cells, metadata={"ganseg": told})
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
@@ -67,7 +69,7 @@ def test_store_puts_the_outputs_into_the_source(executed: tuple[Path, Path], tmp
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sede": 1}, "unknown notebook parameter 'sede'; known: scale, seed, rate, data, data_dir"),
+        ({"sede": 1}, "unknown notebook parameter 'sede'; known: scale, seed, rate, data, data_dir, results_dir"),
         ({"seed": "one"}, "seed='one' must be of type int"),
         ({"rate": "fast"}, "rate='fast' must be of type float"),
     ],
@@ -91,13 +93,27 @@ def test_a_failing_cell_is_named_and_leaves_no_output(tmp_path: Path) -> None:
 
 def test_experiments_take_the_parameters_of_the_notebook(tmp_path: Path) -> None:
     several, fixed = {"data": "{data}", "parts": 6, "seeds": ["{seed}", 1, 2]}, {"data": "flowers"}
-    source = write(tmp_path / "a.ipynb", experiments=(several, fixed))
+    source = write(tmp_path / "a.ipynb", experiments=[several, fixed])
     rows = notebooks.experiments_of(source, seed=1, data="synthetic-face", scale="laptop")
     pairs = [(row["data"], row["seed"]) for row in rows]
     assert pairs == [("synthetic-face", 1), ("synthetic-face", 2), ("flowers", 1)]
     assert all(row["scale"] == "laptop" and row["data_dir"] is None for row in rows)
     with pytest.raises(UserError, match=r"\{dataset\}"):
-        notebooks.experiments_of(write(tmp_path / "a.ipynb", experiments=({"data": "{dataset}"},)))
+        notebooks.experiments_of(write(tmp_path / "a.ipynb", experiments=[{"data": "{dataset}"}]))
+
+
+def test_an_execution_names_the_runs_that_are_read_with_a_digest_of_their_numbers(tmp_path: Path) -> None:
+    given = {"scale": "laptop", "results_dir": str(tmp_path / "results")}
+    cells = {"experiments": [{"data": "{data}"}], "finds": [{"variant": ["released"], "seed": 1}]}
+    source = write(tmp_path / "a.ipynb", **cells)
+    read = write_run(tmp_path / "results", key=Experiment(scale="laptop").key)
+    for scale, seed in (("tiny", 1), ("gpu", 2), ("gpu", 1)):
+        found = write_run(tmp_path / "results", "released", scale=scale, seed=seed)
+    before = notebooks.runs_of(source, given)
+    assert list(before) == [f"gpu/{found.name}", f"laptop/{read.name}"]
+    write_run(tmp_path / "results", "released", seed=1, scale="gpu", iou=0.9)
+    after = notebooks.runs_of(source, given)
+    assert {name for name in after if after[name] != before[name]} == {f"gpu/{found.name}"}
 
 
 def record(source: Path, output: Path, scale: str) -> None:
@@ -121,14 +137,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def staged(project: Path, prefer: str | None = None) -> Any:
-    book.stage(project, project / "out", project / "results", prefer)
+def staged(project: Path, scale: str = "laptop") -> Any:
+    book.stage(project, project / "out", project / "results", scale)
     return notebooks.read(project / "out" / "notebooks" / "00_a.ipynb")
 
 
-def test_stage_takes_the_scale_that_was_asked_for_or_the_best_and_says_so(project: Path) -> None:
-    assert "scale tiny" in staged(project, prefer="tiny").cells[0].source
-    page = staged(project, prefer="gpu")
+def test_stage_takes_the_scale_that_was_asked_for_and_says_so(project: Path) -> None:
+    assert "scale tiny" in staged(project, "tiny").cells[0].source
+    page = staged(project)
     assert page.cells[0].source.startswith("# A title\n\n:::{admonition} Measured at scale laptop\n")
     assert "data flowers · seed 0 · a device · torch 2.11.0 · commit abc" in page.cells[0].source
     assert page.cells[0].source.endswith("Text.")
@@ -141,7 +157,7 @@ def test_stage_passes_over_executions_of_another_text(project: Path) -> None:
     with pytest.raises(UserError, match="00_a.ipynb as it stands was not executed"):
         staged(project)
     record(source, project / "results" / "tiny" / "notebooks" / "00_a.ipynb", "tiny")
-    assert "scale tiny" in staged(project).cells[0].source
+    assert "scale tiny" in staged(project, "tiny").cells[0].source
 
 
 def test_stage_falls_back_on_the_outputs_stored_in_the_notebook(project: Path) -> None:
@@ -149,4 +165,5 @@ def test_stage_falls_back_on_the_outputs_stored_in_the_notebook(project: Path) -
     notebooks.store(source.parent, output.parent)
     output.unlink()
     assert "scale laptop" in staged(project).cells[0].source
-    assert "scale tiny" in staged(project, prefer="tiny").cells[0].source
+    assert "scale tiny" in staged(project, "tiny").cells[0].source
+    assert "scale tiny" in staged(project, "gpu").cells[0].source
