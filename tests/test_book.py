@@ -1,7 +1,7 @@
 """The built book: no other hosts, no dead links, alt text everywhere, and a page as a browser shows it.
 
-It is built from the outputs that are stored in the notebooks; nbval, the second half of `make test`, computes them
-again.
+It is built from the outputs that are stored in the notebooks, those of scale laptop; nbval, the second half of
+`make test`, runs copies of them at scale tiny.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup
 from conftest import ROOT
 
 from book.build import build
-from book.execute import execution_of, source_hash
+from book.execute import execution_of, runs_of, source_hash
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
@@ -60,10 +60,33 @@ def test_notebook_is_stored_with_outputs_and_without_errors(name: str) -> None:
     assert not [output for output in outputs if output.output_type == "error"]
 
 
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results that are committed, without what this copy trained by itself."""
+    folder = tmp_path_factory.mktemp("committed")
+    files = subprocess.run(["git", "archive", "HEAD", "results"], cwd=ROOT, capture_output=True)
+    if files.returncode:
+        pytest.skip("this is no checkout")
+    subprocess.run(["tar", "-x", "-C", folder], input=files.stdout, check=True)
+    return folder / "results"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_is_stored_with_the_outputs_of_the_committed_runs(name: str, committed: Path) -> None:
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    execution = execution_of(nbformat.read(path, as_version=4))
+    assert execution["parameters"] == {"scale": "laptop", "data": "synthetic-bird", "seed": 0}
+    read = runs_of(path, execution["parameters"] | {"results_dir": str(committed)})
+    assert execution.get("runs") == read, f"{name} shows other runs: run `make notebooks`"
+    origins = re.findall(r'ganseg-provenance\\?">([^<]*)', path.read_text())
+    shown = {key for line in origins if not line.startswith("Scale tiny") for key in re.findall(r"\b[0-9a-f]{8}\b", line)}
+    assert shown <= {run.rpartition("-")[2] for run in read}, f"{name} finds more runs than its metadata says"
+
+
 def test_every_notebook_is_a_page_with_its_scale(pages: dict[Path, Page]) -> None:
     named = {path.stem: page for path, page in pages.items() if path.parent.name == "notebooks"}
     assert sorted(named) == NOTEBOOKS
-    assert all("Measured at scale tiny" in page.text for page in named.values())
+    assert all("Measured at scale laptop" in page.text for page in named.values())
 
 
 def test_pages_and_style_sheets_load_nothing_from_other_hosts(pages: dict[Path, Page], html: Path) -> None:
