@@ -12,7 +12,7 @@ from conftest import ROOT
 from book import execute as notebooks
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PARAMETERS = {"scale": "tiny", "seed": 0, "data": "synthetic-bird", "results_dir": "", "data_dir": ""}
+PARAMETERS = {"scale": "laptop", "seed": 0, "data": "synthetic-bird", "results_dir": "", "data_dir": ""}
 COMPUTE, OWN, PICTURES = "31_compute", "32_own_images", "12_qualitative"
 BEYOND = ("30", "31", "32")  # chapters without a place in the paper
 every = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

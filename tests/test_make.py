@@ -64,7 +64,7 @@ def test_results_may_lie_elsewhere(project: Path) -> None:
 
 
 def test_a_folder_reaches_the_jobs_as_it_was_typed(tmp_path: Path) -> None:
-    photographs = tmp_path / "it's #1 {a} \"b\"" / "2024_01"
+    photographs = tmp_path / 'it\'s #1 {a} "b"' / "2024_01"
     photographs.mkdir(parents=True)
     for i, image in enumerate(np.random.default_rng(0).integers(0, 255, (70, 8, 8, 3), np.uint8)):
         Image.fromarray(image).save(photographs / f"{i}.png")

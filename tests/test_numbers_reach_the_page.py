@@ -30,8 +30,8 @@ def page(project: Path) -> str:
     """What the book shows of the notebook after an execution on the project's results: all its outputs' text."""
     results = project / "results"
     source, output = project / "notebooks" / NAME, results / "tiny" / "notebooks" / NAME
-    execute.execute(source, output, {"results_dir": str(results)})
-    build.stage(project, project / "staged", results)
+    execute.execute(source, output, {"scale": "tiny", "results_dir": str(results)})
+    build.stage(project, project / "staged", results, "tiny")
     cells = execute.read(project / "staged" / "notebooks" / NAME).cells
     outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     html = "\n".join(str(data.get(kind, "")) for data in outputs for kind in ("text/html", "text/markdown"))

@@ -160,7 +160,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents = {"format": "jb-book", "root": "intro", "chapters": [{"file": "words"}, {"file": "notebooks/00_a"}]}
     small_book(root, {"intro.md": "# Intro\n\nText.\n", "words.md": "# Words\n\nText.\n"}, contents)
     source = write(root / "notebooks" / "00_a.ipynb", "x")
-    record(source, root / "results" / "tiny" / "notebooks" / "00_a.ipynb", "tiny")
+    record(source, root / "results" / "laptop" / "notebooks" / "00_a.ipynb", "laptop")
     return root
 
 

@@ -239,7 +239,8 @@ def test_the_graph_trains_what_the_pages_read(scale: str) -> None:
 
 def test_shared_experiments_are_trained_once(tmp_path: Path) -> None:
     snakemake = [sys.executable, "-m", "snakemake", "experiments", "--dry-run", "--cores", "2"]
-    run = subprocess.run([*snakemake, "--config", "scale=tiny", f"results={tmp_path}"], cwd=ROOT, capture_output=True, text=True)
+    snakemake += ["--config", "scale=tiny", f"results={tmp_path}"]
+    run = subprocess.run(snakemake, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     names = re.findall(r"training (\S+) at scale tiny", run.stdout)
     wanted = {experiment.directory().name for page in PAGES for experiment in needed(page, "tiny")}
