@@ -151,6 +151,7 @@ rule experiment:
 
 onsuccess:
     # Experiments end before the first notebook begins, and notebooks before the book does.
+    Path("_build").mkdir(exist_ok=True)
     before = START
     parts = {"experiments": EXPERIMENTS, "notebooks": expand(EXECUTED, name=NOTEBOOKS), "the book": [HTML]}
     for part, paths in parts.items():
