@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from book import build, compare, execute
+from book import execute
 from ganseg.files import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command()(execute.store)
-app.command()(build.build)
-app.command()(build.launch)
-app.command()(compare.compare)
+HOMES = {"store": "book.store", "build": "book.build", "launch": "book.build", "compare": "book.compare"}
+for name, home in HOMES.items():
+    if sys.argv[1:2] in ([name], [], ["--help"]):  # notebooks are executed one a process, which needs no more
+        app.command(name)(getattr(import_module(home), name))
 Pairs = Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks.")]
 
 

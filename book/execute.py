@@ -23,10 +23,8 @@ import torch
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from ganseg.experiments import METRICS, Experiment, find_runs
-from ganseg.files import UserError, atomic_path, results_dir
+from ganseg.files import UserError, atomic_path
 from ganseg.provenance import describe_machine, git_state
-from ganseg.recipes import SCALES
 
 PATHS = ("results_dir", "data_dir")  # parameters that name a machine's folders: never recorded
 
@@ -93,11 +91,11 @@ def experiments_of(path: str | Path, **given: Any) -> list[dict[str, Any]]:
     """
     values = resolve(read(path), given)
     common = {"scale": values.get("scale", "tiny"), "data_dir": values.get("data_dir") or None}
-    rows = [(row, row.pop("seeds", [values.get("seed", 0)])) for row in _told(path, "experiments", values)]
+    rows = [(row, row.pop("seeds", [values.get("seed", 0)])) for row in told(path, "experiments", values)]
     return [{**common, **row, "seed": seed} for row, seeds in rows for seed in dict.fromkeys(seeds)]
 
 
-def _told(path: str | Path, name: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def told(path: str | Path, name: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The list `name` in the notebook's metadata, with the `values` of its parameters."""
     text = json.dumps(read(path).metadata.get("ganseg", {}).get(name, []))
     for parameter, value in values.items():
@@ -105,18 +103,6 @@ def _told(path: str | Path, name: str, values: Mapping[str, Any]) -> list[dict[s
     if unknown := re.search(r'"({\w+})"', text):
         raise UserError(f"{path}: its {name} name {unknown[1]}, but its parameters are {', '.join(values)}")
     return json.loads(text)
-
-
-def runs_of(path: str | Path, given: Mapping[str, Any]) -> dict[str, str]:
-    """SCALE/RUN of every finished run that the notebook at `path` reads, and a digest of its metrics; none of tiny."""
-    values = resolve(read(path), given)
-    place = results_dir(values.get("results_dir"))
-    runs = [Experiment(**row).finished(place) for row in experiments_of(path, **values)]
-    for wanted in _told(path, "finds", values):
-        runs += find_runs(place, **{key: tuple(v) if isinstance(v, list) else v for key, v in wanted.items()})
-    kept = {run.directory for run in runs if run and run.provenance["scale"] != next(iter(SCALES))}
-    digest = lambda folder: hashlib.sha256((folder / METRICS).read_bytes()).hexdigest()[:8]
-    return {f"{folder.parts[-3]}/{folder.name}": digest(folder) for folder in sorted(kept)}
 
 
 def copies(notebooks: Path, folder: Path, given: Mapping[str, Any]) -> None:
@@ -151,8 +137,7 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
             kind, said = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
             raise UserError(f"{path}, the cell that begins `{line}`: {kind}: {said}") from error
         executed = _cleaned(read(temporary), source)
-        known = _record(source, values) | {"runs": runs_of(path, values)}
-        executed.metadata.setdefault("ganseg", {})["execution"] = known
+        executed.metadata.setdefault("ganseg", {})["execution"] = _record(source, values)
         write(executed, temporary)
     failed.unlink(missing_ok=True)
     return executed
@@ -174,13 +159,3 @@ def _record(source: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: value for name, value in values.items() if name not in PATHS}
     known = {"source": source_hash(source), "parameters": shown, "commit": state["commit"][:10] + "+" * state["dirty"]}
     return known | describe_machine(device)
-
-
-def store(notebooks: Path, executed: Path) -> None:
-    """Put the executions in the folder EXECUTED into the place of the NOTEBOOKS, whose text must be the same."""
-    for path in sorted(notebooks.glob("*.ipynb")):
-        execution = executed / path.name
-        if execution_of(read(execution)).get("source") != source_hash(read(path)):
-            raise UserError(f"{execution} is not an execution of {path} as it stands: execute it again")
-        shutil.copyfile(execution, path)
-        execution.touch()  # the text did not change: the execution is not stale

@@ -21,6 +21,7 @@ from ganseg.recipes import SCALES
 from ganseg.reported import Table
 
 BLANK = "–"
+FITTED = 1000  # images that the keypoints in a figure are regressed on: numbers take all
 TIDY = ["method", "type", "column", "mean", "std", "n", "mark", "scale", "data", "seeds", "source"]
 ORIGINS = {  # of a landmark regression -> the error, and that of the mean predictor
     "top-left corner (released)": ("landmark_error", "landmark_error_mean"),
@@ -140,7 +141,8 @@ def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int 
     name, fabric, where = run.config.data.name, make_fabric(precision="32-true"), data_dir or None
     protocol, segmenter = Protocol.of(name, where).changed(**conventions), run.segmenter().to(fabric.device)
     test = held_out(run.config, where, protocol)
-    train = regression_images(run.config, test, protocol, where)
+    fitted = run.config.replace({"data.train_limit": min(run.config.data.train_limit or FITTED, FITTED)})
+    train = regression_images(fitted, test, protocol, where)
     centres = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
     predicted = predicted_keypoints(train, *centres, "affine" if protocol.normaliser == "taichi" else protocol.origin)
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced

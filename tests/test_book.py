@@ -19,7 +19,8 @@ from bs4 import BeautifulSoup
 from conftest import ROOT
 
 from book.build import build
-from book.execute import execution_of, runs_of, source_hash
+from book.execute import execution_of, source_hash
+from book.store import runs_of
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
