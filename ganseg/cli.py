@@ -1,4 +1,4 @@
-"""The command line: `ganseg train`, `segment`, `sample`, `evaluate`, `runs`, `bench`, `import-released`, `data`.
+"""The command line: `ganseg train`, `segment`, `sample`, `evaluate`, `runs`, `models`, `bench`, `import-released`, `data`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -17,7 +17,7 @@ from typer import Argument, Option
 
 from ganseg import cli_data
 from ganseg import terminal as ui
-from ganseg.files import UserError, global_rank, results_dir, write_json
+from ganseg.files import UserError, global_rank, results_dir, shipped_models, write_json
 
 app = typer.Typer(
     cls=ui.Commands, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
@@ -40,7 +40,8 @@ def root(
 ) -> None:
     """GANSeg learns to segment objects into parts from photographs alone, without any annotation.
 
-    A first run takes a minute on a laptop: [cyan]ganseg train --scale tiny[/cyan]
+    Models come with it: [cyan]ganseg segment flowers photograph.jpg --out masks[/cyan]
+    A first training takes a minute on a laptop: [cyan]ganseg train --scale tiny[/cyan]
     """
 
 
@@ -87,7 +88,7 @@ def segment(
     the background, k for part k), overlays/ (the parts in colour over the image) and parts.json (where each
     part is in each image, and how large). Files that cannot be read are skipped and listed.
 
-    Example: [cyan]ganseg segment flowers-paper-k8-s0 ~/photographs --out masks[/cyan]
+    Example: [cyan]ganseg segment flowers ~/photographs --out masks[/cyan]
     """
     from ganseg import Run
     from ganseg.segment import PARTS, segment_images
@@ -105,7 +106,7 @@ def sample(
 ) -> None:  # fmt: skip
     """Draw images that the generator imagines, their part masks, and both together, as one picture.
 
-    Example: [cyan]ganseg sample synthetic-bird-paper-k6-s0 --count 24 --out birds.png[/cyan]
+    Example: [cyan]ganseg sample birds --count 24 --out birds.png[/cyan]
     """
     from ganseg import Run
     from ganseg.devices import make_fabric, place
@@ -159,6 +160,26 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
     if not rows:
         raise UserError(f"no runs of scale {scale} in {place}; train one with `ganseg train`, or give --results")
     ui.print_table("scale, run, foreground IoU, NMI of parts, landmark error ratio, state", rows)
+
+
+@app.command()
+def models(results: ui.Results = None) -> None:
+    """List the models that come with the project; their names are what segment, sample and evaluate take.
+
+    Example: [cyan]ganseg segment flowers photograph.jpg --out masks[/cyan]
+    """
+    from ganseg import Run
+
+    rows = []
+    for name, told in shipped_models(results).items():
+        run = Run.find(name, results)
+        config, size = run.config, sum(path.stat().st_size for path in run.directory.glob("*.safetensors"))
+        about = [config.data.name, run.provenance["variant"], config.generator.parts, f"{config.data.size} px"]
+        scores = [run.metrics.get(metric) for metric in ("iou", "nmi_both")]
+        rows.append([name, *about, *scores, f"{size / 1e6:.1f} MB", told["licence"]])
+    if not rows:
+        raise UserError(f"no models come with {results_dir(results)}: its models.yml names none")
+    ui.print_table("model, data, variant, K, images, foreground IoU, NMI of parts, weights, licence", rows)
 
 
 Text = str | None

@@ -22,7 +22,7 @@ from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load
 from ganseg.devices import Fabric, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import UserError, global_rank, read_json, results_dir, write_json
+from ganseg.files import UserError, global_rank, read_json, results_dir, shipped_models, write_json
 from ganseg.generator import Generator
 from ganseg.loop import fit, load_weights, save_weights
 from ganseg.recipes import resolve
@@ -52,7 +52,8 @@ class Run:
 
     @classmethod
     def find(cls, name: str, results: str | Path | None = None) -> Run:
-        """The run that `name` means: its directory, its name, or a part of SCALE/NAME that no other has."""
+        """The run that `name` means: a shipped model, its directory, its name, a part of SCALE/NAME that no other has."""
+        name = shipped_models(results).get(name, {"run": name})["run"]
         path, place = Path(name).expanduser(), results_dir(results)
         known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
         matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]

@@ -67,7 +67,7 @@ SCALES: dict[str, Settings] = {
         "segmenter.steps": 300,
         "segmenter.output_stride": 2,
     },
-    # the paper's architecture and learning rates on a shorter schedule: about ten minutes of one H200
+    # the paper's architecture and learning rates on a far shorter schedule: five minutes of one H200
     "gpu": {
         "data.size": 128,
         "optim.steps": 2000,
