@@ -1,4 +1,4 @@
-"""The command line: `ganseg train`, `segment`, `sample`, `evaluate`, `runs`, `models`, `bench`, `import-released`, `data`.
+"""The command line: `ganseg train`, `segment`, `sample`, `evaluate`, `runs`, `models` and the rest.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """

@@ -52,7 +52,7 @@ class Run:
 
     @classmethod
     def find(cls, name: str, results: str | Path | None = None) -> Run:
-        """The run that `name` means: a shipped model, its directory, its name, a part of SCALE/NAME that no other has."""
+        """The run of a shipped model, or that `name` means: a directory, a part of SCALE/NAME that no other has."""
         name = shipped_models(results).get(name, {"run": name})["run"]
         path, place = Path(name).expanduser(), results_dir(results)
         known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
