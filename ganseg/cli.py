@@ -5,7 +5,6 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 
 from __future__ import annotations
 
-import functools
 import re
 from contextlib import suppress
 from importlib.metadata import distributions
@@ -161,27 +160,17 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
     ui.print_table("scale, run, foreground IoU, NMI of parts, landmark error ratio, state", rows)
 
 
-Text = str | None
-convention = functools.partial(Option, rich_help_panel="Conventions", show_default=False)
-
-
 @app.command()
 def evaluate(
     run: ui.RunName, data_dir: ui.DataDir = None,
-    split: Annotated[Text, convention(help="Images to score: test, val, official-test; else the paper's.")] = None,
-    regression: Annotated[Text, convention(help="Images that keypoints are regressed on, less the scored.")] = None,
-    normaliser: Annotated[Text, convention(help="Of landmark errors: object, inter-ocular, edge, taichi.")] = None,
-    origin: Annotated[Text, convention(help="Of the regression: released (corner), centred; affine: a bias.")] = None,
-    taichi: Annotated[Text, convention(help="MAE: errors of coordinates (l1, the default) or distances (l2).")] = None,
-    iou: Annotated[Text, convention(help="image (mean over images, the default), or dataset (pixels pooled).")] = None,
-    empty: Annotated[Text, convention(help="IoU where truth and prediction are empty: zero, one or skip.")] = None,
-    oracle: Annotated[Text, convention(help="max: the better of mask and complement, as ReDO; or none.")] = None,
+    split: Annotated[str | None, Option(help="Images to score: test, val, official-test; else the paper's.")] = None,
+    regression: Annotated[str | None, Option(help="Images that keypoints are regressed on; else the paper's.")] = None,
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Measure a run again on held-out images, print the metrics, and say what the data has no labels for.
 
-    Without conventions of your own the run's metrics.json is rewritten. With some it stays as it is, and the
-    numbers go to a file beside it whose name lists them, such as metrics-origin-affine.json.
+    On the paper's images the run's metrics.json is rewritten. On others it stays as it is, and the numbers go
+    to a file beside it whose name lists them, such as metrics-split-val.json.
 
     Example: [cyan]ganseg evaluate cub-paper-k8-s0 --data-dir /data/CUB_200_2011 --split official-test[/cyan]
     """
@@ -191,9 +180,9 @@ def evaluate(
 
     opened = Run.find(run, results)
     usual = Protocol.of(opened.config.data.name, data_dir)
-    given = {"split": split, "regression": regression, "normaliser": normaliser, "origin": origin, "taichi": taichi}
-    protocol = usual.changed(**given, iou=iou, empty=empty, oracle=oracle)
-    own, fabric = protocol.differences(usual), make_fabric(device, wanted=opened.config.optim.precision)
+    own = {name: value for name, value in (("split", split), ("regression", regression))
+           if value not in (None, getattr(usual, name))}  # fmt: skip
+    protocol, fabric = usual._replace(**own), make_fabric(device, wanted=opened.config.optim.precision)
     segmenter, generator = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
     measured = evaluation.evaluate(opened.config, segmenter, fabric, data_dir, protocol, generator=generator)
     ui.print_metrics(measured)

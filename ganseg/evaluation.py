@@ -105,10 +105,10 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
     values |= {"part_usage": metrics.part_usage(labels, parts), "part_areas": metrics.part_areas(labels, parts).mean(0)}
     values["components_per_part"] = metrics.components_per_part(labels, parts)
-    values |= coverage(labels, test.foreground, protocol) | agreement(labels, test)
+    values |= coverage(labels, test.foreground) | agreement(labels, test)
     if test.keypoints is not None:
         train = regression_images(config, test, protocol, data_dir)
-        values |= landmarks(train, find(train.images).centres, test, centres, protocol)
+        values |= landmarks(train, find(train.images).centres, test, centres, protocol.normaliser)
         values["regression_images"] = len(train)
     some, known = np.asarray(test.images[:EQUIVARIANCE_IMAGES]), labels[:EQUIVARIANCE_IMAGES]
     values["equivariance_error"] = metrics.equivariance_error(lambda moved: find(moved).labels, some, labels=known)
@@ -120,15 +120,17 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
     """What `evaluate` could not measure and for want of what, a sentence each."""
-    reasons = {"iou": "no foreground masks: IoU is", "nmi_all": "no part masks: NMI and ARI over pixels are"}
-    if "nmi_keypoints" not in values:
-        reasons["nmi_keypoints"] = "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are"
-    elif "taichi_mae" not in values:
-        both = f"split {protocol.regression} and split {protocol.split}"
-        reasons["taichi_mae"] = f"no keypoint is visible in both {both}: landmark errors and MAE are"
-    elif protocol.normaliser != "taichi":
-        lacking = "no foreground masks" if protocol.normaliser == "object" else "keypoints 0 and 1 are no eyes"
-        reasons["landmark_error"] = f"{lacking}: the landmark error with normaliser {protocol.normaliser} is"
+    both, errors = (
+        f"split {protocol.regression} and split {protocol.split}",
+        "no length to divide it by: landmark error is",
+    )
+    reasons = {} if protocol.normaliser == "taichi" else {"landmark_error": errors}
+    reasons |= {
+        "iou": "no foreground masks: IoU is",
+        "nmi_all": "no part masks: NMI and ARI over pixels are",
+        "nmi_keypoints": "no keypoints: NMI and ARI at keypoints are",
+        "taichi_mae": f"no keypoint is visible in both {both}: landmark errors and MAE are",
+    }
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]
 
 

@@ -131,18 +131,18 @@ def errors_by_convention(runs: Iterable[Any], conventions: Mapping[str, tuple[st
 
 
 def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int = 12,
-                       **conventions: str) -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
+                       origin: str = "released") -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
     """Some images (N, S, S, 3) that `run` is scored on, and a line for each of their keypoints, in pixels.
 
-    Columns image, keypoint, visible, x, y, x_predicted, y_predicted; `conventions`: options of `Protocol`.
+    Columns image, keypoint, visible, x, y, x_predicted, y_predicted; `origin` as in `metrics.predict_landmarks`.
     Photographs that may not be passed on are replaced by the parts found in them: figures are stored and published.
     """
     name, fabric, where = run.config.data.name, make_fabric(precision="32-true"), data_dir or None
-    protocol, segmenter = Protocol.of(name, where).changed(**conventions), run.segmenter().to(fabric.device)
+    protocol, segmenter = Protocol.of(name, where), run.segmenter().to(fabric.device)
     test = held_out(run.config, where, protocol)
     train = regression_images(run.config, test, protocol, where)
     centres = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
-    predicted = predicted_keypoints(train, *centres, "affine" if protocol.normaliser == "taichi" else protocol.origin)
+    predicted = predicted_keypoints(train, *centres, origin)
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
     images = test.images[few]
     if not DATASETS[name].redistributable:

@@ -33,10 +33,8 @@ class Title(NamedTuple):
 TITLES = {
     "iou": Title("foreground IoU", +1),
     "iou_constant_mask": Title("IoU of the best constant mask"),
-    "iou_image": Title("foreground IoU, mean over images"),
     "iou_dataset": Title("foreground IoU, pixels pooled"),
     "iou_oracle": Title("foreground IoU, the better of mask and complement"),
-    "iou_no_oracle": Title("foreground IoU, without the oracle"),
     "nmi_both": Title("NMI of parts, where both have foreground", +1, short="NMI"),
     "ari_both": Title("ARI of parts, where both have foreground", +1, short="ARI"),
     "nmi_foreground": Title("NMI of parts", +1, short="NMI"),  # on the true foreground
@@ -48,7 +46,6 @@ TITLES = {
     "landmark_error": Title("landmark error", -1),
     "landmark_error_ratio": Title("landmark error over that of average landmarks", -1, short="landmark error ratio"),
     "landmark_error_mean": Title("landmark error of average landmarks"),
-    "landmark_error_released": Title("landmark error, origin in the top-left corner"),
     "landmark_error_centred": Title("landmark error, origin at the image's centre"),
     "landmark_error_affine": Title("landmark error, regression with a bias"),
     "landmark_error_object": Title("landmark error over the object's size"),
@@ -59,8 +56,6 @@ TITLES = {
     "landmark_error_edge_mean": Title("the same of average landmarks"),
     "taichi_mae": Title("MAE of keypoints", -1, 1),  # of Table 3, in pixels of 256
     "taichi_mae_mean": Title("MAE of average keypoints"),
-    "taichi_mae_l1": Title("MAE of keypoints, sum over coordinates"),
-    "taichi_mae_l1_mean": Title("the same of average keypoints"),
     "taichi_mae_l2": Title("MAE of keypoints, sum of distances"),
     "taichi_mae_l2_mean": Title("the same of average keypoints"),
     "foreground_fraction": Title("foreground share", short="foreground, found"),
