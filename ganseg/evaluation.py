@@ -120,16 +120,12 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
     """What `evaluate` could not measure and for want of what, a sentence each."""
-    both, errors = (
-        f"split {protocol.regression} and split {protocol.split}",
-        "no length to divide it by: landmark error is",
-    )
-    reasons = {} if protocol.normaliser == "taichi" else {"landmark_error": errors}
-    reasons |= {
+    reasons = {
         "iou": "no foreground masks: IoU is",
         "nmi_all": "no part masks: NMI and ARI over pixels are",
         "nmi_keypoints": "no keypoints: NMI and ARI at keypoints are",
-        "taichi_mae": f"no keypoint is visible in both {both}: landmark errors and MAE are",
+        "taichi_mae": f"splits {protocol.regression} and {protocol.split} show no keypoint both: MAE is",
+        "landmark_error": "nothing shows the length to divide it by, or no keypoint: the landmark error is",
     }
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]
 

@@ -41,9 +41,8 @@ class Protocol(NamedTuple):
         """
         known = describe(data)
         trimaps = known.name == "flowers" and not (Path(data_dir or ".").expanduser() / "segmim").is_dir()
-        return cls(
-            "test+val" if trimaps else "test", known.regression, 0 if known.needs_dir else DRAWN, known.normaliser
-        )
+        images = 0 if known.needs_dir else DRAWN
+        return cls("test+val" if trimaps else "test", known.regression, images, known.normaliser)
 
 
 def coverage(labels: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:

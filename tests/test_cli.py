@@ -113,7 +113,7 @@ def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
     for i in range(100):
         noise(tmp_path / "images" / f"{i}.png", (16, 16, 3))
     said = done("evaluate --device cpu", copy, "--data-dir", tmp_path / "images").stderr
-    assert "no foreground masks: IoU is not measured" in said and "no keypoints: landmark errors" in said
+    assert "no foreground masks: IoU is not measured" in said and "no keypoints: NMI and ARI" in said
 
 
 def test_runs_are_listed_with_their_numbers(trained, run):

@@ -202,7 +202,7 @@ def test_another_split_is_scored_where_it_is_asked_for(monkeypatch):
     ("hidden", "absent", "said"),
     [
         ("foreground", "iou", "no foreground masks: IoU is"),
-        ("foreground", "landmark_error", "no length to divide it by: landmark error is"),
+        ("foreground", "landmark_error", "nothing shows the length to divide it by"),
         ("parts", "nmi_all", "no part masks: NMI and ARI over pixels are"),
         ("keypoints visible", "landmark_error_edge", "no keypoints: NMI and ARI at keypoints are"),
     ],
