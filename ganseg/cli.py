@@ -198,7 +198,6 @@ def bench(
     data: ui.Data = "synthetic-bird", scale: ui.Scale = "tiny", variant: ui.Variant = "paper", parts: ui.Parts = None,
     settings: ui.Settings = None,
     against: Annotated[str | None, Option(help="Compare with a variant and settings, in quotes.")] = None,
-    sweep: Annotated[bool, Option("--sweep", help="Half, once and twice the size, K and batch, too.")] = False,
     seconds: Annotated[float, Option(min=0, help="Seconds for each measurement, about.")] = 10,
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
@@ -215,7 +214,7 @@ def bench(
 
     ours = Experiment(data, variant, parts, scale=scale, overrides=dict(settings or ()))
     compared = {} if against is None else {against: measuring.other(against, ours)}
-    report = measuring.measure({"ours": ours} | compared, device, seconds, sweep)
+    report = measuring.measure({"ours": ours} | compared, device, seconds)
     name = "-".join([report["provenance"]["accelerator"], data, variant, *(["vs", against] if against else [])])
     path = results_dir(results) / scale / "bench" / f"{re.sub('[^a-zA-Z0-9._]', '-', name)}.json"
     write_json(path, report)
