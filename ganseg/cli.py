@@ -126,7 +126,7 @@ def import_released(
     """Make a run of the authors' released weights, to sample, segment and evaluate with.
 
     Reads tensors alone: whatever else a file holds is refused, not executed. The architecture follows from
-    the tensors' shapes; parameters.json, beside the checkpoint or a folder above, tells the rest and must agree.
+    the tensors' shapes; parameters.json, beside the checkpoint or a folder above, tells the rest.
 
     Example: [cyan]ganseg import-released log/gan_cub_k8/checkpoints/epoch_29.model --segmenter
     log/seg_cub_k8/checkpoints/epoch_9.model[/cyan]

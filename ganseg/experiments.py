@@ -107,22 +107,35 @@ class Run:
 
 
 def find_runs(
-    results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
-    **wanted: Any,
-) -> list[Run]:  # fmt: skip
+    results: str | Path | None = None, scale: str = "*", *, own_settings: bool = False, **wanted: Any
+) -> list[Run]:
     """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
-    Of each name and settings the newest, unless `older`; those with `overrides` only with `own_settings`.
+    What pages compare: of each experiment the newest run, and only where that experiment `is_current`. Those with
+    `overrides` only with `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
     choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
     for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
-        run, name = Run(path.parent), path.parent.name
+        run, name = Run(path.parent), path.parent.name.rpartition("-")[0]
         told, own = run.provenance, sorted(run.provenance["overrides"].items())
-        if (own_settings or not own) and all(told.get(key) in values for key, values in choices.items()):
-            slot = (told["scale"], name if older else name.rpartition("-")[0], str(own))
+        fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
+        if fits and is_current(run):
+            slot = told["scale"], name, str(own)
             newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
     return list(newest.values())
+
+
+def is_current(run: Run) -> bool:
+    """Whether `run` has the configuration that its experiment resolves to today; an imported one has its own.
+
+    Runs of older recipes are kept, and read by whoever names them, but never compared with others.
+    """
+    told = [run.provenance[name] for name in ("data", "variant", "scale", "parts", "seed", "overrides")]
+    try:
+        return run.imported or run.config == resolve(*told)
+    except UserError:  # names and fields that are no more
+        return False
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,19 @@
-"""How each metric is called wherever people read it, which side of it is better, and its digits."""
+"""How models and metrics are called wherever people read them, which side of a metric is better, and its digits."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings: variant, and what is disabled
+    "paper+no-points": "no points",
+    "paper+no-points-own-centres": "no points, losses around own centres",
+    "paper+no-background": "no separate background",
+    "paper+no-points+no-background": "neither points nor background",
+    "paper+no-concentration": "no concentration loss",
+    "paper+no-area": "no area loss",
+    "paper": "full model",
+}
+HEADS = {"variant": "Model", "parts": "K", "train_images": "Training images"}
 
 
 class Title(NamedTuple):
