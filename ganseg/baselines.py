@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF
+from torch import Tensor
 
 from ganseg import metrics
 from ganseg.config import Config, SegmenterConfig
 from ganseg.data import Split, describe
 from ganseg.devices import make_fabric
-from ganseg.evaluation import Features, batches, find_parts, held_out, regression_images
+from ganseg.evaluation import batches, find_parts, held_out, regression_images
 from ganseg.files import read_json, write_json
 from ganseg.protocols import Protocol, agreement, coverage, landmarks
 from ganseg.recipes import resolve
@@ -32,6 +33,7 @@ from ganseg.segmenter import Segmenter
 
 FEW, STARTS = 32, 8  # images that pieces of untrained networks are counted in, and such networks
 Reached = dict[str, list[float]]
+Features = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [-1, 1] -> (B, C, h, w)
 FITTED = 20_000  # vectors that clusters and factors are fitted on, evenly spaced over images and pixels
 
 

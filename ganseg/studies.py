@@ -27,7 +27,7 @@ SHARES = tuple("iou nmi ari equivariance foreground generated_foreground collaps
 COUNTS = ("vanished_parts", "generated_vanished", "collapsed")
 STATISTICS = (
     "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts foreground_fraction "
-    "iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance fid"
+    "iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance"
 ).split()  # columns of a study
 RARE = 0.05  # a part that is seen in fewer images than this has vanished
 SEEDS = 5  # what decides a claim, unless its data allow no more than three

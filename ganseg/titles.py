@@ -71,7 +71,6 @@ TITLES = {
     "taichi_mae_l2_mean": Title("the same of average keypoints"),
     "foreground_fraction": Title("foreground share", short="foreground, found"),
     "part_usage": Title("fraction of images that show each part"),
-    "part_areas": Title("mean area of each part"),
     "components_per_part": Title("pieces per visible part", -1, 2, "pieces per part, found"),
     "equivariance_error": Title("equivariance error (shifts)", -1, short="equivariance error"),
     "lingering_parts": Title("fraction of images hiding a part where it is found", short="lingering of hidden parts"),
@@ -79,9 +78,7 @@ TITLES = {
     "moved_part": Title("error of a moved part"),  # change of its pixels, over that of a still image
     "embedding_leak": Title("leak of embeddings", -1),  # change of other parts' pixels, over that of its own
     "mask_blur": Title("softness of masks", -1),  # 0 is sharp
-    "fid": Title("FID", -1),
     "frechet_distance": Title("Fréchet distance", -1),  # relative, of random features
-    "frechet_images": Title("generated images that were compared with real ones"),
     "test_images": Title("number of test images", digits=0),
     "iou_images": Title("number of images with a mask", digits=0),
     "regression_images": Title("images that landmarks are regressed on"),
