@@ -9,6 +9,7 @@ rules. Each is a function of a configuration and its test images that gives valu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,12 +112,6 @@ def _spaced(total: int, wanted: int = FITTED) -> np.ndarray:
     return np.unique(np.linspace(0, total - 1, min(total, wanted)).round().astype(np.int64))
 
 
-def network_features(segmenter: Segmenter) -> Features:
-    """Features of a segmentation network's backbone, after its last rectifier."""
-    backbone = segmenter.eval().network.backbone
-    return lambda images: backbone(images)["out"]
-
-
 def random_network(config: SegmenterConfig, parts: int, seed: int) -> Segmenter:
     """The segmentation network before it was trained: what its architecture alone knows of images."""
     with torch.random.fork_rng(devices=[]):
@@ -137,10 +132,12 @@ def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Seg
         found["Best constant mask"] = Baseline(everywhere, 1, "the true masks, no image")
     found["GrabCut"] = Baseline(grabcut(images), 1, "nothing")
     found["k-means"] = Baseline(kmeans(images, parts, seed=seed), parts, together)
-    sources = {"random network": (network_features(random_network(config, parts, seed)), together)}
+    networks = {"random network": (random_network(config, parts, seed), together)}
     if segmenter is not None:
-        sources["our network"] = network_features(segmenter), f"our segmenter and {together}"
-    for name, (features, needs) in sources.items():
+        networks["our network"] = segmenter, f"our segmenter and {together}"
+    for name, (network, needs) in networks.items():
+        last = lambda block, layers: layers(block)["out"]  # what the backbone's last rectifier lets through
+        features = functools.partial(last, layers=network.eval().network.backbone)
         labels = deep_feature_factorisation(images, parts, features, seed)
         found[f"Factorisation, {name}"] = Baseline(labels, parts, needs)
     return found

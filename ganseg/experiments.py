@@ -107,11 +107,12 @@ class Run:
 
 
 def find_runs(
-    results: str | Path | None = None, scale: str = "*", *, own_settings: bool = False, **wanted: Any
-) -> list[Run]:
+    results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
+    **wanted: Any,
+) -> list[Run]:  # fmt: skip
     """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
-    What pages compare: of each experiment the newest run, and only where that experiment `is_current`. Those with
+    What pages compare: of each experiment the newest run that `is_current`; with `older` the newest of all. Those with
     `overrides` only with `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
@@ -120,7 +121,7 @@ def find_runs(
         run, name = Run(path.parent), path.parent.name.rpartition("-")[0]
         told, own = run.provenance, sorted(run.provenance["overrides"].items())
         fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
-        if fits and is_current(run):
+        if fits and (older or is_current(run)):
             slot = told["scale"], name, str(own)
             newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
     return list(newest.values())

@@ -236,7 +236,7 @@ def test_runs_with_settings_of_their_own_play_only_their_own_role(tmp_path: Path
 
 def simulated(path: Path, shifts: Sequence[float], draws: int) -> np.ndarray:
     """Verdicts (draws, claims) of a ledger whose claims compare metrics that differ by `shifts` deviations."""
-    metrics = [f"landmark_error_{kind}" for kind in ("released", "centred", "affine", "object", "edge", "inter_ocular")]
+    metrics = [f"landmark_error_{kind}" for kind in ("ratio", "centred", "affine", "object", "edge", "inter_ocular")]
     metrics = metrics[: len(shifts)]
     claims = [{"id": key, "section": "1", "place": "-", "claim": "-", "statistic": "-", "chapters": [],
                "rule": [f"full.{key} > other.{key}"]} for key in metrics]  # fmt: skip
