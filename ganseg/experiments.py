@@ -25,7 +25,7 @@ from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
 from ganseg.files import UserError, global_rank, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import fit, load_weights, save_weights
-from ganseg.recipes import resolve
+from ganseg.recipes import is_current, resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
@@ -112,8 +112,7 @@ def find_runs(
 ) -> list[Run]:  # fmt: skip
     """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
-    What pages compare: of each experiment the newest run that `is_current`; with `older` the newest of all. Those with
-    `overrides` only with `own_settings`.
+    Of each experiment the newest that `is_current`, or with `older` of all; those with `overrides` if `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
     choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
@@ -121,22 +120,10 @@ def find_runs(
         run, name = Run(path.parent), path.parent.name.rpartition("-")[0]
         told, own = run.provenance, sorted(run.provenance["overrides"].items())
         fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
-        if fits and (older or is_current(run)):
+        if fits and (older or run.imported or is_current(run)):
             slot = told["scale"], name, str(own)
             newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
     return list(newest.values())
-
-
-def is_current(run: Run) -> bool:
-    """Whether `run` has the configuration that its experiment resolves to today; an imported one has its own.
-
-    Runs of older recipes are kept, and read by whoever names them, but never compared with others.
-    """
-    told = [run.provenance[name] for name in ("data", "variant", "scale", "parts", "seed", "overrides")]
-    try:
-        return run.imported or run.config == resolve(*told)
-    except UserError:  # names and fields that are no more
-        return False
 
 
 @dataclass(frozen=True)
