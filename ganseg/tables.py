@@ -14,10 +14,11 @@ import pandas as pd
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
 from ganseg.evaluation import find_parts, held_out, regression_images
+from ganseg.experiments import find_runs
 from ganseg.files import UserError
 from ganseg.pictures import colour_labels
 from ganseg.protocols import Protocol, predicted_keypoints, shown
-from ganseg.recipes import SCALES
+from ganseg.recipes import PARTS, SCALES
 from ganseg.reported import Table
 
 BLANK = "–"
@@ -37,6 +38,24 @@ def grouped(runs: Iterable[Any], first: str = "") -> list[list[Any]]:
         return r["data"] != first, -list(SCALES).index(r["scale"]), r["data"], r["variant"], r["parts"]
 
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=kind), key=kind)]
+
+
+def headline(results: str | Path | None, data: str) -> list[Any]:
+    """Runs of the paper's model on `data` to speak for it, by IoU: of its usual K and the newest recipe, above scale tiny.
+
+    Those of the scale with the most seeds; empty where no run has an IoU.
+    """
+    runs = find_runs(results or None, variant="paper", data=data, parts=PARTS.get(data, 8))
+    runs = [run for run in runs if "iou" in run.metrics and run.provenance["scale"] != "tiny"]
+    recipe = lambda run: run.provenance.get("recipe", 0)
+    newest = max(map(recipe, runs), default=0)
+    chosen = max(grouped(run for run in runs if recipe(run) == newest), key=len, default=[])
+    return sorted(chosen, key=lambda run: run.metrics["iou"])
+
+
+def middle(runs: Sequence[Any]) -> Any:
+    """Of runs in the order of their IoU the median one, of the middle two the lower."""
+    return runs[(len(runs) - 1) // 2]
 
 
 def group_name(group: Sequence[Any]) -> str:
