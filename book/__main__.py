@@ -1,5 +1,4 @@
-"""`python -m book COMMAND`: execute a notebook, store executions, build the book, check its links, write a branch or README's
-numbers."""
+"""`python -m book COMMAND`: execute a notebook, store executions, build the book, its branch, README's numbers."""
 
 from __future__ import annotations
 

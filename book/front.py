@@ -11,7 +11,7 @@ from ganseg import ledger, tables
 from ganseg.data import describe
 from ganseg.experiments import Run
 from ganseg.files import atomic_path
-from ganseg.pictures import HEAD, read_sheet, save, sheet
+from ganseg.pictures import HEAD, save, sheet
 from ganseg.reported import TABLE_2
 
 DATA = ("flowers", "synthetic-bird")  # those that the numbers speak of; the picture is of the first that has runs
@@ -42,13 +42,13 @@ def claims(results: Path) -> str:
 def shown(results: Path) -> Run | None:
     """The run of the picture: of the seeds that speak for its data set, the one of median IoU."""
     chosen = (tables.middle(runs) for data in DATA if (runs := tables.headline(results, data)))
-    return next((run for run in chosen if (run.directory / "segmentation.png").exists()), None)
+    return next(filter(tables.sheet_of, chosen), None)
 
 
 def picture(run: Run) -> Image.Image:
     """Six held-out images of a run, and below each the parts found in it."""
-    images, _, both, *_ = read_sheet(run.directory / "segmentation.png")
-    drawn = sheet({"images": images[:6], "with their parts": both[:6]}, columns=6)
+    rows = tables.sheet_of(run)
+    drawn = sheet({name: rows[name][:6] for name in ("image", "both")})
     return drawn.crop((0, HEAD, *drawn.size))
 
 
@@ -76,8 +76,8 @@ def stage(results: Path, folder: Path) -> dict[str, str]:
 
 def readme(texts: dict[str, str]) -> str:
     """README's picture and table."""
-    cells = (f"{texts[name]} |" for name in ("flowers", "birds", "claims"))
-    return f"![{texts['alt']}](results/{PICTURE})\n\n{texts['caption']}\n\n| | | |\n|---|---|---|\n| {' '.join(cells)}\n"
+    cells = " | ".join(texts[name] for name in ("flowers", "birds", "claims"))
+    return f"![{texts['alt']}](results/{PICTURE})\n\n{texts['caption']}\n\n| | | |\n|---|---|---|\n| {cells} |\n"
 
 
 def front(root: Path = Path()) -> None:

@@ -65,15 +65,15 @@ def say(text: str) -> None:
 def answer(word: str, number: str, what: str, rows: Mapping[str, np.ndarray], alt: str) -> None:
     """Display what a page found: its verdict in a `word`, one `number` and `what` it is, one picture.
 
-    The picture has named `rows` of images (N, H, W, 3). The book shows the output of a cell tagged `answer` at the top
-    of the page.
+    The picture has named `rows` of images (N, H, W, 3); without any there is none. The book shows what a cell tagged
+    `answer` displays at the top of the page.
     """
-    image = io.BytesIO()
-    image_rows(rows).savefig(image, dpi=DPI)
-    picture = f'<img class="dark-light" src="{_data_uri("image/png", image.getvalue())}" alt="{html.escape(alt)}">'
-    told = [f'<p class="ganseg-word">{html.escape(word)}</p>', f"<strong>{html.escape(number)}</strong>"]
-    text = f"{''.join(told)} <span>{html.escape(what)}</span>"
-    _display(f'<div class="ganseg-answer">{text}{picture}</div>', f"Answer: {word}. {alt}")
+    text = f'<p class="ganseg-word">{html.escape(word)}</p><strong>{html.escape(number)}</strong> {html.escape(what)}'
+    if rows:
+        image = io.BytesIO()
+        image_rows(rows).savefig(image, dpi=DPI)
+        text += f'<img class="dark-light" src="{_data_uri("image/png", image.getvalue())}" alt="{html.escape(alt)}">'
+    _display(f'<div class="ganseg-answer">{text}</div>', f"Answer: {word}. {alt}")
 
 
 def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_not: str = "") -> str:

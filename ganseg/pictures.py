@@ -114,7 +114,7 @@ def sample_sheet(images: np.ndarray, labels: np.ndarray, path: str | Path, truth
 
 
 def read_sheet(path: str | Path) -> list[np.ndarray]:
-    """The rows (N, H, W, 3) of a sheet as enlarged: of `sample_sheet` images, parts, both, and the truth if it has one."""
+    """The rows (N, H, W, 3) of a sheet, enlarged: of a `sample_sheet` images, parts, both, and any truth."""
     canvas = np.asarray(Image.open(path).convert("RGBA"))[HEAD:]
     found = find_objects(label(canvas[..., 3] > 0)[0])  # pictures, row by row: gaps are transparent
     strips: dict[int, list[np.ndarray]] = {}

@@ -16,7 +16,7 @@ from ganseg.devices import make_fabric
 from ganseg.evaluation import find_parts, held_out, regression_images
 from ganseg.experiments import find_runs
 from ganseg.files import UserError
-from ganseg.pictures import colour_labels
+from ganseg.pictures import colour_labels, read_sheet
 from ganseg.protocols import Protocol, predicted_keypoints, shown
 from ganseg.recipes import PARTS, SCALES
 from ganseg.reported import Table
@@ -41,7 +41,7 @@ def grouped(runs: Iterable[Any], first: str = "") -> list[list[Any]]:
 
 
 def headline(results: str | Path | None, data: str) -> list[Any]:
-    """Runs of the paper's model on `data` to speak for it, by IoU: of its usual K and the newest recipe, above scale tiny.
+    """Runs of the paper's model that speak for it on `data`: of the usual K and the newest recipe, above scale tiny.
 
     Those of the scale with the most seeds; empty where no run has an IoU.
     """
@@ -49,13 +49,20 @@ def headline(results: str | Path | None, data: str) -> list[Any]:
     runs = [run for run in runs if "iou" in run.metrics and run.provenance["scale"] != "tiny"]
     recipe = lambda run: run.provenance.get("recipe", 0)
     newest = max(map(recipe, runs), default=0)
-    chosen = max(grouped(run for run in runs if recipe(run) == newest), key=len, default=[])
-    return sorted(chosen, key=lambda run: run.metrics["iou"])
+    return max(grouped(run for run in runs if recipe(run) == newest), key=len, default=[])
 
 
-def middle(runs: Sequence[Any]) -> Any:
-    """Of runs in the order of their IoU the median one, of the middle two the lower."""
-    return runs[(len(runs) - 1) // 2]
+def middle(runs: Iterable[Any]) -> Any:
+    """The run of median IoU, of the middle two the lower."""
+    ranked = sorted(runs, key=lambda run: run.metrics["iou"])
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def sheet_of(run: Any) -> dict[str, np.ndarray]:
+    """Rows image, parts, both, truth (N, H, W, 3) of a run's segmentation.png; {} where it has none to show."""
+    path = run.directory / "segmentation.png"
+    there = path.exists() and DATASETS[run.provenance["data"]].redistributable
+    return dict(zip(("image", "parts", "both", "truth"), read_sheet(path), strict=False)) if there else {}
 
 
 def group_name(group: Sequence[Any]) -> str:
