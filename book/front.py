@@ -25,9 +25,10 @@ def coverage(results: Path, data: str) -> str:
     if not runs:
         return f"**{tables.BLANK}** No run on {title} is among the results."
     ours, bar = (tables.summarise(runs, key) for key in ("iou", "iou_constant_mask"))
-    seeds, size = f"{ours['n']} seed{'s' * (ours['n'] > 1)}", runs[0].config.data.size
+    ious, size = sorted(run.metrics["iou"] for run in runs), runs[0].config.data.size
+    seeds = f"mean of {len(ious)} seeds, {ious[0]:.3f} to {ious[-1]:.3f}" if len(ious) > 1 else "one seed"
     paper = f"The paper, at 128 px: {TABLE_2.value(data):.3f}. " if data in TABLE_2.columns else ""
-    text = f"**{ours['mean']:.3f}** foreground IoU on {title}, mean of {seeds} at {size} px. "
+    text = f"**{ours['mean']:.3f}** foreground IoU on {title}, {seeds}, at {size} px. "
     return f"{text}{paper}Best constant mask: {bar['mean']:.3f}."
 
 
@@ -60,7 +61,7 @@ def facts(results: Path) -> dict[str, str]:
         data, record = describe(run.config.data.name), run.provenance
         texts["alt"] = f"Six held-out images of {data.title}; below, the parts that were found in them in colours."
         told = f"{texts['alt'].split(';')[0]} and their parts, found without a label: scale {record['scale']}, "
-        terms = f" Terms of the images: {data.licence}" if data.licence else ""
+        terms = f" Terms: {data.licence}" if data.licence else ""
         texts["caption"] = f"{told}seed {record['seed']}, the one of median IoU.{terms}"
     return texts
 
@@ -77,7 +78,8 @@ def stage(results: Path, folder: Path) -> dict[str, str]:
 def readme(texts: dict[str, str]) -> str:
     """README's picture and table."""
     cells = " | ".join(texts[name] for name in ("flowers", "birds", "claims"))
-    return f"![{texts['alt']}](results/{PICTURE})\n\n{texts['caption']}\n\n| | | |\n|---|---|---|\n| {cells} |\n"
+    picture = f"![{texts['alt']}](results/{PICTURE})\n\n{texts['caption']}\n\n" if texts["alt"] else ""
+    return f"{picture}| Photographs | Drawn birds | Claims |\n|---|---|---|\n| {cells} |\n"
 
 
 def front(root: Path = Path()) -> None:
