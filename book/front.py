@@ -71,7 +71,8 @@ def stage(results: Path, folder: Path) -> dict[str, str]:
     texts, run = facts(results), shown(results)
     if run:
         save(picture(run), folder / PICTURE)
-    figure = f":::{{figure}} {folder.name}/{PICTURE}\n:alt: {texts['alt']}\n\n{texts['caption']}\n:::"
+    below = f":::{{container}} ganseg-below\n{texts['caption']}\n:::"
+    figure = f"![{texts['alt']}]({folder.name}/{PICTURE})\n\n{below}"
     return texts | {"picture": figure if run else ""}
 
 
