@@ -115,7 +115,7 @@ def place(run: Run) -> tuple[int, bool]:
 def ranked(results: Path) -> list[Run]:
     """Runs of the paper's model, those for the page first; none of scale tiny."""
     scales = list(SCALES)[:0:-1]
-    return sorted((run for scale in scales for run in find_runs(results, scale, variant="paper")), key=place)
+    return sorted((r for scale in scales for r in find_runs(results, scale, older=True, variant="paper")), key=place)
 
 
 def models(runs: list[Run]) -> list[Run]:

@@ -22,10 +22,10 @@ from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load
 from ganseg.devices import Fabric, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import UserError, global_rank, read_json, results_dir, write_json
+from ganseg.files import UserError, global_rank, read_json, results_dir, shipped_models, write_json
 from ganseg.generator import Generator
 from ganseg.loop import fit, load_weights, save_weights
-from ganseg.recipes import resolve
+from ganseg.recipes import is_current, resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
@@ -52,7 +52,8 @@ class Run:
 
     @classmethod
     def find(cls, name: str, results: str | Path | None = None) -> Run:
-        """The run that `name` means: its directory, its name, or a part of SCALE/NAME that no other has."""
+        """The run of a shipped model, or that `name` means: a directory, a part of SCALE/NAME that no other has."""
+        name = shipped_models(results).get(name, {"run": name})["run"]
         path, place = Path(name).expanduser(), results_dir(results)
         known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
         matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
@@ -112,15 +113,16 @@ def find_runs(
 ) -> list[Run]:  # fmt: skip
     """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
-    Of each name and settings the newest, unless `older`; those with `overrides` only with `own_settings`.
+    Of each experiment the newest that `is_current`, or with `older` of all; those with `overrides` if `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
     choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
     for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
-        run, name = Run(path.parent), path.parent.name
+        run, name = Run(path.parent), path.parent.name.rpartition("-")[0]
         told, own = run.provenance, sorted(run.provenance["overrides"].items())
-        if (own_settings or not own) and all(told.get(key) in values for key, values in choices.items()):
-            slot = (told["scale"], name if older else name.rpartition("-")[0], str(own))
+        fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
+        if fits and (older or run.imported or is_current(run)):
+            slot = told["scale"], name, str(own)
             newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
     return list(newest.values())
 

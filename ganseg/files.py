@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 PACKAGE = Path(__file__).resolve().parent
 DOWNLOADS = "GANSEG_ALLOW_DOWNLOADS"  # set to 1 by who allows ImageNet weights to be fetched
 
@@ -25,6 +27,12 @@ def results_dir(results: str | Path | None = None) -> Path:
     """`results`, else $GANSEG_RESULTS, else `results/` of the checkout, or of the current folder without one."""
     checkout = PACKAGE.parent if (PACKAGE.parent / "_config.yml").exists() else Path.cwd()
     return Path(results or os.environ.get("GANSEG_RESULTS") or checkout / "results")
+
+
+def shipped_models(results: str | Path | None = None) -> dict[str, dict[str, str]]:
+    """Short names of the models that come with the project: the `run` that holds the weights of each, its `licence`."""
+    path = results_dir(results) / "models.yml"
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
 
 
 def downloads_allowed() -> bool:

@@ -36,7 +36,7 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
     image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
-    below = f"<figcaption>{html.escape(caption)} {_download(data, path)}{_origin(runs)}</figcaption>"
+    below = f"<figcaption>{html.escape(caption)} {_below(data, path, runs)}</figcaption>"
     _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
 
@@ -48,8 +48,7 @@ def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFra
     A long one may be `folded`: a line with its caption and its length stands for it until a reader opens it.
     """
     path = _folder(results, scale, runs, "tables") / f"{name}.csv"
-    link = _download(frame if data is None else data, path)
-    below = f'<p class="ganseg-below">{link}{_origin(runs)}</p>'
+    below = f'<p class="ganseg-below">{_below(frame if data is None else data, path, runs)}</p>'
     table = f"{to_html(frame, caption, notes)}\n{below}"
     if folded:
         summary = f"<summary>{len(frame)} rows: {html.escape(caption)}</summary>"
@@ -142,18 +141,15 @@ def _folder(results: str | Path | None, scale: str | None, runs: Sequence[Any], 
     return results_dir(results or None) / (scale or runs[0].provenance["scale"]) / kind
 
 
-def _download(data: pd.DataFrame, path: Path) -> str:
-    """A link to `data` as CSV (UTF-8, no index), which is also written beside `path`, whole or not at all."""
+def _below(data: pd.DataFrame, path: Path, runs: Sequence[Any]) -> str:
+    """A link to `data` as CSV (UTF-8, no index), also written beside `path`, and the line of provenance."""
     content = data.to_csv(index=False).encode()
     with atomic_path(path.with_suffix(".csv")) as temporary:
         temporary.write_bytes(content)
-    return f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
-
-
-def _origin(runs: Sequence[Any]) -> str:
-    unbound = "Computed by this page, from no run; the box at its top says where and when."
-    text = provenance_line(runs) if runs else unbound
-    return f'<br><small class="ganseg-provenance">{html.escape(text)}</small>'
+    text = "Computed by this page, from no run; the box at its top says where and when."
+    text = html.escape(provenance_line(runs) if runs else text)
+    link = f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
+    return f'{link}<br><small class="ganseg-provenance">{text}</small>'
 
 
 def _data_uri(kind: str, content: bytes) -> str:

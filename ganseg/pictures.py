@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
-from scipy.ndimage import find_objects, label, maximum_filter1d, minimum_filter1d
+from scipy.ndimage import find_objects, label, morphological_gradient
 
 from ganseg.data import Split
 from ganseg.files import atomic_path
@@ -51,21 +51,14 @@ def labels_of(colours: np.ndarray) -> np.ndarray:
     return np.where(known[found] == wanted, found, 1).astype(np.uint8)
 
 
-def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
-    """Boolean (N, H, W): pixels of a part that are within `width` pixels, along an axis, of another label."""
-    reach, border = 2 * width + 1, np.zeros(labels.shape, bool)
-    for axis in (-2, -1):
-        border |= maximum_filter1d(labels, reach, axis) != minimum_filter1d(labels, reach, axis)
-    return border & (labels > 0)
-
-
 def overlay(images: np.ndarray, labels: np.ndarray, alpha: float = 0.55, contour: int = 1) -> np.ndarray:
     """Images (N, H, W, 3), or one (H, W, 3), under the colours of their parts (N, H, W), with outlines; uint8.
 
-    `alpha`: 0 shows the image, 1 the colours; `contour`: width of the outlines in pixels, 0 for none. The background
-    stays as it is.
+    `alpha`: 0 shows the image, 1 the colours; `contour`: width of the outlines in pixels, 0 for none: they are the
+    pixels of a part with another label that near. The background stays as it is.
     """
-    mixed, inside, edge = np.array(images), labels > 0, outlines(labels, contour)
+    mixed, inside, near = np.array(images), labels > 0, [1] * (labels.ndim - 2) + [2 * contour + 1] * 2
+    edge = inside & (morphological_gradient(labels, near) > 0)
     mixed[inside] = np.rint((1 - alpha) * mixed[inside] + alpha * COLOURS[labels[inside]])
     mixed[edge] = COLOURS[labels[edge]]
     return mixed

@@ -260,9 +260,10 @@ def conventions_figure(errors: pd.DataFrame, unit: str) -> Figure:
     return figure
 
 
-def whisker(ax: Axes, row: Mapping[str, Any], y: float) -> None:
+def whisker(ax: Axes, row: Mapping[str, Any], y: float, colour: Any = None) -> None:
     """The `mean` of a `row` and its interval, `low` to `high`, at `y` in the look of its `side`; hollow if no seeds."""
-    marker, colour = SIDES[row["side"]]
+    marker, usual = SIDES[row["side"]]
+    look = {"color": usual if colour is None else colour}
     if pd.notna(row["low"]):
-        ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    ax.plot(row["mean"], y, marker, color=colour, markersize=5.5, fillstyle="full" if row["seeds"] else "none")
+        ax.plot([row["low"], row["high"]], [y, y], linewidth=1.6, solid_capstyle="butt", **look)
+    ax.plot(row["mean"], y, marker, markersize=5.5, fillstyle="full" if row["seeds"] else "none", **look)

@@ -119,9 +119,10 @@ def png(path: Path | None) -> Path | None:
 
 COMPUTING = {"rich_help_panel": "Computing"}
 DATA = "A data set that 'ganseg data list' names, such as flowers; or folder: your own images."
-SCALE = "Size and budget: tiny (a minute), laptop (15 minutes), gpu (25 minutes of one) or paper (hours)."
+SCALE = "Size and budget: tiny (a minute), laptop (15 minutes), gpu (5 minutes of one) or paper (hours)."
 VARIANT = "Equations: paper (as printed) or released (the authors' code); add departures by +, as in paper+no-area."
-RunName = Annotated[str, Argument(metavar="RUN", help="Its folder, its key, or a part of its name no other has.")]
+RUN = "A model that 'ganseg models' lists; or a run's folder, its key, a part of its name no other has."
+RunName = Annotated[str, Argument(metavar="RUN", help=RUN)]
 Results = Annotated[Path | None, Option(metavar="DIR", help="Folder of all runs; else results/ of the project.")]
 DataDir = Annotated[Path | None, Option("--data-dir", metavar="DIR", help="Where the data set lies on your disk.")]
 Data = Annotated[str, Option(metavar="NAME", help=DATA)]

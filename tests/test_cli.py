@@ -97,15 +97,14 @@ def test_evaluating_again_gives_the_same_metrics(copy):
         np.testing.assert_allclose(again[name], value, atol=1e-3, err_msg=name)
 
 
-def test_other_conventions_leave_the_metrics_and_go_to_a_file_of_their_own(copy):
+def test_other_images_leave_the_metrics_and_go_to_a_file_of_their_own(copy):
     before = (copy / "metrics.json").read_bytes()
-    printed = done("evaluate --origin affine --iou dataset --device cpu", copy).stdout
-    written = copy / "metrics-iou-dataset-origin-affine.json"
+    printed = done("evaluate --split val --regression train --device cpu", copy).stdout
+    written = copy / "metrics-split-val.json"
     assert printed.strip().endswith(str(written)) and (copy / "metrics.json").read_bytes() == before
     usual, other = json.loads(before), json.loads(written.read_text())
-    assert other["landmark_error"] == pytest.approx(usual["landmark_error_affine"], abs=1e-3)
-    assert other["iou"] == pytest.approx(usual["iou_dataset"], abs=1e-3)
-    assert other["protocol"] == {"origin": "affine", "iou": "dataset"}
+    assert other.pop("protocol") == {"split": "val"} and other.keys() == usual.keys()
+    assert other["iou"] != usual["iou"]
 
 
 def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
@@ -114,7 +113,7 @@ def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
     for i in range(100):
         noise(tmp_path / "images" / f"{i}.png", (16, 16, 3))
     said = done("evaluate --device cpu", copy, "--data-dir", tmp_path / "images").stderr
-    assert "no foreground masks: IoU is not measured" in said and "no keypoints: landmark errors" in said
+    assert "no foreground masks: IoU is not measured" in said and "no keypoints: NMI and ARI" in said
 
 
 def test_runs_are_listed_with_their_numbers(trained, run):
@@ -159,8 +158,6 @@ MISTAKES = [
     ("train --parts 0", "--parts"),
     ("train --data folder --size 51", "take 50 or 52"),
     ("train --data folder --set data.size=big", "should be a valid integer"),
-    ("evaluate RUN --origin corner", "origin='corner' is not valid; input should be 'released', 'centred' or 'affine'"),
-    ("evaluate RUN --oracle min", "oracle='min' is not valid; input should be 'none' or 'max'"),
     ("evaluate RUN --split official-test", "no split 'official-test'; it has train, val, test"),
     ("sample dragon --results RESULTS", "no runs are called 'dragon'"),
     ("sample dragon --results RESULTS", "synthetic-bird-paper-k3-s0"),

@@ -46,10 +46,11 @@ SQUARE = np.zeros((1, 8, 8), int)
 SQUARE[0, 2:6, 2:6] = 1
 
 
-def test_outlines_are_the_inner_border_of_a_part():
-    border = pictures.outlines(SQUARE)
-    assert border.sum() == 12 and not border[0, 3:5, 3:5].any() and not border[SQUARE == 0].any()
-    assert pictures.outlines(SQUARE, width=2).sum() == 16 and not pictures.outlines(SQUARE, width=0).any()
+@pytest.mark.parametrize(("contour", "count"), [(0, 0), (1, 12), (2, 16)])
+def test_outlines_are_the_inner_border_of_a_part(contour: int, count: int) -> None:
+    drawn = pictures.overlay(np.zeros((1, 8, 8, 3), np.uint8), SQUARE, alpha=0, contour=contour)
+    border = drawn.any(axis=-1)
+    assert border.sum() == count and not border[SQUARE == 0].any() and (contour > 1 or not border[0, 3:5, 3:5].any())
 
 
 def test_an_overlay_leaves_the_background_and_blends_the_parts():
