@@ -1,4 +1,4 @@
-"""`python -m book COMMAND`: execute a notebook, store executions, build the book, check its links, write a branch."""
+"""`python -m book COMMAND`: execute a notebook, store executions, build the book, its branch, README's numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from book import build, execute
+from book import build, execute, front
 from ganseg.files import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(execute.store)
 app.command()(build.build)
 app.command()(build.launch)
+app.command()(front.front)
 
 
 @app.command("execute")

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython import display
 from matplotlib.figure import Figure
 
 from ganseg.files import UserError, atomic_path, results_dir
-from ganseg.plots import DPI
+from ganseg.plots import DPI, image_rows
 from ganseg.recipes import SCALES
 
 
@@ -40,16 +42,37 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
                notes: Sequence[str] = (), runs: Sequence[Any] = (), results: str | Path | None = None,
-               scale: str | None = None) -> None:  # fmt: skip
-    """Write results/<scale>/tables/<name>.csv (`data`, or what is shown) and display the table like a figure."""
+               scale: str | None = None, folded: bool = False) -> None:  # fmt: skip
+    """Write results/<scale>/tables/<name>.csv (`data`, or what is shown) and display the table like a figure.
+
+    A long one may be `folded`: a line with its caption and its length stands for it until a reader opens it.
+    """
     path = _folder(results, scale, runs, "tables") / f"{name}.csv"
     below = f'<p class="ganseg-below">{_below(frame if data is None else data, path, runs)}</p>'
-    _display(f"{to_html(frame, caption, notes)}\n{below}", f"Table: {caption}\n{frame.to_string(index=False)}")
+    table = f"{to_html(frame, caption, notes)}\n{below}"
+    if folded:
+        summary = f"<summary>{len(frame)} rows: {html.escape(caption)}</summary>"
+        table = f'<details class="ganseg-folded">{summary}\n{table}\n</details>'
+    _display(table, f"Table: {caption}\n{frame.to_string(index=False)}")
 
 
 def say(text: str) -> None:
     """Display a sentence whose numbers were computed, as Markdown."""
     display.display(display.Markdown(text))
+
+
+def answer(word: str, number: str, what: str, rows: Mapping[str, np.ndarray], alt: str) -> None:
+    """Display what a page found: its verdict in a `word`, one `number` and `what` it is, one picture.
+
+    The picture has named `rows` of images (N, H, W, 3); without any there is none. The book shows what a cell tagged
+    `answer` displays at the top of the page.
+    """
+    text = f'<p class="ganseg-word">{html.escape(word)}</p><strong>{html.escape(number)}</strong> {html.escape(what)}'
+    if rows:
+        image = io.BytesIO()
+        image_rows(rows).savefig(image, dpi=DPI)
+        text += f'<img class="dark-light" src="{_data_uri("image/png", image.getvalue())}" alt="{html.escape(alt)}">'
+    _display(f'<div class="ganseg-answer">{text}</div>', f"Answer: {word}. {alt}")
 
 
 def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_not: str = "") -> str:

@@ -14,10 +14,11 @@ import pandas as pd
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
 from ganseg.evaluation import find_parts, held_out, regression_images
+from ganseg.experiments import find_runs
 from ganseg.files import UserError
-from ganseg.pictures import colour_labels
+from ganseg.pictures import colour_labels, read_sheet
 from ganseg.protocols import Protocol, predicted_keypoints, shown
-from ganseg.recipes import SCALES
+from ganseg.recipes import PARTS, SCALES
 from ganseg.reported import Table
 from ganseg.titles import MODELS
 
@@ -45,6 +46,29 @@ def grouped(runs: Iterable[Any], first: str = "", same: Sequence[str] = KIND) ->
 
     kind = lambda run: [run.provenance[name] for name in same]
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=rank), kind)]
+
+
+def headline(results: str | Path | None, data: str) -> list[Any]:
+    """Current runs of the paper's model with the usual K that speak for it on `data`: at the scale with the most seeds.
+
+    Scale tiny does not count; empty where no run has an IoU.
+    """
+    runs = find_runs(results or None, variant="paper", data=data, parts=PARTS.get(data, 8))
+    runs = [run for run in runs if "iou" in run.metrics and run.provenance["scale"] != "tiny"]
+    return max(grouped(runs), key=len, default=[])
+
+
+def middle(runs: Iterable[Any]) -> Any:
+    """The run of median IoU, of the middle two the lower."""
+    ranked = sorted(runs, key=lambda run: run.metrics["iou"])
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def sheet_of(run: Any) -> dict[str, np.ndarray]:
+    """Rows image, parts, both, truth (N, H, W, 3) of a run's segmentation.png; {} where it has none to show."""
+    path = run.directory / "segmentation.png"
+    there = path.exists() and DATASETS[run.provenance["data"]].redistributable
+    return dict(zip(("image", "parts", "both", "truth"), read_sheet(path), strict=False)) if there else {}
 
 
 def group_name(group: Sequence[Any]) -> str:
