@@ -135,9 +135,8 @@ def test_committed_runs_are_read_and_those_of_todays_settings_are_found_by_what_
     for run in (run for run in runs if run.provenance["data"] != "folder"):
         told = {name: run.provenance[name] for name in ("data", "variant", "parts", "seed", "scale", "overrides")}
         experiment = Experiment(**told)
-        found = experiment.finished(ROOT / "results")
-        assert (found is not None) == (experiment.config == run.config), run.directory.name
-        assert run.directory not in compared or found is not None, run.directory.name
+        found, current = experiment.finished(ROOT / "results"), experiment.config == run.config
+        assert found.config == run.config if current else run.directory not in compared, run.directory.name
 
 
 def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
