@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ganseg.files import OutOfTime, UserError, atomic_path
+from ganseg.progress import follow
 from ganseg.training import GanTrainer, SegmenterTrainer
 
 WINDOW = 20  # steps that a row of history.csv averages
@@ -35,7 +35,8 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
     first, rows = load_state(path, trainer) if path.exists() else (0, [])
     window, saved, silent = [], time.monotonic(), not (progress and fabric.is_global_zero)
     start = saved - (rows[-1]["seconds"] if rows else 0)
-    bar = tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step", disable=silent, mininterval=1)
+    about = {"desc": f"{directory.name} {name}", "unit": " steps", "disable": silent, "mininterval": 1}
+    bar = follow(range(first, steps), initial=first, total=steps, **about)
     for t in bar:
         window.append(trainer.step(t))
         full, last, over, due = len(window) == WINDOW, t + 1 == steps, False, False

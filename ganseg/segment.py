@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ganseg.data.files import SUFFIXES, list_images, open_rgb
 from ganseg.devices import make_fabric, place
@@ -21,6 +20,7 @@ from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, part_colours, save
+from ganseg.progress import follow
 
 PARTS = "parts.json"
 ABOUT = {
@@ -50,7 +50,7 @@ def segment_images(
     out, fabric, size = Path(out).expanduser(), make_fabric(device), run.config.data.size
     photographs, images, skipped = find_photographs(paths, out), [], []
     segmenter, colours = place(run.segmenter(), fabric), part_colours(run.config.generator.parts)
-    bar = tqdm(total=len(photographs), unit="image", disable=None if progress else True)
+    bar = follow(total=len(photographs), desc="segmenting", unit=" images", disable=not progress)
     with bar, ThreadPoolExecutor() as pool:
         for start in range(0, len(photographs), batch_size):
             batch = photographs[start : start + batch_size]

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "ganseg"
 METHOD = "points masks image layers generator discriminator losses segmenter training devices metrics config".split()
 # Lowest first. A module imports lower floors and what stands before it on its own.
 FLOORS = [
-    "files",
+    "files progress",
     "config recipes",
     "layers points masks image generator discriminator losses segmenter metrics",
     "data.download data.files data.sets data.synthetic data.creatures data.batches data.frames data.flowers data.cub "

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ganseg.data.download import RemoteFile
 from ganseg.data.files import IGNORE, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.progress import follow
 
 LONG = 3  # one side of an image to the other
 MISSING = -1  # coordinates of a keypoint that is not there
@@ -144,8 +144,8 @@ class Listing:
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
         samples, names, skipped, arrays = self.samples, [], [], {}
-        bar = {"desc": f"decoding {label}", "unit": "img", "delay": 5.0, "mininterval": 0.5, "leave": False}
-        for sample, made in zip(samples, tqdm(self._read(samples, size), total=len(samples), **bar), strict=True):
+        bar = {"desc": f"decoding {label}", "unit": " images", "delay": 5.0, "mininterval": 0.5, "leave": False}
+        for sample, made in zip(samples, follow(self._read(samples, size), total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
                 skipped.append((sample.name, str(made) or type(made).__name__))
                 continue

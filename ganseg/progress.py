@@ -1,0 +1,40 @@
+"""How far a long computation is: a bar on a terminal and in a notebook, in a log a line every tenth."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.auto import tqdm as bar_of_place
+from tqdm.notebook import tqdm_notebook
+
+LINE = "{desc}: {percentage:.0f} % of {total}{unit}, {rate_fmt}, {remaining} left{postfix}"
+
+
+class Lines(tqdm):
+    """A tqdm for logs: it writes a line at every tenth of `total`, at most one a `mininterval`, and draws over none."""
+
+    told = 0  # tenths
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options | {"bar_format": LINE, "position": 0})
+
+    def display(self, *args: Any, **options: Any) -> None:
+        """Write a line, where another tenth is done."""
+        if (tenth := 10 * self.n // max(1, self.total)) > self.told:
+            self.told = tenth
+            self.fp.write(f"{self}\n")
+            self.fp.flush()
+
+    def close(self) -> None:
+        """Write the last line, if there were any before."""
+        if self.told and not self.disable:
+            self.display()
+        self.disable = True  # tqdm's own end is that of a bar
+
+
+def follow(*args: Any, **options: Any) -> tqdm:
+    """A `tqdm` of these arguments: a bar where someone watches, else `Lines`, which jobs side by side do not garble."""
+    watched = sys.stderr.isatty() or issubclass(bar_of_place, tqdm_notebook)
+    return (bar_of_place if watched else Lines)(*args, **options)
