@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pytorch_fid.inception import InceptionV3
+from pytorch_fid.inception import FID_WEIGHTS_URL, InceptionV3
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from ganseg import metrics, pictures
 from ganseg.config import Config
-from ganseg.data import Split, load
+from ganseg.data import Split, load, warn_once
 from ganseg.devices import Fabric
 from ganseg.files import DOWNLOADS, UserError, atomic_path, downloads_allowed
 from ganseg.generator import Generator
@@ -167,7 +167,11 @@ def inception() -> Features:
     """The Inception network of FID, C = 2048; its weights are fetched once. UserError where that is not allowed."""
     if not downloads_allowed():
         raise UserError(f"the weights of FID are not fetched unasked; {DOWNLOADS}=1 allows it")
-    network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]], normalize_input=False).eval().requires_grad_(False)
+    try:
+        network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]], normalize_input=False)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{FID_WEIGHTS_URL} could not be fetched ({error}); put it into PyTorch's cache") from None
+    network.eval().requires_grad_(False)
     return lambda images: network.to(images.device)(images)[0].flatten(1)
 
 
@@ -199,7 +203,12 @@ def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dic
     fakes, _ = imagined(generator, len(real), fabric)
     sides = lambda features: [described(images, features, fabric) for images in (real, fakes)]
     values = {"frechet_images": len(real), "frechet_distance": relative_distance(*sides(random_network()))}
-    return values | ({"fid": frechet_distance(*sides(inception()))} if downloads_allowed() else {})
+    if downloads_allowed():
+        try:
+            values["fid"] = frechet_distance(*sides(inception()))
+        except UserError as error:
+            warn_once(f"FID is not measured: {error}")
+    return values
 
 
 def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
@@ -210,9 +219,9 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
     generator.train(training)
     if not fabric.is_global_zero:
         return
-    pictures.sample_sheet(images, labels, directory / "samples.png")
-    with atomic_path(directory / "samples.npz") as temporary:
+    with atomic_path(directory / "samples.npz") as temporary:  # first: it tells that the folder is a run's
         np.savez_compressed(temporary, images=images, labels=labels)
+    pictures.sample_sheet(images, labels, directory / "samples.png")
 
 
 def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path,

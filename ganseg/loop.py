@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_file
+from safetensors.torch import load_model, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -33,6 +35,7 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
     first, rows = load_state(path, trainer) if path.exists() else (0, [])
+    save_history(directory, trainer, rows)  # a process may have been killed before it did
     window, saved, silent = [], time.monotonic(), not (progress and fabric.is_global_zero)
     start = saved - (rows[-1]["seconds"] if rows else 0)
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step", disable=silent, mininterval=1)
@@ -73,17 +76,25 @@ def mean_losses(window: list[dict[str, Tensor]], stage: str, end: int) -> dict[s
 
 
 def save_state(path: Path, trainer: Trainer, step: int, rows: list[dict[str, Any]]) -> None:
-    """Write the checkpoint, and its `rows` of mean losses among those of the other stage in `history.csv`."""
-    history, state = path.parents[1] / "history.csv", {"step": step, "rows": rows}
+    """Write the checkpoint, with its `rows` of mean losses, and then `history.csv`."""
     if trainer.fabric.is_global_zero:
-        kept = pd.read_csv(history) if history.exists() else pd.DataFrame({"stage": []})
-        rows = kept[kept.stage != trainer.name].to_dict("records") + rows
-        with atomic_path(history) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
+        state = {"step": step, "rows": rows, "precision": trainer.fabric.strategy.precision.state_dict()}
+        buffer = io.BytesIO()  # in memory first, so that a full disk is told as such
+        torch.save(state | {name: part.state_dict() for name, part in trainer.parts.items()}, buffer)
         with atomic_path(path) as temporary:
-            state |= {name: part.state_dict() for name, part in trainer.parts.items()}
-            torch.save(state | {"precision": trainer.fabric.strategy.precision.state_dict()}, temporary)
+            temporary.write_bytes(buffer.getbuffer())
+    save_history(path.parents[1], trainer, rows)
     trainer.fabric.barrier()
+
+
+def save_history(directory: Path, trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+    """Write the `rows` of a stage among those of the other in `history.csv`, which is made anew where it is damaged."""
+    history, others = directory / "history.csv", []
+    if rows and trainer.fabric.is_global_zero:
+        with suppress(OSError, ValueError, KeyError):
+            others = [row for row in pd.read_csv(history).to_dict("records") if row["stage"] != trainer.name]
+        with atomic_path(history) as temporary:
+            pd.DataFrame(others + rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def load_state(path: Path, trainer: Trainer) -> tuple[int, list[dict[str, Any]]]:
@@ -108,8 +119,7 @@ def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:
     """
     state = {name: t.half() if half and t.dim() > 1 else t for name, t in module.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file({name: t.contiguous() for name, t in state.items()}, temporary)
-        temporary.chmod(0o644)  # safetensors writes for the owner alone; groups share clusters
+        temporary.write_bytes(save({name: t.contiguous() for name, t in state.items()}))
     module.load_state_dict(state)
 
 

@@ -16,6 +16,7 @@ from scipy import ndimage
 from ganseg import metrics
 from ganseg.config import Section
 from ganseg.data import Split, describe
+from ganseg.files import place
 
 DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
 EMPTY = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
@@ -48,7 +49,7 @@ class Protocol(Section):
         only some of them have one.
         """
         known = describe(data)
-        trimaps = known.name == "flowers" and not (Path(data_dir or ".").expanduser() / "segmim").is_dir()
+        trimaps = known.name == "flowers" and not (place(data_dir or ".") / "segmim").is_dir()
         split, images = "test+val" if trimaps else "test", 0 if known.needs_dir else DRAWN
         return cls(split=split, regression=known.regression, regression_images=images, normaliser=known.normaliser)
 

@@ -25,7 +25,7 @@ from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
 from ganseg.experiments import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
-from ganseg.files import UserError, read_json, results_dir, write_json
+from ganseg.files import UserError, place, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
 from ganseg.recipes import resolve
@@ -68,10 +68,10 @@ def import_released(
     `data`: one of our data sets, else the one that parameters.json names, else `folder`. Returns the run's directory,
     in `results`/paper/runs/, and notes on what was assumed. UserError for what does not fit, by released name.
     """
-    path = Path(checkpoint).expanduser()
+    path = place(checkpoint)
     parameters = next((file for folder in path.parents[:2] if (file := folder / "parameters.json").is_file()), None)
     named = {"generator": path, "segmenter": segmenter, "parameters": parameters}
-    files = {kind: Path(file).expanduser() for kind, file in named.items() if file}
+    files = {kind: place(file) for kind, file in named.items() if file}
     released = read_tensors(files["generator"], "generator")
     given = read_parameters(parameters) if parameters else {}
     name = describe(data).name if data else DATA.get(given.get("class_name"), "folder")
@@ -110,10 +110,7 @@ def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
 
 def read_parameters(path: Path) -> dict[str, str]:
     """The generator's parameters.json, as text: 1, "8,16"; UserError where it is damaged."""
-    try:
-        return {key: _text(value) for key, value in dict(read_json(path)).items()}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as JSON of names and values ({error})") from None
+    return read_json(path, lambda given: {key: _text(value) for key, value in dict(given).items()})
 
 
 def _text(value: Any) -> str:

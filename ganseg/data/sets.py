@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.data.files import IGNORE, Unclear, digest, each, extent_of, read_mask, read_rgb, refuse, told
 
 LONG = 3  # one side of an image to the other
 MISSING = -1  # coordinates of a keypoint that is not there
@@ -52,6 +52,10 @@ class Split:
             short, long = self.extents.min(axis=1), self.extents.max(axis=1)
             squashed = "Images are squashed to a square, which distorts these much; crop them."
             found += told(f"images are more than {LONG} times as long as wide", names[long > LONG * short], squashed)
+        if self.extents is not None and self.foreground is not None:
+            known = [mask[mask != IGNORE] for mask in self.foreground]
+            count, share = sum(map(bool, map(len, known))), np.concatenate(known).mean() if any(map(len, known)) else 0
+            found.append(f"{count:,} of {len(self):,} images have a mask; {share:.1%} of their pixels are foreground.")
         if self.keypoints is not None:
             beyond = ((self.keypoints < -0.5) | (self.keypoints >= self.size - 0.5)).any(axis=2) & self.visible
             remedy = "It counts all the same; coordinates are pixels from 0."
@@ -132,28 +136,32 @@ class Listing:
         spare = {split: min(self.spare.get(split, 0), kept - 1)}
         return replace(self, splits={split: samples}, spare=spare, **labels)
 
-    @property
-    def identity(self) -> tuple:
-        """What the images and labels are: the same on every machine that has the same data."""
-        samples = self.samples
-        sizes = [path.stat().st_size for sample in samples for path in sample.files]
+    def identity(self, content: Callable[[Path], object]) -> tuple:
+        """What the images and labels are: the same on every machine that has the same data. `content`: of a file."""
+        samples = [sample for samples in self.splits.values() for sample in samples]
         points = [None if sample.points is None else sample.points.tolist() for sample in samples]
-        of_files = (sizes, [bool(sample.mask) for sample in samples], digest(points))
+        files = [content(path) for sample in samples for path in sample.files]
+        of_files = (files, [bool(sample.mask) for sample in samples], digest(points))
         return [sample.name for sample in samples], self.drawing or of_files
 
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
-        samples, names, skipped, arrays = self.samples, [], [], {}
+        samples, names, skipped, unclear, arrays = self.samples, [], [], [], {}
         bar = {"desc": f"decoding {label}", "unit": "img", "delay": 5.0, "mininterval": 0.5, "leave": False}
         for sample, made in zip(samples, tqdm(self._read(samples, size), total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                skipped.append((sample.name, str(made) or type(made).__name__))
+                (unclear if isinstance(made, Unclear) else skipped).append(
+                    (sample.name, str(made) or type(made).__name__)
+                )
                 continue
             for key, value in made.items():
                 if key not in arrays:
                     arrays[key] = np.empty((len(samples), *value.shape), value.dtype)
                 arrays[key][len(names)] = value
             names.append(sample.name)
+        refuse(
+            "masks are not understood", map(": ".join, unclear), "Make them black and white, white being foreground."
+        )
         if len(skipped) > (spare := sum(self.spare.values())):
             remedy = f"Get them again; {spare} of {len(samples)} can be left out."
             refuse(f"images of {label} or their masks cannot be read", map(": ".join, skipped), remedy)
