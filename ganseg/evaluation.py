@@ -167,11 +167,7 @@ def inception() -> Features:
     """The Inception network of FID, C = 2048; its weights are fetched once. UserError where that is not allowed."""
     if not downloads_allowed():
         raise UserError(f"the weights of FID are not fetched unasked; {DOWNLOADS}=1 allows it")
-    try:
-        network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]], normalize_input=False)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{FID_WEIGHTS_URL} could not be fetched ({error}); put it into PyTorch's cache") from None
-    network.eval().requires_grad_(False)
+    network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]], normalize_input=False).eval().requires_grad_(False)
     return lambda images: network.to(images.device)(images)[0].flatten(1)
 
 
@@ -206,8 +202,8 @@ def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dic
     if downloads_allowed():
         try:
             values["fid"] = frechet_distance(*sides(inception()))
-        except UserError as error:
-            warn_once(f"FID is not measured: {error}")
+        except (OSError, RuntimeError) as error:
+            warn_once(f"FID is not measured: {FID_WEIGHTS_URL} cannot be fetched into PyTorch's cache ({error})")
     return values
 
 

@@ -57,12 +57,8 @@ def imagenet_at_hand() -> bool:
 
 def global_rank(devices: int | str = 1, num_nodes: int = 1) -> int:
     """Number of this process among all of a training on so many devices; tasks that train alone are each the first."""
-    told = next((name for name in RANKS if os.environ.get(name)), "")
-    if not told or (str(devices), num_nodes) == ("1", 1):
-        return 0
-    if not os.environ[told].isdecimal():
-        raise UserError(f"the environment variable {told} is {os.environ[told]!r}; it numbers processes from 0")
-    return int(os.environ[told])
+    alone = (str(devices), num_nodes) == ("1", 1)
+    return 0 if alone else int(next(filter(None, map(os.environ.get, RANKS)), 0))
 
 
 @contextmanager

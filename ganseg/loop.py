@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from safetensors.torch import load_model, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ganseg.files import OutOfTime, UserError, atomic_path
+from ganseg.files import OutOfTime, UserError, atomic_path, reading
 from ganseg.training import GanTrainer, SegmenterTrainer
 
 WINDOW = 20  # steps that a row of history.csv averages
@@ -35,7 +33,6 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
     first, rows = load_state(path, trainer) if path.exists() else (0, [])
-    save_history(directory, trainer, rows)  # a process may have been killed before it did
     window, saved, silent = [], time.monotonic(), not (progress and fabric.is_global_zero)
     start = saved - (rows[-1]["seconds"] if rows else 0)
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step", disable=silent, mininterval=1)
@@ -76,39 +73,30 @@ def mean_losses(window: list[dict[str, Tensor]], stage: str, end: int) -> dict[s
 
 
 def save_state(path: Path, trainer: Trainer, step: int, rows: list[dict[str, Any]]) -> None:
-    """Write the checkpoint, with its `rows` of mean losses, and then `history.csv`."""
+    """Write the checkpoint, which has its `rows` of mean losses; before, these and the other stage's `history.csv`."""
     if trainer.fabric.is_global_zero:
-        state = {"step": step, "rows": rows, "precision": trainer.fabric.strategy.precision.state_dict()}
-        buffer = io.BytesIO()  # in memory first, so that a full disk is told as such
-        torch.save(state | {name: part.state_dict() for name, part in trainer.parts.items()}, buffer)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
-    save_history(path.parents[1], trainer, rows)
-    trainer.fabric.barrier()
-
-
-def save_history(directory: Path, trainer: Trainer, rows: list[dict[str, Any]]) -> None:
-    """Write the `rows` of a stage among those of the other in `history.csv`, which is made anew where it is damaged."""
-    history, others = directory / "history.csv", []
-    if rows and trainer.fabric.is_global_zero:
-        with suppress(OSError, ValueError, KeyError):
-            others = [row for row in pd.read_csv(history).to_dict("records") if row["stage"] != trainer.name]
+        history, others, buffer = path.parents[1] / "history.csv", [], io.BytesIO()
+        if history.exists():
+            with reading(history, "Delete it; what it had of another stage is lost."):
+                others = [row for row in pd.read_csv(history).to_dict("records") if row["stage"] != trainer.name]
         with atomic_path(history) as temporary:
             pd.DataFrame(others + rows).to_csv(temporary, index=False, float_format="%.6g")
+        state = {"step": step, "rows": rows, "precision": trainer.fabric.strategy.precision.state_dict()}
+        torch.save(state | {name: part.state_dict() for name, part in trainer.parts.items()}, buffer)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())  # torch would not say that a disk is full
+    trainer.fabric.barrier()
 
 
 def load_state(path: Path, trainer: Trainer) -> tuple[int, list[dict[str, Any]]]:
     """Read a checkpoint into `trainer`, executing nothing in it; the number of finished steps and their rows."""
-    try:
+    with reading(path, "It is damaged or of another training: delete it and train again."):
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in trainer.parts.items():
             part.load_state_dict(state[name])
         if state["precision"]:  # the scaler of fp16; other precisions have none
             trainer.fabric.strategy.precision.load_state_dict(state["precision"])
         return state["step"], state["rows"]
-    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is damaged or of another training ({reason}); delete it and train again") from None
 
 
 def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:

@@ -66,7 +66,7 @@ def print_table(headings: str, rows: Iterable[Sequence[Any]], **options: Any) ->
     table = Table(*headings.split(", "), box=None, pad_edge=False, **options)
     for row in rows:
         table.add_row(*(escape(text(value)) for value in row))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout and sys.stdout.isatty() else 160).print(table)
 
 
 def text(value: Any) -> str:
@@ -102,11 +102,9 @@ def setting(words: str) -> tuple[str, str]:
 
 
 def steady() -> None:
-    """Make the process fit for output that is closed, or that lacks a letter, and for variables that are empty."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name) or Path(os.devnull).open("w")
+    """Make the process fit for a terminal that lacks letters, and for variables that are empty."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")
-        setattr(sys, name, stream)
     for name in RANKS:
         os.environ.get(name) or os.environ.pop(name, None)
 

@@ -20,8 +20,8 @@ FLOORS = [
     "files",
     "config recipes",
     "layers points masks image generator discriminator losses segmenter metrics",
-    "data.download data.files data.layout data.sets data.synthetic data.creatures data.batches data.frames data.flowers data.cub "
-    "data.celeba data.taichi data.folder data",
+    "data.download data.files data.layout data.sets data.synthetic data.creatures data.batches data.frames "
+    "data.flowers data.cub data.celeba data.taichi data.folder data",
     "devices training loop provenance pictures titles protocols probes evaluation",
     "experiments",
     "segment released baselines bench reported plots tables page studies ablations ledger",

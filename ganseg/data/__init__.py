@@ -48,7 +48,7 @@ def load(
         raise UserError(f"the data set {data.name} has no split {split!r}; it has {', '.join(data.splits)}.")
     if size < SMALLEST:
         raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
-    loaded = cached(_listed(data, split, data_dir, limit), f"{data.name}-{split}", size, cache_dir)
+    loaded = cached(_listed(data, data_dir, split, limit), f"{data.name}-{split}", size, cache_dir)
     for sentence in loaded.oddities():
         warn_once(f"{data.name}, {split}: {sentence}")
     return loaded
@@ -93,15 +93,15 @@ def fingerprint(name: str, data_dir: Place = None, earlier: bool = False) -> str
     if data.needs_dir and not data_dir:
         return ""
     if data.draw or earlier:
-        return digest(*_listed(data, "train", data_dir).identity(lambda path: path.stat().st_size))
-    listing = _listing(data, data_dir)
+        return digest(*_listed(data, data_dir, "train").identity(lambda path: path.stat().st_size))
+    listing = _listed(data, data_dir)
     return digest(*identity(listing), listing.keypoint_names)
 
 
 def identity(listing: Listing, cache_dir: Place = None) -> tuple:
-    """As the listing's, with a hash of each file, that is remembered in the folder of caches."""
+    """As the listing's, by what each file holds."""
     files = {path: None for samples in listing.splits.values() for sample in samples for path in sample.files}
-    return listing.identity((contents([*files], cache_root(cache_dir) / "contents.json") if files else {}).get)
+    return listing.identity(contents([*files], cache_root(cache_dir) / "contents.json").get if files else bool)
 
 
 def cache_root(cache_dir: Place = None) -> Path:
@@ -109,28 +109,22 @@ def cache_root(cache_dir: Place = None) -> Path:
     return place(cache_dir or os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False))
 
 
-def _listing(data: DataSet, data_dir: Place) -> Listing:
-    """What lies in a folder."""
-    folder = _existing(data, data_dir)
-    try:
-        return data.list(folder)
-    except UserError as error:
-        raise UserError(f"{data.name} cannot be read from {folder}: {error}") from error
-
-
-def _listed(data: DataSet, split: str, data_dir: Place, limit: int | None = None) -> Listing:
-    """One split of what is drawn, or lies in a folder."""
+def _listed(data: DataSet, data_dir: Place, split: str | None = None, limit: int | None = None) -> Listing:
+    """What is drawn, or lies in a folder; one split of it alone, at most `limit` images."""
     if data.draw:
         return data.draw().limited(split, limit)
-    listing = _listing(data, data_dir)
-    for sentence in listing.oddities + _unlike(data, listing, split):
-        warn_once(f"{data.name}: {sentence}")
+    folder = _existing(data, data_dir)
     try:
+        listing = data.list(folder)
+        if split is None:
+            return listing
         if not listing.splits[split]:
             raise UserError(f"the split {split} is empty. {data.how_to_get}")
+        for sentence in listing.oddities + _unlike(data, listing, split):
+            warn_once(f"{data.name}: {sentence}")
         return listing.limited(split, limit)
     except UserError as error:
-        raise UserError(f"{data.name} cannot be read from {data_dir}: {error}") from error
+        raise UserError(f"{data.name} cannot be read from {folder}: {error}") from error
 
 
 def _existing(data: DataSet, data_dir: Place) -> Path:

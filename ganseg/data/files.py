@@ -29,10 +29,6 @@ HEADING, TEXTS = 2, ("name", "point")  # of a list: lines that may stand above i
 AGAIN = "Mend it, or get it from its publisher again."
 
 
-class Unclear(ValueError):
-    """A mask that may mean several things; the message says what was found."""
-
-
 def told(what: str, names: Iterable[object], remedy: str) -> list[str]:
     """One sentence that counts `names`, shows the first of them and says what to do; none where there are no names."""
     names = [str(name) for name in names]
@@ -154,20 +150,11 @@ def open_rgb(path: str | Path, draft: int | None = None, upright: bool = True) -
     with open_checked(path) as image:
         if draft:
             image.draft(None, (draft, draft))  # lets a large JPEG decode at a fraction of its size
-        deep = "16" in str(image.tile)
+        deep = "16" in str(image.tile) and image.mode[:2] in ("RG", "LA")  # of which Pillow keeps the upper 8 bits
         image.load()
-        if (
-            deep
-            and image.mode.startswith(("RGB", "LA"))
-            and max(high for _, high in image.convert("RGB").getextrema()) < 64
-        ):
+        if deep and max(high for _, high in image.convert("RGB").getextrema()) < 64:
             raise ValueError("its 16-bit colours are almost black: they seem to have fewer bits; store them in 8")
-        return _to_rgb(turned(image) if upright else image)
-
-
-def turned(image: Image.Image) -> Image.Image:
-    """As viewers show it."""
-    return ImageOps.exif_transpose(image) if _orientation(image) else image
+        return _to_rgb(ImageOps.exif_transpose(image) if upright and _orientation(image) else image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -203,22 +190,14 @@ def read_mask(path: Path, size: int) -> np.ndarray:
     """
     with open_checked(path) as image:
         values = np.asarray(image.convert("RGB"))[..., 0]
-    return majority(values > (127 if values.max() > 1 else 0), size)
-
-
-def majority(mask: np.ndarray, size: int) -> np.ndarray:
-    """(S, S) uint8: 1 where at least half of the new pixel is true in the boolean mask (H, W)."""
-    return (share(mask, size) >= 0.5).astype(np.uint8)
+    return commonest(values > (127 if values.max() > 1 else 0), size, (1, 0))
 
 
 def commonest(values: np.ndarray, size: int, among: Sequence[int]) -> np.ndarray:
-    """(S, S) uint8: which of the values `among` is commonest in each new pixel; of equally common ones the first."""
-    return np.array(among, np.uint8)[np.stack([share(values == value, size) for value in among]).argmax(0)]
-
-
-def share(mask: np.ndarray, size: int) -> np.ndarray:
-    """(S, S) float32: what fraction of each new pixel is true in a boolean mask (H, W)."""
-    return np.asarray(Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX))
+    """(S, S) uint8: which of the values `among` covers most of each new pixel of (H, W); of equal ones the first."""
+    masks = (Image.fromarray((values == value).astype(np.float32)) for value in among)
+    shares = [np.asarray(mask.resize((size, size), Image.Resampling.BOX)) for mask in masks]
+    return np.array(among, np.uint8)[np.argmax(shares, axis=0)]
 
 
 def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[object]) -> dict[object, np.ndarray]:

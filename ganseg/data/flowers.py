@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.io
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, commonest, majority, open_checked, refuse
+from ganseg.data.files import IGNORE, commonest, open_checked, refuse
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import reading
 
@@ -32,7 +32,7 @@ def read_mask(path: Path, size: int) -> np.ndarray:
         if path.parent.name == "trimaps":
             return commonest(np.asarray(image), size, (0, 1, IGNORE))
         rgb = np.asarray(image.convert("RGB"))
-    return majority(~((rgb[..., 0] == 0) | (rgb[..., 1] == 0) | (rgb[..., 2] == 254)), size)
+    return commonest((rgb[..., 0] > 0) & (rgb[..., 1] > 0) & (rgb[..., 2] != 254), size, (1, 0))
 
 
 def list_flowers(data_dir: Path) -> Listing:

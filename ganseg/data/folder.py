@@ -27,31 +27,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from ganseg.data.files import (
-    IGNORE,
-    SUFFIXES,
-    TEXTS,
-    Unclear,
-    commonest,
-    each,
-    extent_of,
-    open_checked,
-    points_of,
-    read_list,
-    refuse,
-    to_bytes,
-    told,
-    turned,
-)
-from ganseg.data.layout import photographs, plain, subject
+from ganseg.data.files import SUFFIXES, TEXTS, each, extent_of, points_of, read_list, refuse, told
+from ganseg.data.layout import photographs, plain, read_mask, subject
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
 KEYPOINTS = "keypoints.csv"
-VOID = 0xE0E0C0  # what Pascal VOC paints the unknown
-LOSSY = ("JPEG", "WEBP", "MPO")  # whose values are not those that were written
 MINIMUM, ADVISED = 64, 5000  # images; the latter is what the paper asks for (section 5)
 HELD_OUT = 0.1
 FEW = (
@@ -70,23 +52,19 @@ def list_folder(data_dir: Path) -> Listing:
     """The images and their labels."""
     files, labels, lost = photographs(data_dir, [KEYPOINTS])
     images = {plain(file): data_dir / file for file in files}  # by name
-    twice = [file for file in files if images[plain(file)] != data_dir / file]
-    refuse("images are called as another, but for the Unicode form of the name", twice, "Rename them.")
     spare = len(images) - MINIMUM
     if spare < 0:
         few = f"found {len(images)} images; at least {MINIMUM} are needed ({', '.join(SUFFIXES)}, anywhere)."
         raise UserError(" ".join([few, *lost, *told("files look like labels", labels, "They are no photographs.")]))
-    listing = Listing(
-        {"train": [], "test": []}, oddities=lost, read_mask=read_mask, upright=True,
-        spare={"train": spare, "test": spare},
-    )  # fmt: skip
+    splits, spares = {"train": [], "test": []}, {"train": spare, "test": spare}
+    listing = Listing(splits, [], lost, read_mask=read_mask, upright=True, spare=spares)
     if len(images) < ADVISED:
         listing.oddities.append(f"{len(images):,} images are few. {FEW}")
     masks = _masks(data_dir, images, labels, listing)
     points = _points(data_dir / KEYPOINTS, [*images], listing)
     for name, path in images.items():
         sample = Sample(name, path, masks.get(name), points.get(name))
-        listing.splits["test" if is_held_out(name) else "train"].append(sample)
+        splits["test" if is_held_out(name) else "train"].append(sample)
     return listing
 
 
@@ -107,54 +85,6 @@ def _masks(data_dir: Path, images: dict[str, Path], labels: list[str], listing: 
     what = "masks cannot be opened or have another shape (width, height) than their image"
     refuse(what, wrong, "Make them of the upright image.")
     return masks
-
-
-def read_mask(path: Path, size: int) -> np.ndarray:
-    """(S, S) uint8: 0 background, 1 foreground, 255 unknown, by what is commonest; `Unclear` as the module says."""
-    with open_checked(path) as image:
-        return commonest(_kinds(turned(image), image.format in LOSSY), size, (1, 0, IGNORE))
-
-
-def _kinds(image: Image.Image, lossy: bool) -> np.ndarray:
-    """(H, W) uint8 0, 1 and 255 of a mask in any mode of Pillow."""
-    if image.mode == "P":
-        numbers, colours = np.asarray(image), np.reshape(image.getpalette(), (-1, 3))
-        if np.ptp(colours[used := np.unique(numbers)], axis=1).any():  # not grey
-            if (colours[used[used > 0]].sum(axis=1) <= colours[0].sum()).any():
-                raise Unclear("a palette whose number 0 is not its darkest colour")
-            return _numbered(numbers, IGNORE)
-    if image.mode in ("RGBA", "LA", "PA") and image.getchannel("A").getextrema() != (255, 255):
-        raise Unclear("it is transparent in places")
-    if image.mode == "1" or image.mode[0] in "LIF":
-        return _of_greys(np.asarray(image.convert("L") if image.mode == "LA" else image), lossy)
-    rgb = np.asarray(image.convert("RGB"))
-    if (rgb == rgb[..., :1]).all():
-        return _of_greys(rgb[..., 0], lossy)
-    numbers = rgb.astype(int) @ (1 << 16, 1 << 8, 1)
-    found = np.unique(numbers)
-    if found[0] or len(found) > 256 or lossy:
-        raise Unclear(f"{len(found)} colours{' without black' if found[0] else ''}")
-    return _numbered(numbers, VOID)
-
-
-def _numbered(numbers: np.ndarray, unknown: int) -> np.ndarray:
-    """0 is background, `unknown` is left out, any other number a part."""
-    return np.select([numbers == 0, numbers == unknown], [0, IGNORE], 1)
-
-
-def _of_greys(values: np.ndarray, lossy: bool) -> np.ndarray:
-    """`_kinds` of (H, W) numbers: two values, numbers of parts, or black and white with soft edges."""
-    found = np.unique(values)
-    if not lossy and (len(found) == 1 or (found[0] == 0 and len(found) == 2)):
-        return (values > 0).astype(np.uint8)
-    if not lossy and found[0] == 0 and found[found != IGNORE][-1] < 64 and not (found % 1).any():
-        return _numbered(values, IGNORE)
-    values = values if values.dtype == np.uint8 else to_bytes(values)
-    dark, bright = values <= 16, values >= 239
-    soft = (dark | bright).mean() >= 0.8 and 2 * bright.sum() >= (~dark).sum()
-    if soft and (lossy or len(found) > 16 or (dark | bright).all()):
-        return (values > 127).astype(np.uint8)
-    raise Unclear(f"values {', '.join(map(str, found[:6]))}{', ...' if len(found) > 6 else ''}")
 
 
 def _fit(image: tuple[int, int] | Exception, mask: tuple[int, int] | Exception) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, Unclear, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.data.files import IGNORE, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.files import UserError
 
 LONG = 3  # one side of an image to the other
 MISSING = -1  # coordinates of a keypoint that is not there
@@ -53,8 +54,8 @@ class Split:
             squashed = "Images are squashed to a square, which distorts these much; crop them."
             found += told(f"images are more than {LONG} times as long as wide", names[long > LONG * short], squashed)
         if self.extents is not None and self.foreground is not None:
-            known = [mask[mask != IGNORE] for mask in self.foreground]
-            count, share = sum(map(bool, map(len, known))), np.concatenate(known).mean() if any(map(len, known)) else 0
+            known = self.foreground != IGNORE
+            count, share = known.any(axis=(1, 2)).sum(), (self.foreground == 1).sum() / max(1, known.sum())
             found.append(f"{count:,} of {len(self):,} images have a mask; {share:.1%} of their pixels are foreground.")
         if self.keypoints is not None:
             beyond = ((self.keypoints < -0.5) | (self.keypoints >= self.size - 0.5)).any(axis=2) & self.visible
@@ -150,7 +151,7 @@ class Listing:
         bar = {"desc": f"decoding {label}", "unit": "img", "delay": 5.0, "mininterval": 0.5, "leave": False}
         for sample, made in zip(samples, tqdm(self._read(samples, size), total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                (unclear if isinstance(made, Unclear) else skipped).append(
+                (unclear if isinstance(made, UserError) else skipped).append(
                     (sample.name, str(made) or type(made).__name__)
                 )
                 continue
