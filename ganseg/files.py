@@ -113,7 +113,8 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"{path} is missing or cannot be read ({error}). {remedy}") from error
+        words = " ".join(str(error).split())[:500] or type(error).__name__
+        raise UserError(f"{path} is missing or cannot be read ({words}). {remedy}") from error
 
 
 def read_json(path: str | Path, take: Callable[[Any], Any] = lambda value: value) -> Any:

@@ -307,11 +307,3 @@ def test_few_images_are_warned_of_once(many, tmp_path, caplog):
     warn_once.cache_clear()
     both_splits(many, tmp_path)
     assert caplog.text.count("100 images are few. The paper asks for more than 5,000") == 1
-
-
-def test_a_new_mask_is_seen_in_spite_of_the_cache(labelled, tmp_path):
-    before = both_splits(labelled, tmp_path)
-    Image.new("L", (40, 24), 255).save(labelled / "masks" / "20.png")
-    after = both_splits(labelled, tmp_path)
-    known = [sum(int((s.foreground != 255).any(axis=(1, 2)).sum()) for s in pair) for pair in (before, after)]
-    assert known == [10, 11]

@@ -7,6 +7,8 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -304,7 +306,7 @@ def test_the_random_network_is_the_same_each_time_and_leaves_no_trace(birds: np.
 
 
 def test_a_generator_is_compared_with_as_many_images_always_alike_and_by_fid_where_its_weights_may_be_fetched(
-    birds: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    birds: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
     found = image_quality(generator, birds, CPU)
@@ -315,8 +317,11 @@ def test_a_generator_is_compared_with_as_many_images_always_alike_and_by_fid_whe
     assert image_quality(generator, birds[:1], CPU) == {}
     with pytest.raises(UserError, match=f"{DOWNLOADS}=1"):
         evaluation.inception()
-    monkeypatch.setattr(published, "fid_inception_v3", lambda: published._inception_v3(weights=None, aux_logits=False))
     monkeypatch.setenv(DOWNLOADS, "1")
+    monkeypatch.setattr(published, "fid_inception_v3", Mock(side_effect=URLError("no network")))
+    assert image_quality(generator, birds, CPU) == found  # nothing else is lost
+    assert "FID is not measured: https://" in caplog.text and "no network" in caplog.text
+    monkeypatch.setattr(published, "fid_inception_v3", lambda: published._inception_v3(weights=None, aux_logits=False))
     assert described(birds[:3], evaluation.inception(), CPU).shape == (3, 2048)
     assert np.isfinite(fid := image_quality(generator, birds[:3], CPU)["fid"]) and fid > 0
 

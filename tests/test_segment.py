@@ -128,6 +128,22 @@ def test_what_has_no_images_and_where_none_can_be_written_is_refused(run, photog
         segment_images(run, [photographs / images], photographs / out, device="cpu")
 
 
+def test_masks_beside_photographs_are_left_out_and_one_that_cannot_be_written_ends_nothing(run, photographs, tmp_path):
+    for file in ("masks/wide.png", "old/parts.json", "old/overlays/wide.png", "tiny_mask.png"):
+        (photographs / file).parent.mkdir(exist_ok=True)
+        scene(16, 16).save(photographs / file, "PNG")
+    (tmp_path / "out" / "overlays" / "wide.jpg").mkdir(parents=True)
+    told = segment_images(run, [photographs], tmp_path / "out", device="cpu")
+    assert [one["file"] for one in told["images"]] == ["below/tall.JPG", "tiny.bmp"]
+    assert [one["file"] for one in told["skipped"]] == ["broken.jpg", "wide.png"]
+    said = [
+        "2 files look like labels of photographs (masks/wide.png, tiny_mask.png)",
+        "(notes.txt)",
+        "2 files are what",
+    ]
+    assert all(words in sentence for words, sentence in zip(said, told["left_out"], strict=True))
+
+
 @pytest.mark.parametrize("size", [(90, 200), (200, 65), (16, 16), (7, 5)])
 def test_full_size_labels_are_those_of_bilinear_resizing_as_a_whole(size):
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
 from ganseg.data.creatures import DRAWN
 from ganseg.data.cub import CUB
-from ganseg.data.files import contents, digest
+from ganseg.data.files import digest
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
 from ganseg.data.sets import DataSet, Listing, Sample, Split
@@ -32,7 +32,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META = 4, "meta.json"  # of the cache
+FORMAT, META, CONTENTS = 4, "meta.json", "contents.json"  # of the cache
 
 
 def load(
@@ -93,15 +93,9 @@ def fingerprint(name: str, data_dir: Place = None, earlier: bool = False) -> str
     if data.needs_dir and not data_dir:
         return ""
     if data.draw or earlier:
-        return digest(*_listed(data, data_dir, "train").identity(lambda path: path.stat().st_size))
+        return digest(*_listed(data, data_dir, "train").identity())
     listing = _listed(data, data_dir)
-    return digest(*identity(listing), listing.keypoint_names)
-
-
-def identity(listing: Listing, cache_dir: Place = None) -> tuple:
-    """As the listing's, by what each file holds."""
-    files = {path: None for samples in listing.splits.values() for sample in samples for path in sample.files}
-    return listing.identity(contents([*files], cache_root(cache_dir) / "contents.json").get if files else bool)
+    return digest(*listing.identity(cache_root() / CONTENTS), listing.keypoint_names)
 
 
 def cache_root(cache_dir: Place = None) -> Path:
@@ -155,7 +149,7 @@ def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> 
     """
     folder = cache_root(cache_dir)
     try:
-        key = digest(FORMAT, identity(listing, cache_dir), listing.part_names, listing.keypoint_names)
+        key = digest(FORMAT, listing.identity(folder / CONTENTS), listing.part_names, listing.keypoint_names)
         folder /= f"{label}-{size}-{key}"
         split = _open(folder, size)
         if not split:

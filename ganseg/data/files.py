@@ -47,8 +47,8 @@ def digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, default=list).encode()).hexdigest()[:16]
 
 
-def contents(paths: Sequence[Path], memory: Path) -> dict[Path, str]:
-    """16 hex digits for what each file holds; none for one that cannot be read.
+def contents(paths: Sequence[Path], memory: Path) -> list[str]:
+    """16 hex digits for what each file holds; empty for one that cannot be read.
 
     `memory`, a file, remembers them by path, size and times, so that no file is read again before it changes.
     """
@@ -56,19 +56,20 @@ def contents(paths: Sequence[Path], memory: Path) -> dict[Path, str]:
     with suppress(UserError):
         known = read_json(memory, dict)
 
-    def content(path: Path) -> str:
-        about, kept = path.stat(), known.get(str(path.absolute()))
+    def content(path: str) -> list:
+        about, kept = os.stat(path), known.get(path)
         stamp = [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
         if not kept or kept[:3] != stamp:
-            with path.open("rb") as file:
+            with open(path, "rb") as file:
                 kept = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()[:16]]
         return kept
 
-    found = {path: kept for path, kept in zip(paths, each(content, paths), strict=True) if isinstance(kept, list)}
-    new = {str(path.absolute()): kept for path, kept in found.items()}
-    if any(known.get(path) != kept for path, kept in new.items()):
-        write_json(memory, known | new)
-    return {path: kept[3] for path, kept in found.items()}
+    names = [str(path.absolute()) for path in paths]
+    distinct = [*dict.fromkeys(names)]
+    found = {name: kept for name, kept in zip(distinct, each(content, distinct), strict=True) if isinstance(kept, list)}
+    if any(known.get(name) != kept for name, kept in found.items()):
+        write_json(memory, known | found)
+    return [found[name][3] if name in found else "" for name in names]
 
 
 def list_files(root: Path) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.data.files import IGNORE, contents, digest, each, extent_of, read_mask, read_rgb, refuse, told
 from ganseg.files import UserError
 
 LONG = 3  # one side of an image to the other
@@ -137,13 +137,15 @@ class Listing:
         spare = {split: min(self.spare.get(split, 0), kept - 1)}
         return replace(self, splits={split: samples}, spare=spare, **labels)
 
-    def identity(self, content: Callable[[Path], object]) -> tuple:
-        """What the images and labels are: the same on every machine that has the same data. `content`: of a file."""
+    def identity(self, memory: Path | None = None) -> tuple:
+        """What the images and labels are, by the `contents` of their files, else by their sizes."""
         samples = [sample for samples in self.splits.values() for sample in samples]
+        if self.drawing:
+            return [sample.name for sample in samples], self.drawing
         points = [None if sample.points is None else sample.points.tolist() for sample in samples]
-        files = [content(path) for sample in samples for path in sample.files]
-        of_files = (files, [bool(sample.mask) for sample in samples], digest(points))
-        return [sample.name for sample in samples], self.drawing or of_files
+        files = [path for sample in samples for path in sample.files]
+        told = contents(files, memory) if memory else [path.stat().st_size for path in files]
+        return [sample.name for sample in samples], (told, [bool(sample.mask) for sample in samples], digest(points))
 
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
