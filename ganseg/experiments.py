@@ -107,29 +107,26 @@ class Run:
         return load_weights(path, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
 
 
-def sound(metrics: Iterable[Path]) -> Iterator[Run]:
-    """The runs that these files are of; a run with a damaged file is told of and passed over."""
+def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:
+    """The runs of these files. One with a damaged file, or damaged `others` that it has, is told of and passed over."""
     for run in (Run(path.parent) for path in sorted(metrics)):
-        others = {CONFIG: "config", HISTORY: "history"}
         try:
-            _ = run.provenance, [getattr(run, name) for file, name in others.items() if (run.directory / file).exists()]
+            _ = run.provenance, [getattr(run, name) for name in others if (run.directory / others[name]).exists()]
             if run.metrics:
                 yield run
         except UserError as error:
             warn_once(f"a run is passed over: {error}")
 
 
-def find_runs(
-    results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
-    **wanted: Any,
-) -> list[Run]:  # fmt: skip
+def find_runs(results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
+              **wanted: Any) -> list[Run]:  # fmt: skip
     """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
     Of each name and settings the newest, unless `older`; those with `overrides` only with `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
     choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
-    for run in sound(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
+    for run in sound(results_dir(results).glob(f"{scale}/runs/*/{METRICS}"), config=CONFIG, history=HISTORY):
         name, told, own = run.directory.name, run.provenance, sorted(run.provenance["overrides"].items())
         if (own_settings or not own) and all(told.get(key) in values for key, values in choices.items()):
             slot = (told["scale"], name if older else name.rpartition("-")[0], str(own))
@@ -198,16 +195,18 @@ class Experiment:
             told = run.provenance.get("data_fingerprint")
             return told_by_name or told == self.fingerprint or told == fingerprint(self.data, self.data_dir, True)
 
-        runs = sound(own.parent.glob(f"{self.name}-*/{METRICS}"))
+        runs = sound(own.parent.glob(f"{self.name}-*/{METRICS}"), config=CONFIG)
         ready = [run for run in runs if (run.has_weights or not weights) and (run.directory == own or equal(run))]
-        return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        found = max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        images = found.provenance.get("train_images") if found and data.needs_dir and told_by_name else None
+        if images not in (None, self.config.data.train_limit, data.counts.get("train")):
+            warn_once(f"{found.directory.name} learned from {images:,} images, the paper from {data.counts['train']:,}")
+        return found
 
 
-def run(
-    experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
-    time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
-    precision: str = "auto", progress: bool = True,
-) -> Run:  # fmt: skip
+def run(experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
+        time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
+        precision: str = "auto", progress: bool = True) -> Run:  # fmt: skip
     """Train `experiment`, resume it, or read it if it is there.
 
     `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised
@@ -226,17 +225,15 @@ def run(
     return experiment.finished(results, need) or Run.open(directory)
 
 
-def train(
-    experiment: Experiment, directory: Path, fabric: Fabric, deadline: float = math.inf, progress: bool = True
-) -> None:
+def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: float = math.inf,
+          progress: bool = True) -> None:  # fmt: skip
     """Both stages and the evaluation of `experiment`, as `run`; each file appears whole, and `metrics.json` last."""
-    config, schedule = experiment.config, {"deadline": deadline, "progress": progress}
+    config, data, schedule = experiment.config, experiment.config.data, {"deadline": deadline, "progress": progress}
     if config.segmenter.pretrained:
         untrained_segmenter(config)  # what stage 2 lacks is said before stage 1
     check_shares(config, fabric.world_size)
-    name, limit = config.data.name, config.data.train_limit
-    images = load(name, "train", config.data.size, data_dir=experiment.data_dir, limit=limit or None)
-    augment = describe(name).augment if config.data.augment == "auto" else config.data.augment
+    images = load(data.name, "train", data.size, data_dir=experiment.data_dir, limit=data.train_limit or None)
+    augment = describe(data.name).augment if data.augment == "auto" else data.augment
     stream = Batches(images, config.optim.batch_size, config.seed, augment, fabric.device)
     if fabric.is_global_zero:
         sweep(directory)
@@ -263,11 +260,10 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
     metrics = evaluate(config, stage2.segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
-        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE,
+        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": provenance.now(),
         "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained,
         "seconds_evaluation": round(time.monotonic() - start, 1),
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
-        "finished": provenance.now(),
     }  # fmt: skip
     write_json(directory / PROVENANCE, facts | provenance.git_state() | provenance.describe_machine(fabric.device))
     write_json(directory / METRICS, metrics)
