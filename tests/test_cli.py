@@ -172,7 +172,7 @@ MISTAKES = [
     ("segment RUN NONE --out OUT", "is not there; name images, or folders of images"),
     ("segment RUN PHOTOGRAPHS --out PHOTOGRAPHS/masks", "Name a folder outside"),
     ("train --data folder --data-dir=", "an empty path was given"),
-    ("runs --results=~nobody/x", "~nobody/x: Could not determine home directory"),
+    ("runs --results=~no-such-user/x", "~no-such-user/x: Could not determine home directory"),
     ("bench --data birds", "unknown data set 'birds'"),
     ('bench --set optim.batch_size=4 --against "paper released"', "write a variant and settings"),
 ]
