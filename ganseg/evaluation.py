@@ -199,12 +199,14 @@ def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dic
     fakes, _ = imagined(generator, len(real), fabric)
     sides = lambda features: [described(images, features, fabric) for images in (real, fakes)]
     values = {"frechet_images": len(real), "frechet_distance": relative_distance(*sides(random_network()))}
-    if downloads_allowed():
-        try:
-            values["fid"] = frechet_distance(*sides(inception()))
-        except (OSError, RuntimeError) as error:
-            warn_once(f"FID is not measured: {FID_WEIGHTS_URL} cannot be fetched into PyTorch's cache ({error})")
-    return values
+    if not downloads_allowed():
+        return values
+    try:
+        features = inception()
+    except (OSError, RuntimeError) as error:
+        warn_once(f"FID is not measured: {FID_WEIGHTS_URL} cannot be fetched into PyTorch's cache ({error})")
+        return values
+    return values | {"fid": frechet_distance(*sides(features))}
 
 
 def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:

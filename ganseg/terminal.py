@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -46,7 +47,8 @@ class Commands(TyperGroup):
 def told(error: BaseException) -> tuple[str, int]:
     """What to tell the user, and the exit code; 0 where it is not for us to tell."""
     if isinstance(error, UserError | OSError) and not isinstance(error, BrokenPipeError):
-        return f"error: {error}", MISTAKE
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        return f"error: {error}{'. Free some space; the same command goes on' * full}", MISTAKE
     if isinstance(error, OutOfTime):
         return f"out of time: {error}", OUT_OF_TIME
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this

@@ -67,8 +67,9 @@ def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     names = [str(path.absolute()) for path in paths]
     distinct = [*dict.fromkeys(names)]
     found = {name: kept for name, kept in zip(distinct, each(content, distinct), strict=True) if isinstance(kept, list)}
-    if any(known.get(name) != kept for name, kept in found.items()):
-        write_json(memory, known | found)
+    with suppress(OSError):  # they are read again the next time
+        if any(known.get(name) != kept for name, kept in found.items()):
+            write_json(memory, known | found)
     return [found[name][3] if name in found else "" for name in names]
 
 
