@@ -59,7 +59,7 @@ def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     def content(path: str) -> list:
         about, kept = os.stat(path), known.get(path)
         stamp = [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
-        if not kept or kept[:3] != stamp:
+        if not isinstance(kept, list) or kept[:-1] != stamp:
             with open(path, "rb") as file:
                 kept = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()[:16]]
         return kept
@@ -70,7 +70,7 @@ def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     with suppress(OSError):  # they are read again the next time
         if any(known.get(name) != kept for name, kept in found.items()):
             write_json(memory, known | found)
-    return [found[name][3] if name in found else "" for name in names]
+    return [found[name][-1] if name in found else "" for name in names]
 
 
 def list_files(root: Path) -> list[str]:
