@@ -16,7 +16,7 @@ from typer import Argument, Option
 
 from ganseg import cli_data
 from ganseg import terminal as ui
-from ganseg.files import UserError, global_rank, results_dir, shipped_models, write_json
+from ganseg.files import UserError, global_rank, place, results_dir, shipped_models, write_json
 
 app = typer.Typer(
     cls=ui.Commands, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
@@ -68,7 +68,7 @@ def train(
     experiment = Experiment(data, variant, parts, seed, scale, data_dir, overrides)
     computing = {"device": device, "devices": devices, "num_nodes": num_nodes, "precision": precision}
     done = run(experiment, results, time_limit=time_limit, progress=not quiet, **computing)
-    if not global_rank():
+    if not global_rank(devices, num_nodes):
         if not quiet:
             ui.print_metrics(done.metrics)
         print(done.directory)
@@ -77,8 +77,8 @@ def train(
 @app.command()
 def segment(
     run: ui.RunName,
-    images: Annotated[list[Path], Argument(metavar="IMAGES", help="Image files, or folders with images below.")],
-    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the results; made if need be.")],
+    images: Annotated[list[Path], Argument(parser=place, metavar="IMAGES", help="Images, or folders of images.")],
+    out: Annotated[Path, Option("--out", "-o", **ui.DIR, help="Folder for the results; made if need be.")],
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Find the parts in your photographs, of any size.
@@ -93,8 +93,8 @@ def segment(
     from ganseg.segment import PARTS, segment_images
 
     done = segment_images(Run.find(run, results), images, out, device=device, progress=True)
-    for one in done["skipped"]:
-        ui.warn(f"skipped {one['file']}: {one['reason']}")
+    for sentence in [*done["left_out"], *(f"skipped {one['file']}: {one['reason']}" for one in done["skipped"])]:
+        ui.warn(sentence)
     print(f"{len(done['images'])} images segmented, {len(done['skipped'])} skipped: {out / PARTS}")
 
 
@@ -151,7 +151,7 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
     place, rows = results_dir(results), []
     for run in (Run(path.parent) for path in sorted(place.glob(f"{scale}/runs/*/config.json"))):
         metrics, state = {}, "damaged"
-        with suppress(ValueError):
+        with suppress(UserError):
             metrics = run.metrics
             state = "evaluated" if metrics else "imported, not evaluated" if run.imported else "unfinished"
         numbers = [metrics.get(name) for name in ("iou", "nmi_both", "landmark_error_ratio")]
@@ -247,6 +247,7 @@ def bench(
 
 def main() -> None:
     """Entry point of the command `ganseg`."""
+    ui.steady()
     app(prog_name="ganseg")
 
 

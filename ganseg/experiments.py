@@ -8,21 +8,30 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from filelock import FileLock
 
 from ganseg import provenance
 from ganseg.config import Config
-from ganseg.data import Batches, describe, fingerprint, load
-from ganseg.devices import Fabric, make_fabric
+from ganseg.data import Batches, describe, fingerprint, load, warn_once
+from ganseg.devices import Fabric, check_shares, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import UserError, global_rank, read_json, results_dir, shipped_models, write_json
+from ganseg.files import (
+    UserError,
+    global_rank,
+    locked,
+    read_json,
+    reading,
+    results_dir,
+    shipped_models,
+    sweep,
+    write_json,
+)  # fmt: skip
 from ganseg.generator import Generator
 from ganseg.loop import fit, load_weights, save_weights
 from ganseg.recipes import is_current, resolve
@@ -31,7 +40,8 @@ from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
 RECIPE = 3  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
 CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
-GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
+CHECKPOINT, GENERATOR, SEGMENTER = "checkpoint", "generator.safetensors", "segmenter.safetensors"
+TOLD = ("scale", "overrides", "finished")  # of every provenance
 
 
 @dataclass(frozen=True)
@@ -67,22 +77,23 @@ class Run:
     @functools.cached_property
     def config(self) -> Config:
         """The resolved configuration."""
-        return Config.from_dict(read_json(self.directory / CONFIG)["config"])
+        return read_json(self.directory / CONFIG, lambda told: Config.from_dict(told["config"]))
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
         """All measured numbers; none for an imported run that was not evaluated."""
-        return read_json(self.directory / METRICS) if (self.directory / METRICS).exists() else {}
+        return read_json(self.directory / METRICS, dict) if (self.directory / METRICS).exists() else {}
 
     @functools.cached_property
     def provenance(self) -> dict[str, Any]:
         """Data, variant, parts, seed, scale, key, commit, device, versions, wall time."""
-        return read_json(self.directory / PROVENANCE)
+        return read_json(self.directory / PROVENANCE, lambda told: {name: told[name] for name in (*TOLD, *told)})
 
     @functools.cached_property
     def history(self) -> pd.DataFrame:
         """Losses: stage, step, seconds, one column a loss."""
-        return pd.read_csv(self.directory / HISTORY)
+        with reading(self.directory / HISTORY, "Delete it; the numbers of the run do not need it."):
+            return pd.read_csv(self.directory / HISTORY)
 
     @property
     def imported(self) -> bool:
@@ -107,19 +118,28 @@ class Run:
         return load_weights(path, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
 
 
-def find_runs(
-    results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
-    **wanted: Any,
-) -> list[Run]:  # fmt: skip
+def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:
+    """The runs of these files. One with a damaged file, or damaged `others` that it has, is told of and passed over."""
+    for run in (Run(path.parent) for path in sorted(metrics)):
+        try:
+            _ = run.provenance, [getattr(run, name) for name in others if (run.directory / others[name]).exists()]
+            if run.metrics:
+                yield run
+        except UserError as error:
+            warn_once(f"a run is passed over: {error}")
+
+
+def find_runs(results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
+              **wanted: Any) -> list[Run]:  # fmt: skip
     """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
 
     Of each experiment the newest that `is_current`, or with `older` of all; those with `overrides` if `own_settings`.
     """
     newest: dict[tuple[str, ...], Run] = {}
     choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
-    for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
-        run, name = Run(path.parent), path.parent.name.rpartition("-")[0]
-        told, own = run.provenance, sorted(run.provenance["overrides"].items())
+    for run in sound(results_dir(results).glob(f"{scale}/runs/*/{METRICS}"), config=CONFIG, history=HISTORY):
+        name, told = run.directory.name.rpartition("-")[0], run.provenance
+        own = sorted(told["overrides"].items())
         fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
         if fits and (older or run.imported or is_current(run)):
             slot = told["scale"], name, str(own)
@@ -155,12 +175,12 @@ class Experiment:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Which images are learned from; empty where they are not at hand."""
+        """What the images and labels are; empty where they are not at hand."""
         return fingerprint(self.data, self.data_dir)
 
     @functools.cached_property
     def key(self) -> str:
-        """Hash of the configuration, of which images there are, and of RECIPE."""
+        """Hash of the configuration, of the data, and of RECIPE."""
         text = json.dumps([self.config.to_dict(), self.fingerprint, RECIPE], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -183,50 +203,53 @@ class Experiment:
         told_by_name = not data.needs_dir or (data.name != "folder" and not self.fingerprint)  # which images they are
 
         def equal(run: Run) -> bool:
-            same_images = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
-            return same_images and run.config == self.config and not (weights and self.fingerprint)
+            if run.config != self.config or (weights and self.fingerprint):
+                return False
+            told = run.provenance.get("data_fingerprint")
+            return told_by_name or told == self.fingerprint or told == fingerprint(self.data, self.data_dir, True)
 
-        runs = [Run(path.parent) for path in own.parent.glob(f"{self.name}-*/{METRICS}")]
+        runs = sound(own.parent.glob(f"{self.name}-*/{METRICS}"), config=CONFIG)
         ready = [run for run in runs if (run.has_weights or not weights) and (run.directory == own or equal(run))]
-        return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        found = max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        images = found.provenance.get("train_images") if found and data.needs_dir and told_by_name else None
+        if images not in (None, self.config.data.train_limit, data.counts.get("train")):
+            warn_once(f"{found.directory.name} learned from {images:,} images, the paper from {data.counts['train']:,}")
+        return found
 
 
-def run(
-    experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
-    time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
-    precision: str = "auto", progress: bool = True,
-) -> Run:  # fmt: skip
+def run(experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
+        time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
+        precision: str = "auto", progress: bool = True) -> Run:  # fmt: skip
     """Train `experiment`, resume it, or read it if it is there.
 
     `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised
     when they are over, and the same call goes on later. Two processes do not train one experiment twice.
     """
     if found := experiment.finished(results, need):
+        shutil.rmtree(found.directory / CHECKPOINT, ignore_errors=True)  # of a process that was killed at its end
         return found
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     directory = experiment.directory(results)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory.parent / f".{directory.name}.lock")
-    with nullcontext() if global_rank() else lock:  # further processes of one training: their first one holds it
+    lock = locked(directory.parent / f".{directory.name}.lock", f"the training of {directory.name}", deadline)
+    with nullcontext() if global_rank(devices, num_nodes) else lock:  # of one training the first process holds it
         if not experiment.finished(results, need):
             fabric = make_fabric(device, devices, num_nodes, precision, experiment.config.optim.precision)
-            train(experiment, directory, fabric, time_limit, progress)
+            train(experiment, directory, fabric, deadline, progress)
     return experiment.finished(results, need) or Run.open(directory)
 
 
-def train(
-    experiment: Experiment, directory: Path, fabric: Fabric, time_limit: float | None = None, progress: bool = True
-) -> None:
+def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: float = math.inf,
+          progress: bool = True) -> None:  # fmt: skip
     """Both stages and the evaluation of `experiment`, as `run`; each file appears whole, and `metrics.json` last."""
-    config = experiment.config
-    schedule = {"deadline": math.inf if time_limit is None else time.monotonic() + time_limit, "progress": progress}
+    config, data, schedule = experiment.config, experiment.config.data, {"deadline": deadline, "progress": progress}
     if config.segmenter.pretrained:
         untrained_segmenter(config)  # what stage 2 lacks is said before stage 1
     check_shares(config, fabric.world_size)
-    name, limit = config.data.name, config.data.train_limit
-    images = load(name, "train", config.data.size, data_dir=experiment.data_dir, limit=limit or None)
-    augment = describe(name).augment if config.data.augment == "auto" else config.data.augment
+    images = load(data.name, "train", data.size, data_dir=experiment.data_dir, limit=data.train_limit or None)
+    augment = describe(data.name).augment if data.augment == "auto" else data.augment
     stream = Batches(images, config.optim.batch_size, config.seed, augment, fabric.device)
     if fabric.is_global_zero:
+        sweep(directory)
         told = {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale}
         write_json(directory / CONFIG, told)
     gan = GanTrainer(config, fabric, stream)
@@ -240,14 +263,6 @@ def train(
     fabric.barrier()
 
 
-def check_shares(config: Config, processes: int) -> None:
-    """Refuse batches that cannot be shared out evenly."""
-    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
-        if rest := batch % processes:
-            more = f"--set {name}.batch_size={batch - rest + processes}"
-            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
-
-
 def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, trained: Mapping[str, Any]) -> None:
     """Write weights, pictures, provenance (with what is known of how it was `trained`) and metrics, in this order."""
     config, fabric, data_dir, start = experiment.config, stage2.fabric, experiment.data_dir, time.monotonic()
@@ -258,12 +273,11 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
     metrics = evaluate(config, stage2.segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
-        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE,
+        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": provenance.now(),
         "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained,
         "seconds_evaluation": round(time.monotonic() - start, 1),
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
-        "finished": provenance.now(),
     }  # fmt: skip
     write_json(directory / PROVENANCE, facts | provenance.git_state() | provenance.describe_machine(fabric.device))
     write_json(directory / METRICS, metrics)
-    shutil.rmtree(directory / "checkpoint", ignore_errors=True)
+    shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from ganseg import metrics
 from ganseg.data import Split, describe
+from ganseg.files import place
 
 DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
 ENDS = (("beak tip", "tail tip"), ("beak", "tail"))  # keypoints at the two ends of an object
@@ -40,7 +41,7 @@ class Protocol(NamedTuple):
         only some of them have one.
         """
         known = describe(data)
-        trimaps = known.name == "flowers" and not (Path(data_dir or ".").expanduser() / "segmim").is_dir()
+        trimaps = known.name == "flowers" and not (place(data_dir or ".") / "segmim").is_dir()
         images = 0 if known.needs_dir else DRAWN
         return cls("test+val" if trimaps else "test", known.regression, images, known.normaliser)
 

@@ -26,7 +26,7 @@ from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
 from ganseg.experiments import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
-from ganseg.files import UserError, read_json, results_dir, write_json
+from ganseg.files import UserError, place, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
 from ganseg.recipes import resolve
@@ -66,10 +66,10 @@ def import_released(
     `data`: one of our data sets, else the one that parameters.json names, else `folder`. Returns the run's directory,
     in `results`/paper/runs/, and notes on what was assumed. UserError for what does not fit, by released name.
     """
-    path = Path(checkpoint).expanduser()
+    path = place(checkpoint)
     parameters = next((file for folder in path.parents[:2] if (file := folder / "parameters.json").is_file()), None)
     named = {"generator": path, "segmenter": segmenter, "parameters": parameters}
-    files = {kind: Path(file).expanduser() for kind, file in named.items() if file}
+    files = {kind: place(file) for kind, file in named.items() if file}
     released, given = read_tensors(files["generator"], "generator"), read_parameters(parameters)
     name = describe(data).name if data else DATA.get(given.get("class_name"), "folder")
     config = infer_config(released, given, name)
@@ -107,10 +107,7 @@ def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
 
 def read_parameters(path: Path | None) -> dict[str, Any]:
     """The generator's parameters.json, where there is one; UserError where it is damaged."""
-    try:
-        return dict(read_json(path)) if path else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as JSON of names and values ({error})") from None
+    return read_json(path, dict) if path else {}
 
 
 def infer_config(released: Mapping[str, Tensor], given: Mapping[str, Any], data: str) -> Config:

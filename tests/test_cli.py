@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -166,6 +168,8 @@ MISTAKES = [
     ("runs --results NONE", "ganseg train"),
     ("segment RUN NONE --out OUT", "is not there; name images, or folders of images"),
     ("segment RUN PHOTOGRAPHS --out PHOTOGRAPHS/masks", "Name a folder outside"),
+    ("train --data folder --data-dir=", "an empty path was given"),
+    ("runs --results=~no-such-user/x", "~no-such-user/x: Could not determine home directory"),
     ("bench --data birds", "unknown data set 'birds'"),
     ('bench --set optim.batch_size=4 --against "paper released"', "write a variant and settings"),
 ]
@@ -180,12 +184,42 @@ def test_mistakes_are_told_with_what_would_be_right(words, said, trained, run, p
     assert said in plain(result.stderr) and not list(tmp_path.rglob("metrics.json"))
 
 
+STRANGE: list[dict[str, str | None]] = [
+    {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "SLURM_JOB_NAME": "job", "SLURM_NNODES": "2"},
+    {"RANK": "", "LOCAL_RANK": "", "SLURM_PROCID": ""}, {"RANK": "3", "LOCAL_RANK": "1"},
+    {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"HOME": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", STRANGE)
+def test_a_cluster_a_poor_terminal_and_no_home_change_nothing(environment, trained, run, tmp_path):
+    known = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    for words in ([*MINUTE, "--results", trained], ["sample", run, "--out", tmp_path / "ü.png", "--count", "2"]):
+        command = [sys.executable, "-m", "ganseg.cli", *shlex.split(str(words[0])), *map(str, words[1:])]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, env=known)
+        assert ended.returncode == 0 and ended.stdout and b"Traceback" not in ended.stderr, ended.stderr
+    assert (tmp_path / "ü.png").exists() and not (ROOT / "~").exists()
+
+
+@pytest.mark.parametrize("name", ['a "b"', "it's here", "$(echo x) #1", "2024_01", "für", "-x", "a\nb"])
+def test_paths_arrive_as_they_were_typed_and_a_tilde_is_home(name, run, photographs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(photographs, tmp_path / name / "images")
+    shutil.copytree(run, tmp_path / name / "tiny" / "runs" / run.name)
+    assert run.name in done("runs", f"--results=~/{name}").stdout
+    printed = done("sample", run.name, f"--results=~/{name}", f"--out=~/{name}/a.png").stdout
+    assert printed == f"{tmp_path / name / 'a.png'}\n" and (tmp_path / name / "a.png").exists()
+    assert "found 3 images" in mistaken("train --data folder", f"--data-dir=~/{name}/images")
+    done("segment", run, f"~/{name}/images/a.png", f"--out=~/{name}/out")
+    assert (tmp_path / name / "out" / "masks" / "a.png").exists()
+
+
 @pytest.mark.parametrize("command", ["sample", "segment", "evaluate"])
 def test_missing_weights_are_told_with_how_to_get_them(copy, photographs, tmp_path, command):
     for file in copy.glob("*.safetensors"):
         file.unlink()
     said = mistaken(command, copy, *([photographs, "--out", tmp_path / "out"] if command == "segment" else []))
-    assert ".safetensors is not there" in said and "train it again" in said
+    assert ".safetensors is missing" in said and "train it again" in said
 
 
 def test_debug_shows_where_a_failure_came_from(tmp_path):

@@ -102,7 +102,7 @@ def test_parameters_choose_the_heatmap(tmp_path: Path) -> None:
 def test_damaged_parameters_are_told(tmp_path: Path, content: str) -> None:
     path = save(tmp_path / "a" / "epoch_0.model", released_tensors(small()))
     (tmp_path / "a" / "parameters.json").write_text(content)
-    assert "parameters.json cannot be read as JSON of names and values" in refused(path)
+    assert "parameters.json is missing or cannot be read" in refused(path)
 
 
 def test_a_bare_state_dict_and_the_prefix_of_data_parallel_are_understood(tmp_path: Path) -> None:
