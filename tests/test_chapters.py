@@ -21,7 +21,8 @@ every = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def cells(path: Path, kind: str, hidden: bool | None = None) -> list[Any]:
     """Cells of one kind; `hidden`: only those whose code is folded away, or only the others."""
     found = [cell for cell in notebooks.read(path).cells if cell.cell_type == kind]
-    return [cell for cell in found if hidden in (None, "hide-input" in cell.metadata.get("tags", []))]
+    folded = lambda cell: not {"hide-input", "hide-cell"}.isdisjoint(cell.metadata.get("tags", []))
+    return [cell for cell in found if hidden in (None, folded(cell))]
 
 
 def prose(path: Path) -> str:
