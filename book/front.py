@@ -9,10 +9,10 @@ from PIL import Image
 
 from ganseg import ledger, tables
 from ganseg.data import describe
-from ganseg.experiments import Run
 from ganseg.files import atomic_path
 from ganseg.pictures import HEAD, save, sheet
 from ganseg.reported import TABLE_2
+from ganseg.runs import Run
 
 DATA = ("flowers", "synthetic-bird")  # those that the numbers speak of; the picture is of the first that has runs
 PICTURE = "front.png"

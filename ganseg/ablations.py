@@ -19,9 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from ganseg import metrics, pictures, plots
-from ganseg.experiments import Run
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
+from ganseg.runs import Run
 from ganseg.studies import place, samples, summary, table
 from ganseg.titles import HEADS, MODELS, TITLES
 

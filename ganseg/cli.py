@@ -165,7 +165,7 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
 def models(results: ui.Results = None) -> None:
     """List the models that come with the project; their names are what segment, sample and evaluate take.
 
-    Example: [cyan]ganseg segment flowers photograph.jpg --out masks[/cyan]
+    Example: [cyan]ganseg models[/cyan]
     """
     from ganseg import Run
 

@@ -26,9 +26,10 @@ from scipy import stats
 from ganseg import page, reported
 from ganseg.baselines import COMPETITORS, reached
 from ganseg.data import DATASETS, describe
-from ganseg.experiments import Experiment, find_runs
+from ganseg.experiments import Experiment
 from ganseg.files import PACKAGE, UserError
 from ganseg.recipes import PARTS, SCALES
+from ganseg.runs import find_runs
 from ganseg.studies import SEEDS, Interval, difference, interval, measurements
 from ganseg.titles import TITLES
 

@@ -188,7 +188,7 @@ def resolve(
 
 
 def is_current(run: Any) -> bool:
-    """Whether an `experiments.Run` has the configuration that its experiment resolves to today.
+    """Whether a `runs.Run` has the configuration that its experiment resolves to today.
 
     Runs of older recipes are kept, and read by whoever names them, but never compared with others.
     """

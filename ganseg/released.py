@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
-from ganseg.experiments import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.files import UserError, place, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
 from ganseg.recipes import resolve
+from ganseg.runs import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.segmenter import Segmenter
 
 Tensors = dict[str, Tensor]

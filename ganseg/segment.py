@@ -17,12 +17,12 @@ from ganseg.data.files import SUFFIXES, open_rgb, told
 from ganseg.data.layout import photographs as sorted_out
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
-from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
 from ganseg.files import place as typed
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, part_colours, save
 from ganseg.progress import follow
+from ganseg.runs import Run
 
 PARTS = "parts.json"
 ABOUT = {

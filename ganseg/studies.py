@@ -16,8 +16,8 @@ import pandas as pd
 from scipy import stats
 
 from ganseg import metrics
-from ganseg.experiments import Run, find_runs
 from ganseg.recipes import PARTS
+from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK, grouped
 from ganseg.titles import HEADS, MODELS, TITLES
 

@@ -14,12 +14,12 @@ import pandas as pd
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
 from ganseg.evaluation import find_parts, held_out, regression_images
-from ganseg.experiments import find_runs
 from ganseg.files import UserError
 from ganseg.pictures import colour_labels, read_sheet
 from ganseg.protocols import Protocol, predicted_keypoints, shown
 from ganseg.recipes import PARTS, SCALES
 from ganseg.reported import Table
+from ganseg.runs import find_runs
 from ganseg.titles import MODELS
 
 BLANK = "–"

@@ -15,10 +15,10 @@ from finished_runs import write_run
 
 from ganseg import baselines, ledger, reported
 from ganseg.data import Split
-from ganseg.experiments import find_runs
 from ganseg.files import UserError
 from ganseg.ledger import CONTRADICTED, LEDGER, REPRODUCED, UNDECIDED, UNTESTED, Ledger, evaluate_claims
 from ganseg.recipes import SCALES, resolve
+from ganseg.runs import find_runs
 
 GOOD, BAD = (0.80, 0.81, 0.82, 0.83, 0.84), (0.30, 0.32, 0.31, 0.34, 0.33)
 NAME, OTHER = "background-helps", "paper+no-background"  # full.iou > no_background.iou

@@ -15,9 +15,9 @@ from PIL import Image
 
 from book import front
 from ganseg import tables
-from ganseg.experiments import Run
 from ganseg.pictures import sample_sheet
 from ganseg.reported import TABLE_2
+from ganseg.runs import Run
 
 
 def seed(results: Path, number: int, iou: float, **more: Any) -> Run:

@@ -11,7 +11,7 @@ from ganseg.data import describe, load
 from ganseg.devices import make_fabric
 from ganseg.evaluation import find_parts, held_out
 from ganseg.files import shipped_models
-from ganseg.protocols import Protocol, agreement, coverage
+from ganseg.protocols import agreement, coverage
 from tests.commands import done, mistaken
 
 NAMES = sorted(shipped_models())
@@ -52,7 +52,7 @@ def test_shipped_weights_give_the_published_scores(name):
     assert not describe(run.config.data.name).needs_dir
     test = held_out(run.config, None)
     labels = find_parts(run.segmenter(), test.images, make_fabric("cpu")).labels
-    measured = coverage(labels, test.foreground, Protocol.of(run.config.data.name)) | agreement(labels, test)
+    measured = coverage(labels, test.foreground) | agreement(labels, test)
     assert len(test) == run.metrics["test_images"]
     for metric in ("iou", "iou_constant_mask", "nmi_both", "ari_foreground"):
         assert measured[metric] == pytest.approx(run.metrics[metric], abs=0.002), metric

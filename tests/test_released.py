@@ -15,9 +15,9 @@ from safetensors import safe_open
 from test_golden import released_config
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from ganseg.experiments import Run, find_runs
 from ganseg.generator import Generator
 from ganseg.released import COMPUTED, convert_generator, infer_config, released_name
+from ganseg.runs import Run, find_runs
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from scipy import stats
 
 from book.execute import experiments_of
 from ganseg import Experiment, ablations, pictures, studies
-from ganseg.experiments import find_runs
 from ganseg.ledger import evaluate_claims
 from ganseg.recipes import resolve
+from ganseg.runs import find_runs
 from ganseg.studies import FULL, MODELS
 
 PAGES = sorted(path for path in (ROOT / "notebooks").glob("2[0-7]_*.ipynb"))

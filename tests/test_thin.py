@@ -23,7 +23,7 @@ FLOORS = [
     "data.download data.files data.layout data.sets data.synthetic data.creatures data.batches data.frames "
     "data.flowers data.cub data.celeba data.taichi data.folder data",
     "devices training loop provenance pictures titles protocols probes evaluation",
-    "experiments",
+    "runs experiments",
     "segment released baselines bench reported plots tables page studies ablations ledger",
     "terminal cli_data cli",
 ]

@@ -90,7 +90,8 @@ def list_files(root: Path) -> list[str]:
 
 
 def _stop(error: OSError) -> None:
-    raise error
+    if not isinstance(error, FileNotFoundError):  # no folder has no files
+        raise error
 
 
 def list_images(root: str | Path) -> list[str]:
