@@ -1,9 +1,10 @@
 """Runs made of the authors' released files (`ganseg import-released`), of which nothing is executed.
 
-GENERATOR.model    torch-pickled {generator, discriminator, optim_gen, optim_disc}
-SEGMENTER.model    torch-pickled {detector, optim}
-parameters.json    the command line that trained the generator, where it lies beside its file or one folder above; of it
-                   are read class_name, feature_map_sizes and use_linear, which no tensor tells
+    GENERATOR.model    torch-pickled {generator, discriminator, optim_gen, optim_disc}
+    SEGMENTER.model    torch-pickled {detector, optim}
+    parameters.json    the command line that trained the generator: beside its file, or one folder above
+
+Of parameters.json are read class_name, feature_map_sizes and use_linear, which no tensor tells.
 
 The released code stores coordinates as (row, column), subtracts x - p where Eq. 5 prints p - x, and puts the background
 mask last; weights are permuted so that ours, in (x, y) and background first, compute the same function.
