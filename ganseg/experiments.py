@@ -86,8 +86,7 @@ class Experiment:
         def equal(run: Run) -> bool:
             if run.config != self.config or (weights and self.fingerprint):
                 return False
-            told = run.provenance.get("data_fingerprint")
-            return told_by_name or told == self.fingerprint or told == fingerprint(self.data, self.data_dir, True)
+            return told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
 
         runs = sound(own.parent.glob(f"{self.name}-*/{METRICS}"), config=CONFIG)
         ready = [run for run in runs if (run.has_weights or not weights) and (run.directory == own or equal(run))]

@@ -83,19 +83,17 @@ def check(name: str, data_dir: Place) -> Listing:
     return listing
 
 
-def fingerprint(name: str, data_dir: Place = None, earlier: bool = False) -> str:
+def fingerprint(name: str, data_dir: Place = None) -> str:
     """What the images and labels of all splits are, as 16 hex digits; empty where the folder they need is not given.
 
-    `earlier`: as it was made until files were told apart by what they hold: of the training images' names and sizes.
     UserError as by `load`.
     """
     data = describe(name)
     if data.needs_dir and not data_dir:
         return ""
-    if data.draw or earlier:
-        return digest(*_listed(data, data_dir, "train").identity())
-    listing = _listed(data, data_dir)
-    return digest(*listing.identity(cache_root() / CONTENTS), listing.keypoint_names)
+    listing = _listed(data, data_dir, "train" if data.draw else None)  # a drawing's name tells of all its splits
+    told = listing.identity(cache_root() / CONTENTS)
+    return digest(*told) if data.draw else digest(*told, listing.keypoint_names)
 
 
 def cache_root(cache_dir: Place = None) -> Path:

@@ -137,14 +137,14 @@ class Listing:
         spare = {split: min(self.spare.get(split, 0), kept - 1)}
         return replace(self, splits={split: samples}, spare=spare, **labels)
 
-    def identity(self, memory: Path | None = None) -> tuple:
-        """What the images and labels are, by the `contents` of their files, else by their sizes."""
+    def identity(self, memory: Path) -> tuple:
+        """What the images and labels are, by the `contents` of their files, which `memory` remembers."""
         samples = [sample for samples in self.splits.values() for sample in samples]
         if self.drawing:
             return [sample.name for sample in samples], self.drawing
         points = [None if sample.points is None else sample.points.tolist() for sample in samples]
         files = [path for sample in samples for path in sample.files]
-        told = contents(files, memory) if memory else [path.stat().st_size for path in files]
+        told = contents(files, memory)
         return [sample.name for sample in samples], (told, [bool(sample.mask) for sample in samples], digest(points))
 
     def decode(self, size: int, label: str) -> Split:
@@ -153,9 +153,8 @@ class Listing:
         bar = {"desc": f"decoding {label}", "unit": " images", "delay": 5.0, "mininterval": 0.5, "leave": False}
         for sample, made in zip(samples, follow(self._read(samples, size), total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                (unclear if isinstance(made, UserError) else skipped).append(
-                    (sample.name, str(made) or type(made).__name__)
-                )
+                kept_out = unclear if isinstance(made, UserError) else skipped
+                kept_out.append((sample.name, str(made) or type(made).__name__))
                 continue
             for key, value in made.items():
                 if key not in arrays:
