@@ -113,6 +113,6 @@ def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:
 
 def load_weights(path: Path, module: nn.Module) -> nn.Module:
     """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's."""
-    with reading(path, "Weights are no part of a published run: delete what is there and train it again to have them."):
+    with reading(path, "`ganseg models` lists runs that come with weights; others are trained again to have them."):
         load_model(module, path)
     return module
