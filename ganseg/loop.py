@@ -113,6 +113,7 @@ def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:
 
 def load_weights(path: Path, module: nn.Module) -> nn.Module:
     """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's."""
-    with reading(path, "`ganseg models` lists runs that come with weights; others are trained again to have them."):
+    remedy = "`ganseg models` lists runs that come with weights; of another, delete what is there and train it again."
+    with reading(path, remedy):
         load_model(module, path)
     return module
