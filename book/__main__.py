@@ -14,10 +14,10 @@ from book import execute
 from ganseg.files import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-HOMES = {"store": "book.store", "build": "book.build", "launch": "book.build", "compare": "book.compare"}
+HOMES = {"store": "store", "build": "build", "launch": "build", "compare": "compare", "front": "front"}
 for name, home in HOMES.items():
     if sys.argv[1:2] in ([name], [], ["--help"]):  # notebooks are executed one a process, which needs no more
-        app.command(name)(getattr(import_module(home), name))
+        app.command(name)(getattr(import_module(f"book.{home}"), name))
 Pairs = Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks.")]
 
 

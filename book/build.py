@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from book import live
+from book import front, live
 from book.execute import execution_of, parameters_cell, read, resolve, source_hash, write
 from ganseg.files import UserError
 
@@ -55,11 +55,15 @@ def badge(execution: dict[str, Any]) -> str:
     return f":::{{admonition}} Measured at scale {scale}\n:class: note ganseg-scale ganseg-{scale}\n\n{text}\n:::"
 
 
-def present(notebook: Any) -> Any:
-    """A page of the book: the scale's badge under the title, which a notebook begins with, parameters as they were."""
+def present(notebook: Any, number: str) -> Any:
+    """A page of the book: its number in the title, which a notebook begins with, then the scale's badge, then what
+    cells tagged `answer` found; parameters as they were."""
     execution, first = execution_of(notebook), notebook.cells[0]
     title, _, rest = first.source.partition("\n")
-    first.source = f"{title}\n\n{badge(execution)}\n\n{rest.lstrip()}"
+    first.source = f"{title.replace('#', f'# {number}', 1)}\n\n{badge(execution)}"
+    answers = [cell for cell in notebook.cells if "answer" in cell.metadata.get("tags", [])]
+    others = [cell for cell in notebook.cells[1:] if cell not in answers]
+    notebook.cells = [first, *answers, new_markdown_cell(rest.lstrip(), id="beginning"), *others]
     if cell := parameters_cell(notebook):
         shown = resolve(notebook, execution["parameters"])
         cell.source = "\n".join(f"{name} = {value!r}" for name, value in shown.items())
@@ -72,7 +76,7 @@ def stage(root: Path, target: Path, results: Path, scale: str = "laptop") -> Non
     Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
     """
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
-    pages = {path.name: present(choose(path, results / scale / "notebooks")) for path in notebooks}
+    pages = {path.name: present(choose(path, results / scale / "notebooks"), path.stem[:2]) for path in notebooks}
     shutil.rmtree(target, ignore_errors=True)
     for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
         shutil.copytree(source, copy, ignore=COPIES)
@@ -93,10 +97,13 @@ def build(
     the notebooks. BUILDER: html, or linkcheck, which asks every address that the pages link to.
     """
     made = output / "_build"
-    stage(root, made / "source", results or root / "results", scale)
+    results = results or root / "results"
+    stage(root, made / "source", results, scale)
+    settings = published(read_config(root))
+    settings.setdefault("parse", {})["myst_substitutions"] = front.stage(results, made / "source" / "_static")
     shutil.rmtree(made / builder, ignore_errors=True)
     config = made / "config.yml"
-    config.write_text(yaml.safe_dump(published(read_config(root)), sort_keys=False), encoding="utf-8")
+    config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     entry = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(made / "source")]
     options = ["--path-output", str(output), "--config", str(config), "--builder", builder]
     options += ["-W", "-n", "--keep-going", "--all", "-q"]  # every warning fails

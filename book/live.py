@@ -24,11 +24,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
-from ganseg.experiments import Run, find_runs
 from ganseg.files import UserError
 from ganseg.layers import Spade
 from ganseg.pictures import enlarge, part_colours, part_rows, save, sheet
 from ganseg.recipes import PARTS, SCALES
+from ganseg.runs import Run, find_runs
 
 FOLDER = "_static/live"
 FIXED = "point_squash part_scale heatmap grid adain_norm use_points separate_background rgb_crop rgb_activation".split()
@@ -115,7 +115,7 @@ def place(run: Run) -> tuple[int, bool]:
 def ranked(results: Path) -> list[Run]:
     """Runs of the paper's model, those for the page first; none of scale tiny."""
     scales = list(SCALES)[:0:-1]
-    return sorted((run for scale in scales for run in find_runs(results, scale, variant="paper")), key=place)
+    return sorted((r for scale in scales for r in find_runs(results, scale, older=True, variant="paper")), key=place)
 
 
 def models(runs: list[Run]) -> list[Run]:

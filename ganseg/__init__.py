@@ -16,7 +16,7 @@ EQUATIONS = {
     15: "losses.gradient_penalty", 16: "losses.concentration_loss", 17: "losses.area_loss",
     18: "losses.discriminator_objective", 19: "losses.generator_objective",
 }  # fmt: skip
-_HOMES = {"Experiment": "experiments", "run": "experiments", "Run": "experiments", "find_runs": "experiments"}
+_HOMES = {"Experiment": "experiments", "run": "experiments", "Run": "runs", "find_runs": "runs"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,11 +19,11 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from ganseg import metrics, pictures, plots
-from ganseg.experiments import Run
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
-from ganseg.studies import HEADS, MODELS, interval, place, samples, summary, table
-from ganseg.titles import TITLES
+from ganseg.runs import Run
+from ganseg.studies import place, samples, summary, table
+from ganseg.titles import HEADS, MODELS, TITLES
 
 TINT = 0.62  # how much of a part's pixel is the part's colour
 Rows = Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> images (N, H, W, 3) and labels (N, H, W) of a model
@@ -123,33 +123,23 @@ def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant",
 
 def statistics_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str]) -> Figure:
     """A panel for each statistic: the runs of each value of `by`, their mean and its interval, a colour a study."""
-    shown = pd.concat([frame.assign(study=place(frame)) for frame in frames], ignore_index=True)
-    names = {value: textwrap.fill(MODELS.get(value, str(value)), 20) for value in dict.fromkeys(shown[by])}
-    shown, colours, rows = shown.assign(row=shown[by].map(names)), plots.line_colours(len(frames)), -(-len(keys) // 3)
+    found, places = summary(frames, by, keys), [place(frame) for frame in frames]
+    names, rows = list(dict.fromkeys(found[by])), -(-len(keys) // 3)
     figure = plots.new_figure(rows * (0.75 + 0.27 * len(names)) + 0.3)
-    axes = figure.subplots(rows, 3, squeeze=False, sharey=True).flat
-    for key, ax in zip(keys, axes, strict=False):
-        look = {
-            "x": key,
-            "y": "row",
-            "order": list(names.values()),
-            "hue": "study",
-            "palette": colours,
-            "legend": False,
-        }
-        sns.stripplot(shown, **look, dodge=len(frames) > 1, size=3, jitter=False, alpha=0.6, zorder=3, ax=ax)
-        mark = {"marker": "D", "markersize": 5, "linestyle": "none", "err_kws": {"linewidth": 2}}
-        look |= {
-            "dodge": 0.4 if len(frames) > 1 else False,
-            "errorbar": lambda values, key=key: interval(values, key)[1:],
-        }
-        sns.pointplot(shown, **look, **mark, ax=ax)
-        plots.dress(ax, title=TITLES[key].arrowed, y="" if by == "variant" else HEADS[by])
+    axes, colours = figure.subplots(rows, 3, squeeze=False, sharey=True).flat, plots.line_colours(len(frames))
+    for ax, key in itertools.zip_longest(axes, keys):
+        ax.set_visible(key is not None)
+        for row in found[found["statistic"] == key].to_dict("records"):
+            study = places.index(f"{row['data']}, scale {row['scale']}")
+            y = names.index(row[by]) + 0.4 * ((study + 0.5) / len(frames) - 0.5)
+            ax.scatter(row["values"], [y] * row["n"], s=9, color=colours[study], alpha=0.6, zorder=3)
+            plots.whisker(ax, row | {"side": "right", "seeds": row["n"]}, y, colours[study])
+        plots.dress(ax, title=TITLES[key].arrowed if key else "", y="" if by == "variant" else HEADS[by])
         ax.xaxis.set_major_locator(MaxNLocator(4))
-    for ax in axes:  # those that are left
-        ax.set_visible(False)
-    diamonds = [Line2D([], [], marker="D", color=c, label=place(f)) for f, c in zip(frames, colours, strict=True)]
-    plots.legend(figure, handles=diamonds, loc="outside lower center", ncols=3)
+    ax.set_yticks(range(len(names)), [textwrap.fill(MODELS.get(name, str(name)), 20) for name in names])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    marks = [Line2D([], [], marker="D", color=c, label=name) for name, c in zip(places, colours, strict=True)]
+    plots.legend(figure, handles=marks, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -9,6 +9,7 @@ rules. Each is a function of a configuration and its test images that gives valu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,20 +20,21 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF
-from torchvision.models import VGG19_Weights, vgg19
+from torch import Tensor
 
 from ganseg import metrics
 from ganseg.config import Config, SegmenterConfig
 from ganseg.data import Split, describe
 from ganseg.devices import make_fabric
-from ganseg.evaluation import Features, batches, find_parts, held_out, regression_images
-from ganseg.files import DOWNLOADS, UserError, downloads_allowed, read_json, write_json
+from ganseg.evaluation import batches, find_parts, held_out, regression_images
+from ganseg.files import read_json, write_json
 from ganseg.protocols import Protocol, agreement, coverage, landmarks
 from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 
 FEW, STARTS = 32, 8  # images that pieces of untrained networks are counted in, and such networks
 Reached = dict[str, list[float]]
+Features = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [-1, 1] -> (B, C, h, w)
 FITTED = 20_000  # vectors that clusters and factors are fitted on, evenly spaced over images and pixels
 
 
@@ -110,29 +112,11 @@ def _spaced(total: int, wanted: int = FITTED) -> np.ndarray:
     return np.unique(np.linspace(0, total - 1, min(total, wanted)).round().astype(np.int64))
 
 
-def network_features(segmenter: Segmenter) -> Features:
-    """Features of a segmentation network's backbone, after its last rectifier."""
-    backbone = segmenter.eval().network.backbone
-    return lambda images: backbone(images)["out"]
-
-
 def random_network(config: SegmenterConfig, parts: int, seed: int) -> Segmenter:
     """The segmentation network before it was trained: what its architecture alone knows of images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Segmenter(config, parts)
-
-
-def imagenet_features(size: int = 224) -> Features:
-    """VGG-19 up to its last rectifier, as in the original factorisation, of images enlarged to `size` pixels.
-
-    With torchvision's ImageNet weights, which are supervision, and 550 MB: UserError where they may not be fetched.
-    """
-    if not downloads_allowed():
-        raise UserError(f"ImageNet weights are not fetched unasked; {DOWNLOADS}=1 allows it")
-    weights = VGG19_Weights.IMAGENET1K_V1
-    network, prepare = vgg19(weights=weights).features[:36].eval(), weights.transforms(crop_size=size, resize_size=size)
-    return lambda images: network(prepare((images + 1) / 2))
 
 
 def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Segmenter | None = None,
@@ -148,23 +132,23 @@ def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Seg
         found["Best constant mask"] = Baseline(everywhere, 1, "the true masks, no image")
     found["GrabCut"] = Baseline(grabcut(images), 1, "nothing")
     found["k-means"] = Baseline(kmeans(images, parts, seed=seed), parts, together)
-    sources = {"random network": (network_features(random_network(config, parts, seed)), together)}
+    networks = {"random network": (random_network(config, parts, seed), together)}
     if segmenter is not None:
-        sources["our network"] = network_features(segmenter), f"our segmenter and {together}"
-    if downloads_allowed():
-        sources["ImageNet VGG-19"] = imagenet_features(), f"ImageNet labels and {together}"
-    for name, (features, needs) in sources.items():
+        networks["our network"] = segmenter, f"our segmenter and {together}"
+    for name, (network, needs) in networks.items():
+        last = lambda block, layers: layers(block)["out"]  # what the backbone's last rectifier lets through
+        features = functools.partial(last, layers=network.eval().network.backbone)
         labels = deep_feature_factorisation(images, parts, features, seed)
         found[f"Factorisation, {name}"] = Baseline(labels, parts, needs)
     return found
 
 
-def scores(labels: np.ndarray, test: Split, parts: int, protocol: Protocol) -> dict[str, Any]:
+def scores(labels: np.ndarray, test: Split, parts: int) -> dict[str, Any]:
     """`iou` and its variants, NMI and ARI, pieces of a part: as far as the labels of `test` allow.
 
     A foreground (`parts` = 1) has no NMI and ARI: one label agrees with nothing.
     """
-    values = coverage(labels, test.foreground, protocol) | (agreement(labels, test) if parts > 1 else {})
+    values = coverage(labels, test.foreground) | (agreement(labels, test) if parts > 1 else {})
     return values | {"components_per_part": metrics.components_per_part(labels, parts)}
 
 
@@ -198,7 +182,7 @@ def centroid(config: Config, test: Split) -> Reached:
     protocol = Protocol.of(config.data.name)
     train = regression_images(config, test, protocol, None)
     one, other = (metrics.part_centres(np.asarray(split.foreground)[:, None]) for split in (train, test))
-    return {"landmark_error_ratio": [landmarks(train, one, test, other, protocol)["landmark_error_ratio"]]}
+    return {"landmark_error_ratio": [landmarks(train, one, test, other, protocol.normaliser)["landmark_error_ratio"]]}
 
 
 def truth(config: Config, test: Split) -> Reached:

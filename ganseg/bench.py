@@ -6,7 +6,7 @@ Images are random: nothing is read. Settings that are compared take their steps 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -24,11 +24,9 @@ from ganseg.data import Batches, Split
 from ganseg.devices import make_fabric
 from ganseg.experiments import Experiment
 from ganseg.files import UserError
-from ganseg.recipes import settings_for_size
 from ganseg.training import GanTrainer
 
 Report = dict[str, Any]
-AXES = {"size": ("data", "size"), "parts": ("generator", "parts"), "batch": ("optim", "batch_size")}
 
 
 class Counter(TorchDispatchMode):
@@ -170,36 +168,20 @@ def peak_memory(config: Config) -> dict[str, int]:
     return {"bytes": torch.cuda.max_memory_allocated() - before}
 
 
-def sweeps(configs: Mapping[str, Config], device: str, budget: float) -> Iterator[Report]:
-    """Images/s of each configuration at half, once and twice the first one's size, K and batch."""
-    for axis, (section, field) in AXES.items():
-        middle = getattr(getattr(next(iter(configs.values())), section), field)
-        for value in (middle // 2, middle, 2 * middle):
-            steps = {}
-            for label, config in configs.items():
-                settings = settings_for_size(config, value) if axis == "size" else {f"{section}.{field}": value}
-                steps[label] = Step(config.replace(settings), device)
-            for label, rate in compare(steps, budget)[0].items():
-                yield {"axis": axis, "value": value, "label": label, "images_per_second": rate}
-
-
-def measure(
-    experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10, sweep: bool = False
-) -> Report:
+def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10) -> Report:
     """The report on the first of `experiments`, compared with the second where there is one.
 
-    `seconds`: for each measurement, about. `sweep`: along `AXES` as well.
+    `seconds`: for each measurement, about.
     """
-    configs = {label: experiment.config for label, experiment in experiments.items()}
-    steps = {label: Step(config, device) for label, config in configs.items()}
+    steps = {label: Step(experiment.config, device) for label, experiment in experiments.items()}
     first, machine = next(iter(experiments.values())), make_fabric(device).device
     limits, (rates, ratio) = ceilings(machine), compare(steps, seconds * len(steps))
-    rows = {label: _row(step, rates[label], limits, seconds) for label, step in steps.items()}
+    rows = {label: measured(step, rates[label], limits, seconds) for label, step in steps.items()}
     report = {
         "data": first.data, "scale": first.scale, "variant": first.variant, "overrides": dict(first.overrides),
         "parts": first.config.generator.parts, "blocks": len(first.config.generator.block_sizes), "seconds": seconds,
         "provenance": provenance.git_state() | provenance.describe_machine(machine), "ceilings": limits,
-        "settings": rows, "sweeps": list(sweeps(configs, device, seconds)) if sweep else [],
+        "settings": rows,
     }  # fmt: skip
     if len(rows) > 1:
         peaks = [row["memory"]["bytes"] for row in rows.values() if "memory" in row]
@@ -208,7 +190,7 @@ def measure(
     return report
 
 
-def _row(step: Step, rate: float, limits: Mapping[str, float], budget: float) -> Report:
+def measured(step: Step, rate: float, limits: Mapping[str, float], budget: float) -> Report:
     """What was measured of one configuration, and its shares of the device's ceilings."""
     precision, parts = str(step.fabric._precision.precision), step_parts(step, budget)
     seconds, flops, moved = step.batch / rate, *(sum(p[key] for p in parts.values()) for key in ("flops", "bytes"))

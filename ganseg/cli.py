@@ -1,11 +1,10 @@
-"""The command line: `ganseg train`, `segment`, `sample`, `evaluate`, `runs`, `bench`, `import-released`, `data`.
+"""The command line: `ganseg train`, `segment`, `sample`, `evaluate`, `runs`, `models` and the rest.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from contextlib import suppress
 from importlib.metadata import distributions
@@ -17,7 +16,7 @@ from typer import Argument, Option
 
 from ganseg import cli_data
 from ganseg import terminal as ui
-from ganseg.files import UserError, global_rank, results_dir, write_json
+from ganseg.files import UserError, global_rank, place, results_dir, shipped_models, write_json
 
 app = typer.Typer(
     cls=ui.Commands, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
@@ -40,7 +39,8 @@ def root(
 ) -> None:
     """GANSeg learns to segment objects into parts from photographs alone, without any annotation.
 
-    A first run takes a minute on a laptop: [cyan]ganseg train --scale tiny[/cyan]
+    Models come with it: [cyan]ganseg segment flowers photograph.jpg --out masks[/cyan]
+    A first training takes a minute on a laptop: [cyan]ganseg train --scale tiny[/cyan]
     """
 
 
@@ -68,7 +68,7 @@ def train(
     experiment = Experiment(data, variant, parts, seed, scale, data_dir, overrides)
     computing = {"device": device, "devices": devices, "num_nodes": num_nodes, "precision": precision}
     done = run(experiment, results, time_limit=time_limit, progress=not quiet, **computing)
-    if not global_rank():
+    if not global_rank(devices, num_nodes):
         if not quiet:
             ui.print_metrics(done.metrics)
         print(done.directory)
@@ -77,8 +77,8 @@ def train(
 @app.command()
 def segment(
     run: ui.RunName,
-    images: Annotated[list[Path], Argument(metavar="IMAGES", help="Image files, or folders with images below.")],
-    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the results; made if need be.")],
+    images: Annotated[list[Path], Argument(parser=place, metavar="IMAGES", help="Images, or folders of images.")],
+    out: Annotated[Path, Option("--out", "-o", **ui.DIR, help="Folder for the results; made if need be.")],
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Find the parts in your photographs, of any size.
@@ -87,14 +87,14 @@ def segment(
     the background, k for part k), overlays/ (the parts in colour over the image) and parts.json (where each
     part is in each image, and how large). Files that cannot be read are skipped and listed.
 
-    Example: [cyan]ganseg segment flowers-paper-k8-s0 ~/photographs --out masks[/cyan]
+    Example: [cyan]ganseg segment flowers ~/photographs --out masks[/cyan]
     """
     from ganseg import Run
     from ganseg.segment import PARTS, segment_images
 
     done = segment_images(Run.find(run, results), images, out, device=device, progress=True)
-    for one in done["skipped"]:
-        ui.warn(f"skipped {one['file']}: {one['reason']}")
+    for sentence in [*done["left_out"], *(f"skipped {one['file']}: {one['reason']}" for one in done["skipped"])]:
+        ui.warn(sentence)
     print(f"{len(done['images'])} images segmented, {len(done['skipped'])} skipped: {out / PARTS}")
 
 
@@ -105,7 +105,7 @@ def sample(
 ) -> None:  # fmt: skip
     """Draw images that the generator imagines, their part masks, and both together, as one picture.
 
-    Example: [cyan]ganseg sample synthetic-bird-paper-k6-s0 --count 24 --out birds.png[/cyan]
+    Example: [cyan]ganseg sample birds --count 24 --out birds.png[/cyan]
     """
     from ganseg import Run
     from ganseg.devices import make_fabric, place
@@ -127,7 +127,7 @@ def import_released(
     """Make a run of the authors' released weights, to sample, segment and evaluate with.
 
     Reads tensors alone: whatever else a file holds is refused, not executed. The architecture follows from
-    the tensors' shapes; parameters.json, beside the checkpoint or a folder above, tells the rest and must agree.
+    the tensors' shapes; parameters.json, beside the checkpoint or a folder above, tells the rest.
 
     Example: [cyan]ganseg import-released log/gan_cub_k8/checkpoints/epoch_29.model --segmenter
     log/seg_cub_k8/checkpoints/epoch_9.model[/cyan]
@@ -151,7 +151,7 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
     place, rows = results_dir(results), []
     for run in (Run(path.parent) for path in sorted(place.glob(f"{scale}/runs/*/config.json"))):
         metrics, state = {}, "damaged"
-        with suppress(ValueError):
+        with suppress(UserError):
             metrics = run.metrics
             state = "evaluated" if metrics else "imported, not evaluated" if run.imported else "unfinished"
         numbers = [metrics.get(name) for name in ("iou", "nmi_both", "landmark_error_ratio")]
@@ -161,27 +161,37 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
     ui.print_table("scale, run, foreground IoU, NMI of parts, landmark error ratio, state", rows)
 
 
-Text = str | None
-convention = functools.partial(Option, rich_help_panel="Conventions", show_default=False)
+@app.command()
+def models(results: ui.Results = None) -> None:
+    """List the models that come with the project; their names are what segment, sample and evaluate take.
+
+    Example: [cyan]ganseg models[/cyan]
+    """
+    from ganseg import Run
+
+    rows = []
+    for name, told in shipped_models(results).items():
+        run = Run.find(name, results)
+        config, size = run.config, sum(path.stat().st_size for path in run.directory.glob("*.safetensors"))
+        about = [config.data.name, run.provenance["variant"], config.generator.parts, f"{config.data.size} px"]
+        scores = [run.metrics.get(metric) for metric in ("iou", "nmi_both")]
+        rows.append([name, *about, *scores, f"{size / 1e6:.1f} MB", told["licence"]])
+    if not rows:
+        raise UserError(f"no models come with {results_dir(results)}: its models.yml names none")
+    ui.print_table("model, data, variant, K, images, foreground IoU, NMI of parts, weights, licence", rows)
 
 
 @app.command()
 def evaluate(
     run: ui.RunName, data_dir: ui.DataDir = None,
-    split: Annotated[Text, convention(help="Images to score: test, val, official-test; else the paper's.")] = None,
-    regression: Annotated[Text, convention(help="Images that keypoints are regressed on, less the scored.")] = None,
-    normaliser: Annotated[Text, convention(help="Of landmark errors: object, inter-ocular, edge, taichi.")] = None,
-    origin: Annotated[Text, convention(help="Of the regression: released (corner), centred; affine: a bias.")] = None,
-    taichi: Annotated[Text, convention(help="MAE: errors of coordinates (l1, the default) or distances (l2).")] = None,
-    iou: Annotated[Text, convention(help="image (mean over images, the default), or dataset (pixels pooled).")] = None,
-    empty: Annotated[Text, convention(help="IoU where truth and prediction are empty: zero, one or skip.")] = None,
-    oracle: Annotated[Text, convention(help="max: the better of mask and complement, as ReDO; or none.")] = None,
+    split: Annotated[str | None, Option(help="Images to score: test, val, official-test; else the paper's.")] = None,
+    regression: Annotated[str | None, Option(help="Images that keypoints are regressed on; else the paper's.")] = None,
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Measure a run again on held-out images, print the metrics, and say what the data has no labels for.
 
-    Without conventions of your own the run's metrics.json is rewritten. With some it stays as it is, and the
-    numbers go to a file beside it whose name lists them, such as metrics-origin-affine.json.
+    On the paper's images the run's metrics.json is rewritten. On others it stays as it is, and the numbers go
+    to a file beside it whose name lists them, such as metrics-split-val.json.
 
     Example: [cyan]ganseg evaluate cub-paper-k8-s0 --data-dir /data/CUB_200_2011 --split official-test[/cyan]
     """
@@ -191,9 +201,9 @@ def evaluate(
 
     opened = Run.find(run, results)
     usual = Protocol.of(opened.config.data.name, data_dir)
-    given = {"split": split, "regression": regression, "normaliser": normaliser, "origin": origin, "taichi": taichi}
-    protocol = usual.changed(**given, iou=iou, empty=empty, oracle=oracle)
-    own, fabric = protocol.differences(usual), make_fabric(device, wanted=opened.config.optim.precision)
+    own = {name: value for name, value in (("split", split), ("regression", regression))
+           if value not in (None, getattr(usual, name))}  # fmt: skip
+    protocol, fabric = usual._replace(**own), make_fabric(device, wanted=opened.config.optim.precision)
     segmenter, generator = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
     measured = evaluation.evaluate(opened.config, segmenter, fabric, data_dir, protocol, generator=generator)
     ui.print_metrics(measured)
@@ -209,7 +219,6 @@ def bench(
     data: ui.Data = "synthetic-bird", scale: ui.Scale = "tiny", variant: ui.Variant = "paper", parts: ui.Parts = None,
     settings: ui.Settings = None,
     against: Annotated[str | None, Option(help="Compare with a variant and settings, in quotes.")] = None,
-    sweep: Annotated[bool, Option("--sweep", help="Half, once and twice the size, K and batch, too.")] = False,
     seconds: Annotated[float, Option(min=0, help="Seconds for each measurement, about.")] = 10,
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
@@ -226,7 +235,7 @@ def bench(
 
     ours = Experiment(data, variant, parts, scale=scale, overrides=dict(settings or ()))
     compared = {} if against is None else {against: measuring.other(against, ours)}
-    report = measuring.measure({"ours": ours} | compared, device, seconds, sweep)
+    report = measuring.measure({"ours": ours} | compared, device, seconds)
     name = "-".join([report["provenance"]["accelerator"], data, variant, *(["vs", against] if against else [])])
     path = results_dir(results) / scale / "bench" / f"{re.sub('[^a-zA-Z0-9._]', '-', name)}.json"
     write_json(path, report)
@@ -238,6 +247,7 @@ def bench(
 
 def main() -> None:
     """Entry point of the command `ganseg`."""
+    ui.steady()
     app(prog_name="ganseg")
 
 

@@ -37,7 +37,7 @@ def list_sets() -> None:
 @app.command()
 def download(
     name: Name,
-    to: Annotated[Path | None, Option(metavar="DIR", help="Its folder, made if needed; else data/NAME.")] = None,
+    to: Annotated[Path | None, Option(**ui.DIR, help="Its folder, made if needed; else data/NAME.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask; the licence is accepted.")] = False,
 ) -> None:
     """Fetch a data set from its publisher, verify it and unpack it; the same command goes on after a cut.
@@ -52,7 +52,7 @@ def download(
     spec = describe(name)
     if not spec.files:
         raise UserError(f"there is nothing to download for the data set {spec.name}. {spec.how_to_get}")
-    folder = (to or Path("data") / spec.name).expanduser()
+    folder = to or Path("data") / spec.name
     states = {file: state(file, folder) for file in spec.files}
     print(f"{spec.title}  {spec.homepage}\nLicence: {spec.licence}\nInto: {folder}")
     ui.print_table("file, bytes, state", [(file.name, file.bytes, found) for file, found in states.items()])
@@ -82,7 +82,7 @@ def prepare(name: Name, data_dir: ui.DataDir = None, size: Pixels = 128) -> None
 
 @app.command()
 def check(
-    name: Name, data_dir: Annotated[Path | None, Argument(metavar="DIR", help="Where the data set lies.")] = None
+    name: Name, data_dir: Annotated[Path | None, Argument(**ui.DIR, help="Where the data set lies.")] = None
 ) -> None:
     """Look whether a folder holds a data set whole and sound; exit code 2 where it cannot be used.
 

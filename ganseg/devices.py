@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
+
+from ganseg.config import Config
+from ganseg.files import UserError
 
 
 def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1, precision: str = "auto",
                 wanted: str = "bf16-mixed") -> Fabric:  # fmt: skip
     """A launched Fabric. `device`: auto, cpu, cuda or mps; `precision`: one of Fabric's names, or auto: `wanted`, but
-    fp32 where that is bf16 and no hardware multiplies it: CUDA does from Ampere on, CPUs with AVX512-BF16.
+    fp32 where that is bf16 and no hardware multiplies it: CUDA does from Ampere on, CPUs with AVX512-BF16. One device
+    is one process, whatever else a cluster starts beside it.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,9 +28,18 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True  # all batches have one shape
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision)
+    alone = [LightningEnvironment()] if (str(devices), num_nodes) == ("1", 1) else None
+    fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision, plugins=alone)
     fabric.launch()
     return fabric
+
+
+def check_shares(config: Config, processes: int) -> None:
+    """Refuse batches that cannot be shared out evenly."""
+    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
+        if rest := batch % processes:
+            more = f"--set {name}.batch_size={batch - rest + processes}"
+            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
 
 
 def place(module: nn.Module, fabric: Fabric) -> nn.Module:

@@ -1,21 +1,20 @@
 """How a run is scored, and shown, on held-out images: its segmentation network by every score that the labels allow
-(section 4.1), its generator by Frechet distances of its images from real ones (Heusel et al. 2017).
+(section 4.1), its generator by the Frechet distance of its images from real ones (Heusel et al. 2017).
 
-FID takes the features of an Inception network trained on ImageNet, in the port that the paper cites (Seitzer 2020). The
-other takes those of a network with random weights: Naeem et al. (2020) find them no worse for images unlike ImageNet's.
+The features are those of a network with random weights, so that nothing has to be fetched: Naeem et al. (2020) find
+them no worse than those of ImageNet's Inception network (FID) for images unlike ImageNet's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pytorch_fid.inception import InceptionV3
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
@@ -23,7 +22,7 @@ from ganseg import metrics, pictures
 from ganseg.config import Config
 from ganseg.data import Split, load
 from ganseg.devices import Fabric
-from ganseg.files import DOWNLOADS, UserError, atomic_path, downloads_allowed
+from ganseg.files import UserError, atomic_path
 from ganseg.generator import Generator
 from ganseg.probes import probe
 from ganseg.protocols import Protocol, agreement, coverage, landmarks
@@ -34,7 +33,6 @@ BATCH = 100
 EQUIVARIANCE_IMAGES = 200
 FRECHET_IMAGES = 1000  # at most, generated and real ones each
 SHEET = 12  # pictures in a sheet
-Features = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [-1, 1] -> (B, C), or (B, C, h, w)
 
 
 class Found(NamedTuple):
@@ -103,12 +101,12 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     test = held_out(config, data_dir, protocol)
     labels, centres = find(test.images)
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
-    values |= {"part_usage": metrics.part_usage(labels, parts), "part_areas": metrics.part_areas(labels, parts).mean(0)}
+    values["part_usage"] = metrics.part_usage(labels, parts)
     values["components_per_part"] = metrics.components_per_part(labels, parts)
-    values |= coverage(labels, test.foreground, protocol) | agreement(labels, test)
+    values |= coverage(labels, test.foreground) | agreement(labels, test)
     if test.keypoints is not None:
         train = regression_images(config, test, protocol, data_dir)
-        values |= landmarks(train, find(train.images).centres, test, centres, protocol)
+        values |= landmarks(train, find(train.images).centres, test, centres, protocol.normaliser)
         values["regression_images"] = len(train)
     some, known = np.asarray(test.images[:EQUIVARIANCE_IMAGES]), labels[:EQUIVARIANCE_IMAGES]
     values["equivariance_error"] = metrics.equivariance_error(lambda moved: find(moved).labels, some, labels=known)
@@ -120,15 +118,13 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
     """What `evaluate` could not measure and for want of what, a sentence each."""
-    reasons = {"iou": "no foreground masks: IoU is", "nmi_all": "no part masks: NMI and ARI over pixels are"}
-    if "nmi_keypoints" not in values:
-        reasons["nmi_keypoints"] = "no keypoints: landmark errors, MAE, and NMI and ARI at keypoints are"
-    elif "taichi_mae" not in values:
-        both = f"split {protocol.regression} and split {protocol.split}"
-        reasons["taichi_mae"] = f"no keypoint is visible in both {both}: landmark errors and MAE are"
-    elif protocol.normaliser != "taichi":
-        lacking = "no foreground masks" if protocol.normaliser == "object" else "keypoints 0 and 1 are no eyes"
-        reasons["landmark_error"] = f"{lacking}: the landmark error with normaliser {protocol.normaliser} is"
+    reasons = {
+        "iou": "no foreground masks: IoU is",
+        "nmi_all": "no part masks: NMI and ARI over pixels are",
+        "nmi_keypoints": "no keypoints: NMI and ARI at keypoints are",
+        "taichi_mae": f"splits {protocol.regression} and {protocol.split} show no keypoint both: MAE is",
+        "landmark_error": "nothing shows the length to divide it by, or no keypoint: the landmark error is",
+    }
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]
 
 
@@ -152,29 +148,20 @@ def relative_distance(real: np.ndarray, other: np.ndarray) -> float:
 
 
 @functools.cache
-def random_network() -> Features:
-    """A ResNet-18 with the same random weights on every machine, averaged over places: C = 512."""
+def random_network() -> nn.Module:
+    """A ResNet-18 with the same random weights on every machine, up to its average over places: C = 512."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = resnet18(weights=None)
     network.fc = nn.Identity()
-    network.eval().requires_grad_(False)
-    return lambda images: network.to(images.device)(images)
-
-
-@functools.cache
-def inception() -> Features:
-    """The Inception network of FID, C = 2048; its weights are fetched once. UserError where that is not allowed."""
-    if not downloads_allowed():
-        raise UserError(f"the weights of FID are not fetched unasked; {DOWNLOADS}=1 allows it")
-    network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]], normalize_input=False).eval().requires_grad_(False)
-    return lambda images: network.to(images.device)(images)[0].flatten(1)
+    return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def described(images: np.ndarray, features: Features, fabric: Fabric) -> np.ndarray:
-    """Features (N, C) of uint8 `images` (N, S, S, 3), in fp32."""
-    return np.concatenate([features(unit).cpu().numpy() for unit in batches(images, fabric.device)])
+def described(images: np.ndarray, fabric: Fabric) -> np.ndarray:
+    """Features (N, C) of uint8 `images` (N, S, S, 3) by `random_network`, in fp32."""
+    network = random_network().to(fabric.device)
+    return np.concatenate([network(unit).cpu().numpy() for unit in batches(images, fabric.device)])
 
 
 @torch.no_grad()
@@ -188,18 +175,11 @@ def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) ->
     return pictures.to_pictures(images), labels.byte().cpu().numpy()
 
 
-def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, Any]:
-    """`frechet_distance` (relative, random features), `fid` where allowed, and `frechet_images`.
-
-    As many images are generated, `FRECHET_IMAGES` at most; empty for a single real image.
-    """
-    real = real[:FRECHET_IMAGES]
-    if len(real) < 2:
-        return {}
-    fakes, _ = imagined(generator, len(real), fabric)
-    sides = lambda features: [described(images, features, fabric) for images in (real, fakes)]
-    values = {"frechet_images": len(real), "frechet_distance": relative_distance(*sides(random_network()))}
-    return values | ({"fid": frechet_distance(*sides(inception()))} if downloads_allowed() else {})
+def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, float]:
+    """`frechet_distance` (relative) of at most `FRECHET_IMAGES` real images and as many generated ones; {} for one."""
+    sides = real[:FRECHET_IMAGES], imagined(generator, len(real[:FRECHET_IMAGES]), fabric)[0]
+    found = [described(images, fabric) for images in sides]
+    return {"frechet_distance": relative_distance(*found)} if len(real) > 1 else {}
 
 
 def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
@@ -210,9 +190,9 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
     generator.train(training)
     if not fabric.is_global_zero:
         return
-    pictures.sample_sheet(images, labels, directory / "samples.png")
-    with atomic_path(directory / "samples.npz") as temporary:
+    with atomic_path(directory / "samples.npz") as temporary:  # first: it tells that the folder is a run's
         np.savez_compressed(temporary, images=images, labels=labels)
+    pictures.sample_sheet(images, labels, directory / "samples.png")
 
 
 def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path,

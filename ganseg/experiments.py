@@ -1,4 +1,4 @@
-"""An experiment is trained once, from images to metrics; a run is what that leaves on disk, found by what it is."""
+"""An experiment is trained once, from images to metrics; what that leaves is a run."""
 
 from __future__ import annotations
 
@@ -14,115 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-from filelock import FileLock
-
 from ganseg import provenance
 from ganseg.config import Config
-from ganseg.data import Batches, describe, fingerprint, load
-from ganseg.devices import Fabric, make_fabric
+from ganseg.data import Batches, describe, fingerprint, load, warn_once
+from ganseg.devices import Fabric, check_shares, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import UserError, global_rank, read_json, results_dir, write_json
-from ganseg.generator import Generator
-from ganseg.loop import fit, load_weights, save_weights
+from ganseg.files import global_rank, locked, results_dir, sweep, write_json
+from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
-from ganseg.segmenter import Segmenter
+from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, sound
 from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
 RECIPE = 3  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
-CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
-GENERATOR, SEGMENTER = "generator.safetensors", "segmenter.safetensors"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished experiment, read from its directory; or an imported one, without metrics until it is evaluated."""
-
-    directory: Path
-
-    @classmethod
-    def open(cls, directory: str | Path) -> Run:
-        """UserError when `directory` is not a run, or not a finished one."""
-        run = cls(Path(directory))
-        if not (run.directory / CONFIG).exists():
-            raise UserError(f"{directory} is not a run: it has no {CONFIG}")
-        if not (run.directory / METRICS).exists() and not run.imported:
-            raise UserError(f"{directory} is not finished: the `ganseg train` command that began it goes on with it")
-        return run
-
-    @classmethod
-    def find(cls, name: str, results: str | Path | None = None) -> Run:
-        """The run that `name` means: its directory, its name, or a part of SCALE/NAME that no other has."""
-        path, place = Path(name).expanduser(), results_dir(results)
-        known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
-        matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
-        if path.is_dir() and ((path / CONFIG).exists() or not matches):
-            return cls.open(path)
-        if len(matches) != 1:
-            there = ", ".join(matches or known) or "none; train one with `ganseg train`"
-            raise UserError(f"{len(matches) or 'no'} runs are called {name!r} in {place}; there are {there}")
-        return cls.open(known[matches[0]])
-
-    @functools.cached_property
-    def config(self) -> Config:
-        """The resolved configuration."""
-        return Config.from_dict(read_json(self.directory / CONFIG)["config"])
-
-    @functools.cached_property
-    def metrics(self) -> dict[str, Any]:
-        """All measured numbers; none for an imported run that was not evaluated."""
-        return read_json(self.directory / METRICS) if (self.directory / METRICS).exists() else {}
-
-    @functools.cached_property
-    def provenance(self) -> dict[str, Any]:
-        """Data, variant, parts, seed, scale, key, commit, device, versions, wall time."""
-        return read_json(self.directory / PROVENANCE)
-
-    @functools.cached_property
-    def history(self) -> pd.DataFrame:
-        """Losses: stage, step, seconds, one column a loss."""
-        return pd.read_csv(self.directory / HISTORY)
-
-    @property
-    def imported(self) -> bool:
-        """Whether the run was made of released files (`ganseg import-released`) instead of trained."""
-        return (self.directory / PROVENANCE).exists() and "imported" in self.provenance
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether both networks are there; most published runs come without."""
-        return all((self.directory / name).exists() for name in (GENERATOR, SEGMENTER))
-
-    def generator(self) -> Generator:
-        """The trained generator (the averaged one where there is one), in eval mode."""
-        return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
-
-    def segmenter(self) -> Segmenter:
-        """The trained segmentation network, in eval mode."""
-        path = self.directory / SEGMENTER
-        if self.imported and not path.exists():
-            take = "`ganseg import-released` takes it with --segmenter FILE"
-            raise UserError(f"{self.directory} was imported without a segmentation network; {take}")
-        return load_weights(path, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
-
-
-def find_runs(
-    results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
-    **wanted: Any,
-) -> list[Run]:  # fmt: skip
-    """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
-
-    Of each name and settings the newest, unless `older`; those with `overrides` only with `own_settings`.
-    """
-    newest: dict[tuple[str, ...], Run] = {}
-    choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
-    for path in sorted(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
-        run, name = Run(path.parent), path.parent.name
-        told, own = run.provenance, sorted(run.provenance["overrides"].items())
-        if (own_settings or not own) and all(told.get(key) in values for key, values in choices.items()):
-            slot = (told["scale"], name if older else name.rpartition("-")[0], str(own))
-            newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
-    return list(newest.values())
 
 
 @dataclass(frozen=True)
@@ -153,12 +56,12 @@ class Experiment:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Which images are learned from; empty where they are not at hand."""
+        """What the images and labels are; empty where they are not at hand."""
         return fingerprint(self.data, self.data_dir)
 
     @functools.cached_property
     def key(self) -> str:
-        """Hash of the configuration, of which images there are, and of RECIPE."""
+        """Hash of the configuration, of the data, and of RECIPE."""
         text = json.dumps([self.config.to_dict(), self.fingerprint, RECIPE], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -181,50 +84,52 @@ class Experiment:
         told_by_name = not data.needs_dir or (data.name != "folder" and not self.fingerprint)  # which images they are
 
         def equal(run: Run) -> bool:
-            same_images = told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
-            return same_images and run.config == self.config and not (weights and self.fingerprint)
+            if run.config != self.config or (weights and self.fingerprint):
+                return False
+            return told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
 
-        runs = [Run(path.parent) for path in own.parent.glob(f"{self.name}-*/{METRICS}")]
+        runs = sound(own.parent.glob(f"{self.name}-*/{METRICS}"), config=CONFIG)
         ready = [run for run in runs if (run.has_weights or not weights) and (run.directory == own or equal(run))]
-        return max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        found = max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
+        images = found.provenance.get("train_images") if found and data.needs_dir and told_by_name else None
+        if images not in (None, self.config.data.train_limit, data.counts.get("train")):
+            warn_once(f"{found.directory.name} learned from {images:,} images, the paper from {data.counts['train']:,}")
+        return found
 
 
-def run(
-    experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
-    time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
-    precision: str = "auto", progress: bool = True,
-) -> Run:  # fmt: skip
+def run(experiment: Experiment, results: str | Path | None = None, *, need: Literal["weights", "metrics"] = "weights",
+        time_limit: float | None = None, device: str = "auto", devices: int | str = 1, num_nodes: int = 1,
+        precision: str = "auto", progress: bool = True) -> Run:  # fmt: skip
     """Train `experiment`, resume it, or read it if it is there.
 
     `need`: "metrics" is content with a published run, which has no weights. `time_limit`: seconds; OutOfTime is raised
     when they are over, and the same call goes on later. Two processes do not train one experiment twice.
     """
     if found := experiment.finished(results, need):
+        shutil.rmtree(found.directory / CHECKPOINT, ignore_errors=True)  # of a process that was killed at its end
         return found
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     directory = experiment.directory(results)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory.parent / f".{directory.name}.lock")
-    with nullcontext() if global_rank() else lock:  # further processes of one training: their first one holds it
+    lock = locked(directory.parent / f".{directory.name}.lock", f"the training of {directory.name}", deadline)
+    with nullcontext() if global_rank(devices, num_nodes) else lock:  # of one training the first process holds it
         if not experiment.finished(results, need):
             fabric = make_fabric(device, devices, num_nodes, precision, experiment.config.optim.precision)
-            train(experiment, directory, fabric, time_limit, progress)
+            train(experiment, directory, fabric, deadline, progress)
     return experiment.finished(results, need) or Run.open(directory)
 
 
-def train(
-    experiment: Experiment, directory: Path, fabric: Fabric, time_limit: float | None = None, progress: bool = True
-) -> None:
+def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: float = math.inf,
+          progress: bool = True) -> None:  # fmt: skip
     """Both stages and the evaluation of `experiment`, as `run`; each file appears whole, and `metrics.json` last."""
-    config = experiment.config
-    schedule = {"deadline": math.inf if time_limit is None else time.monotonic() + time_limit, "progress": progress}
+    config, data, schedule = experiment.config, experiment.config.data, {"deadline": deadline, "progress": progress}
     if config.segmenter.pretrained:
         untrained_segmenter(config)  # what stage 2 lacks is said before stage 1
     check_shares(config, fabric.world_size)
-    name, limit = config.data.name, config.data.train_limit
-    images = load(name, "train", config.data.size, data_dir=experiment.data_dir, limit=limit or None)
-    augment = describe(name).augment if config.data.augment == "auto" else config.data.augment
+    images = load(data.name, "train", data.size, data_dir=experiment.data_dir, limit=data.train_limit or None)
+    augment = describe(data.name).augment if data.augment == "auto" else data.augment
     stream = Batches(images, config.optim.batch_size, config.seed, augment, fabric.device)
     if fabric.is_global_zero:
+        sweep(directory)
         told = {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale}
         write_json(directory / CONFIG, told)
     gan = GanTrainer(config, fabric, stream)
@@ -238,14 +143,6 @@ def train(
     fabric.barrier()
 
 
-def check_shares(config: Config, processes: int) -> None:
-    """Refuse batches that cannot be shared out evenly."""
-    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
-        if rest := batch % processes:
-            more = f"--set {name}.batch_size={batch - rest + processes}"
-            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
-
-
 def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, trained: Mapping[str, Any]) -> None:
     """Write weights, pictures, provenance (with what is known of how it was `trained`) and metrics, in this order."""
     config, fabric, data_dir, start = experiment.config, stage2.fabric, experiment.data_dir, time.monotonic()
@@ -256,12 +153,11 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
     metrics = evaluate(config, stage2.segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
-        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE,
+        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": provenance.now(),
         "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained,
         "seconds_evaluation": round(time.monotonic() - start, 1),
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
-        "finished": provenance.now(),
     }  # fmt: skip
     write_json(directory / PROVENANCE, facts | provenance.git_state() | provenance.describe_machine(fabric.device))
     write_json(directory / METRICS, metrics)
-    shutil.rmtree(directory / "checkpoint", ignore_errors=True)
+    shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)

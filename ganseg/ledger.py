@@ -29,11 +29,11 @@ from ganseg.data import DATASETS, describe
 from ganseg.experiments import Experiment
 from ganseg.files import PACKAGE, UserError
 from ganseg.recipes import PARTS, SCALES
+from ganseg.runs import find_runs
 from ganseg.studies import SEEDS, Interval, difference, interval, measurements
 from ganseg.titles import TITLES
 
 LEDGER, (SMALLEST, *LARGER) = PACKAGE / "claims.yml", SCALES
-FIELDS = "id section place claim statistic rule given scales needs collapse chapters".split()  # see the file's head
 DEFAULTS = {"given": [], "needs": "", "collapse": False, "scales": LARGER}
 REPRODUCED, CONTRADICTED, UNDECIDED, UNTESTED = "Reproduced", "Contradicted", "Undecided", "Untested"
 RATE = 0.05
@@ -116,16 +116,9 @@ class Ledger:
     """The file's roles and claims, and the runs that they are held against."""
 
     def __init__(self, runs: Runs | None = None, path: Path = LEDGER) -> None:
-        """UserError for unknown or missing fields of a claim, and for what is no rule."""
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         self.runs, self.roles = runs or {}, {name: Role(**role) for name, role in content["roles"].items()}
         self.claims: list[Claim] = [DEFAULTS | claim for claim in content["claims"]]
-        for claim in self.claims:
-            wrong = set(claim) ^ set(FIELDS) or set(claim["scales"]) - set(SCALES)
-            if wrong or not (claim["rule"] or claim["needs"]):
-                fault = f"unknown or missing {', '.join(wrong)}" if wrong else "neither a rule nor what it needs"
-                raise UserError(f"{path.name}: claim {claim.get('id')} has {fault}")
-            _ = [self.read(text) for text in (*claim["rule"], *claim["given"])]
 
     def read(self, text: str, scale: str = "", data: str = "") -> Check:
         """The rule that `text` spells and what the runs have of it, on `data` where a role leaves that open.
@@ -240,7 +233,7 @@ def planned(scale: str, data: str = "", data_dir: str | Path | None = None) -> l
 def evaluate_claims(results: str | Path | None = None) -> pd.DataFrame:
     """The ledger judged on the runs among the results; see `Ledger.judged`."""
     runs: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in measurements(results):
+    for row in measurements(find_runs(results, own_settings=True)).to_dict("records"):
         role = Role("", *(row[name] for name in ("variant", "data", "parts", "overrides")))
         runs.setdefault(role.key(row["scale"]), []).append(row)
     return Ledger(runs).judged()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import pickle
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,11 +12,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_file
+from safetensors.torch import load_model, save
 from torch import Tensor, nn
 
-from ganseg.files import OutOfTime, UserError, atomic_path
+from ganseg.files import OutOfTime, UserError, atomic_path, reading
 from ganseg.progress import follow
 from ganseg.training import GanTrainer, SegmenterTrainer
 
@@ -74,31 +73,30 @@ def mean_losses(window: list[dict[str, Tensor]], stage: str, end: int) -> dict[s
 
 
 def save_state(path: Path, trainer: Trainer, step: int, rows: list[dict[str, Any]]) -> None:
-    """Write the checkpoint, and its `rows` of mean losses among those of the other stage in `history.csv`."""
-    history, state = path.parents[1] / "history.csv", {"step": step, "rows": rows}
+    """Write the checkpoint, which has its `rows` of mean losses; before, these and the other stage's `history.csv`."""
     if trainer.fabric.is_global_zero:
-        kept = pd.read_csv(history) if history.exists() else pd.DataFrame({"stage": []})
-        rows = kept[kept.stage != trainer.name].to_dict("records") + rows
+        history, others, buffer = path.parents[1] / "history.csv", [], io.BytesIO()
+        if history.exists():
+            with reading(history, "Delete it; what it had of another stage is lost."):
+                others = [row for row in pd.read_csv(history).to_dict("records") if row["stage"] != trainer.name]
         with atomic_path(history) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
+            pd.DataFrame(others + rows).to_csv(temporary, index=False, float_format="%.6g")
+        state = {"step": step, "rows": rows, "precision": trainer.fabric.strategy.precision.state_dict()}
+        torch.save(state | {name: part.state_dict() for name, part in trainer.parts.items()}, buffer)
         with atomic_path(path) as temporary:
-            state |= {name: part.state_dict() for name, part in trainer.parts.items()}
-            torch.save(state | {"precision": trainer.fabric.strategy.precision.state_dict()}, temporary)
+            temporary.write_bytes(buffer.getbuffer())  # torch would not say that a disk is full
     trainer.fabric.barrier()
 
 
 def load_state(path: Path, trainer: Trainer) -> tuple[int, list[dict[str, Any]]]:
     """Read a checkpoint into `trainer`, executing nothing in it; the number of finished steps and their rows."""
-    try:
+    with reading(path, "It is damaged or of another training: delete it and train again."):
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in trainer.parts.items():
             part.load_state_dict(state[name])
         if state["precision"]:  # the scaler of fp16; other precisions have none
             trainer.fabric.strategy.precision.load_state_dict(state["precision"])
         return state["step"], state["rows"]
-    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is damaged or of another training ({reason}); delete it and train again") from None
 
 
 def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:
@@ -109,20 +107,13 @@ def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:
     """
     state = {name: t.half() if half and t.dim() > 1 else t for name, t in module.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file({name: t.contiguous() for name, t in state.items()}, temporary)
-        temporary.chmod(0o644)  # safetensors writes for the owner alone; groups share clusters
+        temporary.write_bytes(save({name: t.contiguous() for name, t in state.items()}))
     module.load_state_dict(state)
 
 
 def load_weights(path: Path, module: nn.Module) -> nn.Module:
     """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's."""
-    try:
+    remedy = "`ganseg models` lists runs that come with weights; of another, delete what is there and train it again."
+    with reading(path, remedy):
         load_model(module, path)
-        return module
-    except FileNotFoundError:
-        fault = "is not there; weights are not part of a published run: train it again to have them"
-    except SafetensorError as error:
-        fault = f"is damaged ({error}); delete it and train again"
-    except RuntimeError as error:
-        fault = f"does not hold the weights of this network: {str(error).splitlines()[-1].strip()}"
-    raise UserError(f"{path} {fault}")
+    return module

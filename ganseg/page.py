@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython import display
 from matplotlib.figure import Figure
 
 from ganseg.files import UserError, atomic_path, results_dir
-from ganseg.plots import DPI
+from ganseg.plots import DPI, image_rows
 from ganseg.recipes import SCALES
 
 
@@ -34,23 +36,43 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
     image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
-    below = f"<figcaption>{html.escape(caption)} {_download(data, path)}{_origin(runs)}</figcaption>"
+    below = f"<figcaption>{html.escape(caption)} {_below(data, path, runs)}</figcaption>"
     _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
                notes: Sequence[str] = (), runs: Sequence[Any] = (), results: str | Path | None = None,
-               scale: str | None = None) -> None:  # fmt: skip
-    """Write results/<scale>/tables/<name>.csv (`data`, or what is shown) and display the table like a figure."""
+               scale: str | None = None, folded: bool = False) -> None:  # fmt: skip
+    """Write results/<scale>/tables/<name>.csv (`data`, or what is shown) and display the table like a figure.
+
+    A long one may be `folded`: a line with its caption and its length stands for it until a reader opens it.
+    """
     path = _folder(results, scale, runs, "tables") / f"{name}.csv"
-    link = _download(frame if data is None else data, path)
-    below = f'<p class="ganseg-below">{link}{_origin(runs)}</p>'
-    _display(f"{to_html(frame, caption, notes)}\n{below}", f"Table: {caption}\n{frame.to_string(index=False)}")
+    below = f'<p class="ganseg-below">{_below(frame if data is None else data, path, runs)}</p>'
+    table = f"{to_html(frame, caption, notes)}\n{below}"
+    if folded:
+        summary = f"<summary>{len(frame)} rows: {html.escape(caption)}</summary>"
+        table = f'<details class="ganseg-folded">{summary}\n{table}\n</details>'
+    _display(table, f"Table: {caption}\n{frame.to_string(index=False)}")
 
 
 def say(text: str) -> None:
     """Display a sentence whose numbers were computed, as Markdown."""
     display.display(display.Markdown(text))
+
+
+def answer(word: str, number: str, what: str, rows: Mapping[str, np.ndarray], alt: str) -> None:
+    """Display what a page found: its verdict in a `word`, one `number` and `what` it is, one picture.
+
+    The picture has named `rows` of images (N, H, W, 3); without any there is none. The book shows what a cell tagged
+    `answer` displays at the top of the page.
+    """
+    text = f'<p class="ganseg-word">{html.escape(word)}</p><strong>{html.escape(number)}</strong> {html.escape(what)}'
+    if rows:
+        image = io.BytesIO()
+        image_rows(rows).savefig(image, dpi=DPI)
+        text += f'<img class="dark-light" src="{_data_uri("image/png", image.getvalue())}" alt="{html.escape(alt)}">'
+    _display(f'<div class="ganseg-answer">{text}</div>', f"Answer: {word}. {alt}")
 
 
 def verdict(claim: str, checks: Mapping[str, bool], testable: bool = True, why_not: str = "") -> str:
@@ -119,18 +141,15 @@ def _folder(results: str | Path | None, scale: str | None, runs: Sequence[Any], 
     return results_dir(results or None) / (scale or runs[0].provenance["scale"]) / kind
 
 
-def _download(data: pd.DataFrame, path: Path) -> str:
-    """A link to `data` as CSV (UTF-8, no index), which is also written beside `path`, whole or not at all."""
+def _below(data: pd.DataFrame, path: Path, runs: Sequence[Any]) -> str:
+    """A link to `data` as CSV (UTF-8, no index), also written beside `path`, and the line of provenance."""
     content = data.to_csv(index=False).encode()
     with atomic_path(path.with_suffix(".csv")) as temporary:
         temporary.write_bytes(content)
-    return f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
-
-
-def _origin(runs: Sequence[Any]) -> str:
-    unbound = "Computed by this page, from no run; the box at its top says where and when."
-    text = provenance_line(runs) if runs else unbound
-    return f'<br><small class="ganseg-provenance">{html.escape(text)}</small>'
+    text = "Computed by this page, from no run; the box at its top says where and when."
+    text = html.escape(provenance_line(runs) if runs else text)
+    link = f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
+    return f'{link}<br><small class="ganseg-provenance">{text}</small>'
 
 
 def _data_uri(kind: str, content: bytes) -> str:

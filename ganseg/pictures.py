@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
+from scipy.ndimage import find_objects, label, morphological_gradient
 
 from ganseg.data import Split
 from ganseg.files import atomic_path
@@ -42,21 +42,23 @@ def colour_labels(labels: np.ndarray) -> np.ndarray:
     return COLOURS[np.asarray(labels)]
 
 
-def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
-    """Boolean (N, H, W): pixels of a part that are within `width` pixels, along an axis, of another label."""
-    reach, border = 2 * width + 1, np.zeros(labels.shape, bool)
-    for axis in (-2, -1):
-        border |= maximum_filter1d(labels, reach, axis) != minimum_filter1d(labels, reach, axis)
-    return border & (labels > 0)
+def labels_of(colours: np.ndarray) -> np.ndarray:
+    """The label maps (N, H, W), uint8, that `colour_labels` painted (N, H, W, 3); 1 for a colour of no label."""
+    code = lambda rgb: rgb.astype(int) @ (65536, 256, 1)
+    known, wanted = code(COLOURS), code(colours)
+    order = known.argsort()
+    found = order[np.searchsorted(known[order], wanted).clip(max=len(order) - 1)]
+    return np.where(known[found] == wanted, found, 1).astype(np.uint8)
 
 
 def overlay(images: np.ndarray, labels: np.ndarray, alpha: float = 0.55, contour: int = 1) -> np.ndarray:
     """Images (N, H, W, 3), or one (H, W, 3), under the colours of their parts (N, H, W), with outlines; uint8.
 
-    `alpha`: 0 shows the image, 1 the colours; `contour`: width of the outlines in pixels, 0 for none. The background
-    stays as it is.
+    `alpha`: 0 shows the image, 1 the colours; `contour`: width of the outlines in pixels, 0 for none: they are the
+    pixels of a part with another label that near. The background stays as it is.
     """
-    mixed, inside, edge = np.array(images), labels > 0, outlines(labels, contour)
+    mixed, inside, near = np.array(images), labels > 0, [1] * (labels.ndim - 2) + [2 * contour + 1] * 2
+    edge = inside & (morphological_gradient(labels, near) > 0)
     mixed[inside] = np.rint((1 - alpha) * mixed[inside] + alpha * COLOURS[labels[inside]])
     mixed[edge] = COLOURS[labels[edge]]
     return mixed
@@ -102,6 +104,18 @@ def enlarge(images: np.ndarray, shown: int = 144) -> np.ndarray:
 def sample_sheet(images: np.ndarray, labels: np.ndarray, path: str | Path, truth: np.ndarray | None = None) -> Path:
     """Write the `part_rows` of images as a PNG sheet."""
     return save(sheet({title: enlarge(row) for title, row in part_rows(images, labels, truth).items()}), path)
+
+
+def read_sheet(path: str | Path) -> list[np.ndarray]:
+    """The rows (N, H, W, 3) of a sheet, enlarged: of a `sample_sheet` images, parts, both, and any truth."""
+    canvas = np.asarray(Image.open(path).convert("RGBA"))[HEAD:]
+    found = find_objects(label(canvas[..., 3] > 0)[0])  # pictures, row by row: gaps are transparent
+    strips: dict[int, list[np.ndarray]] = {}
+    for place in found:
+        strips.setdefault(place[0].start, []).append(canvas[place][..., :3])
+    tops, step = list(strips), found[0][0].stop + GAP
+    rows = next((i for i in range(1, len(tops)) if tops[i] - tops[i - 1] > step), len(tops))  # of a block
+    return [np.stack(sum((strips[top] for top in tops[row::rows]), [])) for row in range(rows)]
 
 
 def data_sheet(split: Split, path: str | Path) -> Path:

@@ -165,8 +165,9 @@ def streams(above: Sequence[str], below: Sequence[str]) -> tuple[Figure, np.ndar
     return figure, axes
 
 
-def image_rows(rows: Mapping[str, Any], marks: Mapping[str, Any] | None = None, columns: int = 8) -> Figure:
-    """Named rows of images (N, H, W, 3) or grey maps (N, H, W); `marks`: places (N, K, 2) to mark in a row."""
+def image_rows(rows: Mapping[str, Any], marks: Mapping[str, Any] | None = None, columns: int = 8,
+               titles: Sequence[str] = ()) -> Figure:  # fmt: skip
+    """Named rows of images (N, H, W, 3) or grey maps (N, H, W) below `titles`; `marks`: places (N, K, 2) in a row."""
     columns = min(columns, *(len(images) for images in rows.values()))
     figure, axes = panels(len(rows), columns, 1.0)
     for row, (name, images) in zip(axes, rows.items(), strict=True):
@@ -175,12 +176,15 @@ def image_rows(rows: Mapping[str, Any], marks: Mapping[str, Any] | None = None, 
             picture(ax, images[i])
             if marks and name in marks:
                 dots(ax, marks[name][i], 44)
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title, fontsize=8, color=INK)
     return figure
 
 
-def segmentation_figure(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None) -> Figure:
-    """Fig. 1, right: the `pictures.part_rows` of images, labels and, where there is one, the truth."""
-    return image_rows(pictures.part_rows(images, labels, truth))
+def segmentation_figure(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None,
+                        titles: Sequence[str] = ()) -> Figure:  # fmt: skip
+    """Fig. 1, right: the `pictures.part_rows` of images, labels and, where there is one, the truth; below `titles`."""
+    return image_rows(pictures.part_rows(images, labels, truth), titles=titles)
 
 
 def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str], **options: Any) -> Figure:
@@ -256,9 +260,10 @@ def conventions_figure(errors: pd.DataFrame, unit: str) -> Figure:
     return figure
 
 
-def whisker(ax: Axes, row: Mapping[str, Any], y: float) -> None:
+def whisker(ax: Axes, row: Mapping[str, Any], y: float, colour: Any = None) -> None:
     """The `mean` of a `row` and its interval, `low` to `high`, at `y` in the look of its `side`; hollow if no seeds."""
-    marker, colour = SIDES[row["side"]]
+    marker, usual = SIDES[row["side"]]
+    look = {"color": usual if colour is None else colour}
     if pd.notna(row["low"]):
-        ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    ax.plot(row["mean"], y, marker, color=colour, markersize=5.5, fillstyle="full" if row["seeds"] else "none")
+        ax.plot([row["low"], row["high"]], [y, y], linewidth=1.6, solid_capstyle="butt", **look)
+    ax.plot(row["mean"], y, marker, markersize=5.5, fillstyle="full" if row["seeds"] else "none", **look)

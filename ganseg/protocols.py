@@ -1,44 +1,37 @@
 """The conventions in which evaluations of part segmentation differ, and the scores that depend on them.
 
-A score's headline follows one `Protocol`. Beside it stands what it would be with one convention changed, named after
-both: `iou` and `iou_dataset`, `landmark_error` and `landmark_error_affine`.
+A score follows the released code. Beside it stands what it would be with one convention changed, named after both:
+`iou` and `iou_dataset`, `landmark_error` and `landmark_error_affine`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from ganseg import metrics
-from ganseg.config import Section
 from ganseg.data import Split, describe
+from ganseg.files import place
 
 DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
-EMPTY = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
-ORIGINS = ("released", "centred", "affine")
 ENDS = (("beak tip", "tail tip"), ("beak", "tail"))  # keypoints at the two ends of an object
 FRAME = 256  # px, the side of a Taichi frame, in which its MAE is measured
 
 
-class Protocol(Section):
-    """How a run is scored (section 4.1). Defaults are the released code's; `of` fills in the data set's."""
+class Protocol(NamedTuple):
+    """How a run is scored (section 4.1)."""
 
-    split: str = "test"  # the images that are scored
-    regression: str = "train"  # the images that regressions are fitted on; those that are scored are left out
-    regression_images: int = 0  # at most so many of them; 0 = all
+    split: str  # the images that are scored
+    regression: str  # the images that regressions are fitted on; those that are scored are left out
+    regression_images: int  # at most so many of them; 0 = all
     # What a landmark error is divided by: the root of the area of the object's box, the distance of the eyes
     # (keypoints 0 and 1), the image's edge. "taichi": no error, but the MAE of Table 3.
-    normaliser: Literal["object", "inter-ocular", "edge", "taichi"] = "object"
-    # Where a regression without bias has its (0, 0): the top-left corner, the centre; affine: with bias.
-    origin: Literal[ORIGINS] = "released"
-    taichi: Literal["l1", "l2"] = "l1"  # 2 J absolute errors (released), or J distances (section 4.1), summed
-    iou: Literal["image", "dataset"] = "image"  # mean over images (released), or all pixels pooled
-    empty: Literal["zero", "one", "skip"] = "zero"  # an image without foreground in truth and prediction
-    oracle: Literal["none", "max"] = "none"  # max: the better of mask and complement, an image (ReDO)
+    normaliser: str
 
     @classmethod
     def of(cls, data: str, data_dir: str | Path | None = None) -> Protocol:
@@ -48,39 +41,26 @@ class Protocol(Section):
         only some of them have one.
         """
         known = describe(data)
-        trimaps = known.name == "flowers" and not (Path(data_dir or ".").expanduser() / "segmim").is_dir()
-        split, images = "test+val" if trimaps else "test", 0 if known.needs_dir else DRAWN
-        return cls(split=split, regression=known.regression, regression_images=images, normaliser=known.normaliser)
-
-    def changed(self, **options: str | None) -> Protocol:
-        """With the options that are not None; UserError for one that is not among the choices."""
-        return self.from_dict(self.to_dict() | {name: value for name, value in options.items() if value is not None})
-
-    def differences(self, other: Protocol) -> dict[str, Any]:
-        """The options of this protocol that `other` has otherwise."""
-        return dict(self.to_dict().items() - other.to_dict().items())
+        trimaps = known.name == "flowers" and not (place(data_dir or ".") / "segmim").is_dir()
+        images = 0 if known.needs_dir else DRAWN
+        return cls("test+val" if trimaps else "test", known.regression, images, known.normaliser)
 
 
-def coverage(labels: np.ndarray, truth: np.ndarray | None, protocol: Protocol) -> dict[str, Any]:
+def coverage(labels: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
     """Foreground IoU (Tables 2 and 3) of label maps (N, S, S) over the images with a mask; {} without any.
 
-    Beside it the IoU with the other pooling and the other oracle, and that of the best constant mask.
+    Beside the mean over images: of pixels pooled, with ReDO's oracle (the better of mask and complement in each image),
+    and of the best constant mask.
     """
     known = np.zeros(0, bool) if truth is None else (np.asarray(truth) != 255).any(axis=(1, 2))
     if not known.any():
         return {}
-    truth, plain, empty = np.asarray(truth)[known], labels[known], EMPTY[protocol.empty]
-    scores = {}
-    for oracle, mask in (("none", plain), ("max", metrics.better_side(plain, truth))):
-        scores["image", oracle] = metrics.mean_iou(mask, truth, empty=empty)
-        scores["dataset", oracle] = metrics.dataset_iou(mask, truth)
-    pooling = "dataset" if protocol.iou == "image" else "image"
-    oracle, beside = ("max", "iou_oracle") if protocol.oracle == "none" else ("none", "iou_no_oracle")
+    truth, found = np.asarray(truth)[known], labels[known]
     return {
-        "iou": scores[protocol.iou, protocol.oracle],
-        f"iou_{pooling}": scores[pooling, protocol.oracle],
-        beside: scores[protocol.iou, oracle],
-        "iou_constant_mask": metrics.best_constant_mask(truth, empty=empty)[1],
+        "iou": metrics.mean_iou(found, truth),
+        "iou_dataset": metrics.dataset_iou(found, truth),
+        "iou_oracle": metrics.mean_iou(metrics.better_side(found, truth), truth),
+        "iou_constant_mask": metrics.best_constant_mask(truth)[1],
         "iou_images": int(known.sum()),
     }
 
@@ -111,7 +91,7 @@ def lingering(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres: np.ndarray,
-              protocol: Protocol) -> dict[str, float]:  # fmt: skip
+              normaliser: str) -> dict[str, float]:  # fmt: skip
     """Keypoints regressed from part centres (N, K, 2): landmark errors (Table 1, CUB), MAE (Table 3).
 
     The mean predictor's error stands beside each. {} where no keypoint is visible in both train and test.
@@ -119,21 +99,20 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
     visible, values = shown(test), {}
     if not (shown(train).any(axis=0) & visible.any(axis=0)).any():
         return values
-    found = {origin: predicted_keypoints(train, train_centres, test_centres, origin) for origin in ORIGINS}
+    regressed = functools.partial(predicted_keypoints, train, train_centres, test_centres)
     mean = predicted_keypoints(train, train_centres[:, :0], test_centres[:, :0], "affine")
-    for distance in ("l1", "l2"):
-        key = "taichi_mae" if distance == protocol.taichi else f"taichi_mae_{distance}"
-        for name, marks in {key: found["affine"], f"{key}_mean": mean}.items():
+    found = {"": regressed("released"), "_mean": mean, "_centred": regressed("centred"), "_affine": regressed("affine")}
+    for key, distance in (("taichi_mae", "l1"), ("taichi_mae_l2", "l2")):
+        for name, marks in {key: found["_affine"], f"{key}_mean": mean}.items():
             values[name] = metrics.taichi_mae(marks, test.keypoints, distance, visible) * FRAME / test.size
-    others = {f"landmark_error_{origin}": marks for origin, marks in found.items() if origin != protocol.origin}
-    for normaliser, lengths in normalisers(test).items():
-        own = normaliser == protocol.normaliser
-        key = "landmark_error" if own else f"landmark_error_{normaliser.replace('-', '_')}"
-        for name, marks in {key: found[protocol.origin], f"{key}_mean": mean, **(others if own else {})}.items():
-            values[name] = metrics.landmark_error(marks, test.keypoints, lengths, visible)
+    for unit, lengths in normalisers(test).items():
+        own, unit = unit == normaliser, unit.replace("-", "_")
+        for name in found if own else ("", "_mean"):
+            key = f"landmark_error{'' if own else f'_{unit}'}{name}"
+            values[key] = metrics.landmark_error(found[name], test.keypoints, lengths, visible)
     if "landmark_error" in values:
         values["landmark_error_ratio"] = values["landmark_error"] / values["landmark_error_mean"]
-    return values | swapped(found["affine"], test)
+    return values | swapped(found["_affine"], test)
 
 
 def swapped(marks: np.ndarray, test: Split) -> dict[str, float]:

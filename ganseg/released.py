@@ -1,8 +1,10 @@
 """Runs made of the authors' released files (`ganseg import-released`), of which nothing is executed.
 
-GENERATOR.model    torch-pickled {generator, discriminator, optim_gen, optim_disc}
-SEGMENTER.model    torch-pickled {detector, optim}
-parameters.json    the command line that trained the generator, where it lies beside its file or one folder above
+    GENERATOR.model    torch-pickled {generator, discriminator, optim_gen, optim_disc}
+    SEGMENTER.model    torch-pickled {detector, optim}
+    parameters.json    the command line that trained the generator: beside its file, or one folder above
+
+Of parameters.json are read class_name, feature_map_sizes and use_linear, which no tensor tells.
 
 The released code stores coordinates as (row, column), subtracts x - p where Eq. 5 prints p - x, and puts the background
 mask last; weights are permuted so that ours, in (x, y) and background first, compute the same function.
@@ -14,7 +16,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +26,11 @@ from torch import Tensor, nn
 from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
-from ganseg.experiments import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
-from ganseg.files import UserError, read_json, results_dir, write_json
+from ganseg.files import UserError, place, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
 from ganseg.recipes import resolve
+from ganseg.runs import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
 from ganseg.segmenter import Segmenter
 
 Tensors = dict[str, Tensor]
@@ -38,9 +40,6 @@ IGNORED = (COMPUTED, "model.aux_classifier.")  # the auxiliary head serves train
 MARGIN = 10  # pixels that the released code keeps around the image
 DATA = {name.replace("-", "_"): name for name in DATASETS} | {"flower": "flowers"}  # class_name -> ours
 SHIPPED = {4: (32, 32, 64, 128), 6: (32, 32, 64, 64, 128, 128)}  # number of blocks -> their sizes
-# Of parameters.json: what the tensors must agree with.
-CHECKED = {"z_dim": "noise_dim", "n_keypoints": "parts", "n_per_kp": "points_per_part", "n_embedding": "embedding_dim",
-           "image_size": "size", "feature_map_channels": "block_widths"}  # fmt: skip
 RENAMED = [  # our part of a name -> the released one, applied in this order
     (r"^point_generator\.constant$", "keypoints_embedding.weight"),
     (r"^point_generator\.points\.", "gen_keypoints_layer."),
@@ -68,14 +67,13 @@ def import_released(
     `data`: one of our data sets, else the one that parameters.json names, else `folder`. Returns the run's directory,
     in `results`/paper/runs/, and notes on what was assumed. UserError for what does not fit, by released name.
     """
-    path = Path(checkpoint).expanduser()
+    path = place(checkpoint)
     parameters = next((file for folder in path.parents[:2] if (file := folder / "parameters.json").is_file()), None)
     named = {"generator": path, "segmenter": segmenter, "parameters": parameters}
-    files = {kind: Path(file).expanduser() for kind, file in named.items() if file}
-    released = read_tensors(files["generator"], "generator")
-    given = read_parameters(parameters) if parameters else {}
+    files = {kind: place(file) for kind, file in named.items() if file}
+    released, given = read_tensors(files["generator"], "generator"), read_parameters(parameters)
     name = describe(data).name if data else DATA.get(given.get("class_name"), "folder")
-    config = configure(infer_generator(released, given), given, name)
+    config = infer_config(released, given, name)
     modules: dict[str, nn.Module] = {GENERATOR: Generator(config.generator)}
     modules[GENERATOR].load_state_dict(convert_generator(released, config.generator))
     if segmenter:
@@ -84,7 +82,7 @@ def import_released(
         detector = read_tensors(files["segmenter"], "detector")
         network.load_state_dict(_taken(detector, network, names, "segmentation network"))
     assumed = {"class_name": f"the data set {name}", "use_linear": "1, a cone, as in all that was released",
-               "feature_map_sizes": _text(config.generator.block_sizes)}  # fmt: skip
+               "feature_map_sizes": ", ".join(map(str, config.generator.block_sizes))}  # fmt: skip
     notes = [f"no parameters.json tells {key}; assumed: {value}" for key, value in assumed.items() if key not in given]
     if not segmenter:
         notes.append("no segmentation network: `sample` works; `segment` and `evaluate` need --segmenter FILE")
@@ -108,21 +106,13 @@ def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
     return {str(name).removeprefix("module."): value for name, value in tensors.items()}
 
 
-def read_parameters(path: Path) -> dict[str, str]:
-    """The generator's parameters.json, as text: 1, "8,16"; UserError where it is damaged."""
-    try:
-        return {key: _text(value) for key, value in dict(read_json(path)).items()}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as JSON of names and values ({error})") from None
+def read_parameters(path: Path | None) -> dict[str, Any]:
+    """The generator's parameters.json, where there is one; UserError where it is damaged."""
+    return read_json(path, dict) if path else {}
 
 
-def _text(value: Any) -> str:
-    """7 as 7, true as 1, [8, 16] as 8,16."""
-    return str(int(value) if isinstance(value, bool) else value).replace(" ", "").strip("[](),")
-
-
-def infer_generator(released: Mapping[str, Tensor], given: Mapping[str, str]) -> dict[str, Any]:
-    """Fields of the released generator: what shapes tell, and what they do not, as `given`.
+def infer_config(released: Mapping[str, Tensor], given: Mapping[str, Any], data: str) -> Config:
+    """The released variant, of no steps, with a generator as the shapes tell, and what they do not, as `given`.
 
     Without that the heatmap is a cone, and blocks have the sizes that were released or double at every one.
     UserError names the tensor that is missing.
@@ -133,38 +123,33 @@ def infer_generator(released: Mapping[str, Tensor], given: Mapping[str, str]) ->
     try:
         parts, start = length("keypoints_embedding.weight", 0), math.isqrt(length(COMPUTED, 1)) - 2 * MARGIN
         told = {
-            "parts": parts, "points_per_part": length(f"gen_keypoints_layer.{layers[-1]}.weight", 0) // (2 * parts),
+            "points_per_part": length(f"gen_keypoints_layer.{layers[-1]}.weight", 0) // (2 * parts), "margin": MARGIN,
             "noise_dim": length("gen_keypoints_layer.0.model.0.weight", 1), "point_layers": len(layers),
             "embedding_dim": length("keypoints_embedding.weight", 1), "rgb_layers": len(indices("conv")),
-            "block_widths": [length(f"adain_blocks.{i}.conv1.weight", 1) for i in blocks], "margin": MARGIN,
+            "block_widths": [length(f"adain_blocks.{i}.conv1.weight", 1) for i in blocks],
             "spade_hidden": length("adain_blocks.0.spade1.conv.weight", 0), "rgb_kernel": length("conv.0.weight", -1),
             "appearance_layers": len(indices("gen_keypoints_embedding_noise")),
         }  # fmt: skip
     except (LookupError, ArithmeticError) as error:
         fault = f"missing: {error.args[0]}" if isinstance(error, KeyError) else "tensors of other dimensions"
         raise UserError(f"this is not a released generator:\n  {fault}") from None
-    usual = SHIPPED.get(len(blocks), ())
-    sizes = _text(usual if usual[:1] == (start,) else [start * 2**i for i in range(len(blocks))])
-    told["block_sizes"] = given.get("feature_map_sizes", sizes)
-    if given.get("use_linear") == "0":
+    sizes = told["block_sizes"] = block_sizes(len(blocks), start, given.get("feature_map_sizes"))
+    if not int(given.get("use_linear", 1)):
         told |= {"part_scale": "distance_variance", "heatmap": "gaussian_unsquared"}
-    if not f"{told['block_sizes']},".startswith(f"{start},"):
-        raise UserError(f"feature_map_sizes is {told['block_sizes']}, but {COMPUTED} begins with {start} pixels")
-    return told
-
-
-def configure(told: Mapping[str, Any], given: Mapping[str, str], data: str) -> Config:
-    """The released variant, of no steps, with the generator as `told`; UserError lists what is `given` otherwise."""
     settings = {f"generator.{field}": value for field, value in told.items()}
-    settings |= {"data.size": told["block_sizes"].rpartition(",")[2], "optim.steps": 0, "segmenter.steps": 0}
+    settings |= {"data.size": sizes[-1], "optim.steps": 0, "segmenter.steps": 0}
     settings |= {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
-    config = resolve(data, "released", SCALE, told["parts"]).replace(settings)
-    has = {key: _text(getattr(config.generator, field)) for key, field in CHECKED.items()}
-    has |= {"use_linear": _text(config.generator.heatmap == "cone"), "single_final": _text(told["rgb_layers"] == 1)}
-    faults = [f"{key} is {given[key]}, not {has[key]}" for key in has if given.get(key, has[key]) != has[key]]
-    if faults:
-        raise UserError("the checkpoint is not as parameters.json says:\n  " + "\n  ".join(faults))
-    return config
+    return resolve(data, "released", SCALE, parts).replace(settings)
+
+
+def block_sizes(count: int, start: int, given: str | Sequence[int] | None) -> list[int]:
+    """Sizes of `count` blocks of which the first has `start` pixels, in parameters.json `given` as "8,16" or a list."""
+    usual = SHIPPED.get(count, ())
+    sizes = given or (usual if usual[:1] == (start,) else [start * 2**i for i in range(count)])
+    sizes = [int(size) for size in (sizes.split(",") if isinstance(sizes, str) else sizes)]
+    if sizes[0] != start:
+        raise UserError(f"feature_map_sizes is {sizes}, but {COMPUTED} begins with {start} pixels")
+    return sizes
 
 
 def released_name(name: str, config: GeneratorConfig) -> str:

@@ -13,14 +13,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ganseg.data.files import SUFFIXES, list_images, open_rgb
+from ganseg.data.files import SUFFIXES, open_rgb, told
+from ganseg.data.layout import photographs as sorted_out
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
-from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
+from ganseg.files import place as typed
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, part_colours, save
 from ganseg.progress import follow
+from ganseg.runs import Run
 
 PARTS = "parts.json"
 ABOUT = {
@@ -44,49 +46,55 @@ def segment_images(
     """Segment image files, and all images under folders, with the segmentation network of `run`; what parts.json says.
 
     Writes under `out`, keeping folders and stems: masks/NAME.png (indexed: 0 background, k part k, in the parts'
-    colours), overlays/NAME.jpg, parts.json; at the size of the image and upright as viewers show it. Unreadable files
-    are skipped and listed. `batch_size` images are in memory at a time. UserError for no images, or `out` among them.
+    colours), overlays/NAME.jpg, parts.json; at the size of the image and upright as viewers show it. Files that cannot
+    be read or written are skipped and listed. `batch_size` images are in memory at a time. UserError for no images, or
+    `out` among them.
     """
-    out, fabric, size = Path(out).expanduser(), make_fabric(device), run.config.data.size
-    photographs, images, skipped = find_photographs(paths, out), [], []
+    out, fabric, size = typed(out), make_fabric(device), run.config.data.size
+    (photographs, left_out), done = find_photographs(paths, out), {}
     segmenter, colours = place(run.segmenter(), fabric), part_colours(run.config.generator.parts)
     bar = follow(total=len(photographs), desc="segmenting", unit=" images", disable=not progress)
     with bar, ThreadPoolExecutor() as pool:
         for start in range(0, len(photographs), batch_size):
             batch = photographs[start : start + batch_size]
             read = dict(zip(batch, pool.map(_read, batch), strict=True))
-            skipped += [{"file": one.file, "reason": read.pop(one)} for one in batch if isinstance(read[one], str)]
+            done |= {one: read.pop(one) for one in batch if isinstance(read[one], str)}
             if read:
                 small = [np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for image in read.values()]
                 maps = predict(segmenter, np.stack(small), fabric).numpy()
-                images += pool.map(_write, itertools.repeat(out), read, read.values(), maps)
+                done |= zip(read, pool.map(_write, itertools.repeat(out), read, read.values(), maps), strict=True)
             bar.update(len(batch))
-    if not images:
+    skipped = [{"file": one.file, "reason": why} for one, why in done.items() if isinstance(why, str)]
+    if len(skipped) == len(done):
         first = ": ".join(skipped[0].values())
-        raise UserError(f"none of the {len(photographs)} images can be read; the first: {first}")
-    told = {
+        raise UserError(f"none of the {len(photographs)} images can be read and written; the first: {first}")
+    report = {
         "about": ABOUT, "run": run.directory.resolve().name, "parts": len(colours) - 1, "network_size": size,
         "colours": {k: "#" + bytes(colour).hex() for k, colour in enumerate(colours)},
-        "skipped": skipped, "images": images,
+        "skipped": skipped, "left_out": left_out, "images": [one for one in done.values() if isinstance(one, dict)],
     }  # fmt: skip
-    write_json(out / PARTS, told)
-    return told
+    write_json(out / PARTS, report)
+    return report
 
 
-def find_photographs(paths: Iterable[str | Path], out: Path) -> list[Photograph]:
-    """The files among `paths`, whatever their suffix, and images under its folders; UserError for none.
+def find_photographs(paths: Iterable[str | Path], out: Path) -> tuple[list[Photograph], list[str]]:
+    """The files among `paths`, whatever their suffix, and photographs under its folders; what of these is left out.
 
-    Results are named as the files without suffix; where those are alike, in any case of letters: a, a-2, a-3.
+    Results are named as the files without suffix; where those are alike, in any case of letters: a, a-2, a-3. UserError
+    for none.
     """
-    given, found, taken = [Path(path).expanduser() for path in paths], {}, set()
+    given, found, taken, left_out = [typed(path) for path in paths], {}, set(), []
     for path in given:
         if not path.exists():
             raise UserError(f"{path} is not there; name images, or folders of images")
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
             again = "where the results would be taken for photographs the next time"
             raise UserError(f"{out} lies in {path}, the folder to be segmented, {again}. Name a folder outside.")
-        prefix = f"{path.resolve().name}/" if path.is_dir() and len(given) > 1 else ""
-        folder, files = (path, list_images(path)) if path.is_dir() else (path.parent, [path.name])
+        prefix, folder, files = "", path.parent, [path.name]
+        if path.is_dir():
+            prefix, folder = f"{path.resolve().name}/" if len(given) > 1 else "", path
+            files, labels, lost = sorted_out(path)
+            left_out += [*told("files look like labels of photographs", labels, "Name them to segment them."), *lost]
         for file in (file for file in files if folder / file not in found):
             stem = Path(prefix + file).with_suffix("").as_posix()
             numbered = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
@@ -94,9 +102,9 @@ def find_photographs(paths: Iterable[str | Path], out: Path) -> list[Photograph]
             taken.add(name.casefold())
             found[folder / file] = Photograph(folder / file, prefix + file, name)
     if not found:
-        where = ", ".join(map(str, given))
-        raise UserError(f"no images in {where}; looked for {', '.join(SUFFIXES)}, also in folders below")
-    return list(found.values())
+        looked = f"no images in {', '.join(map(str, given))}; looked for {', '.join(SUFFIXES)}, also in folders below"
+        raise UserError(". ".join([looked, *left_out]))
+    return list(found.values()), left_out
 
 
 def _read(photograph: Photograph) -> Image.Image | str:
@@ -107,14 +115,17 @@ def _read(photograph: Photograph) -> Image.Image | str:
         return str(error) or type(error).__name__
 
 
-def _write(out: Path, one: Photograph, image: Image.Image, probabilities: np.ndarray) -> dict[str, Any]:
-    """Write the mask and the overlay of an image; returns its entry in parts.json."""
+def _write(out: Path, one: Photograph, image: Image.Image, probabilities: np.ndarray) -> dict[str, Any] | str:
+    """Write the mask and the overlay of an image; its entry in parts.json, or why it cannot be written."""
     labels = full_size_labels(probabilities, image.size)
     mask, where = Image.fromarray(labels), {"mask": f"masks/{one.name}.png", "overlay": f"overlays/{one.name}.jpg"}
     mask.putpalette(colour_labels(np.arange(256)).tobytes())
-    save(mask, out / where["mask"], compress_level=1)  # thrice as fast for a few kB more
     drawn = overlay(np.asarray(image), labels, contour=max(1, round(max(labels.shape) / 300)))
-    save(Image.fromarray(drawn), out / where["overlay"], quality=90)
+    try:
+        save(mask, out / where["mask"], compress_level=1)  # thrice as fast for a few kB more
+        save(Image.fromarray(drawn), out / where["overlay"], quality=90)
+    except OSError as error:
+        return str(error)
     parts = measure_parts(probabilities, labels)
     return {"file": one.file, "width": image.width, "height": image.height, **where, "parts": parts}
 

@@ -7,7 +7,7 @@ and seed are compared, which differ in what is studied.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,28 +16,18 @@ import pandas as pd
 from scipy import stats
 
 from ganseg import metrics
-from ganseg.experiments import Run, find_runs
-from ganseg.recipes import PARTS, SCALES
-from ganseg.tables import BLANK
-from ganseg.titles import TITLES
+from ganseg.recipes import PARTS
+from ganseg.runs import Run, find_runs
+from ganseg.tables import BLANK, grouped
+from ganseg.titles import HEADS, MODELS, TITLES
 
 FULL = "paper"
-MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings: variant, and what is disabled
-    "paper+no-points": "no points",
-    "paper+no-points-own-centres": "no points, losses around own centres",
-    "paper+no-background": "no separate background",
-    "paper+no-points+no-background": "neither points nor background",
-    "paper+no-concentration": "no concentration loss",
-    "paper+no-area": "no area loss",
-    FULL: "full model",
-}
-HEADS = {"variant": "Model", "parts": "K", "train_images": "Training images"}
 IDENTITY = ["variant", "parts", "seed", "scale", "data", "train_images", "overrides"]
 SHARES = tuple("iou nmi ari equivariance foreground generated_foreground collapsed lingering swapped".split())
 COUNTS = ("vanished_parts", "generated_vanished", "collapsed")
 STATISTICS = (
     "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts foreground_fraction "
-    "iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance fid"
+    "iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance"
 ).split()  # columns of a study
 RARE = 0.05  # a part that is seen in fewer images than this has vanished
 SEEDS = 5  # what decides a claim, unless its data allow no more than three
@@ -119,12 +109,11 @@ def _exact(one: pd.Series, other: pd.Series, way: str) -> float:
     return float(stats.permutation_test((one, other), apart, n_resamples=math.inf, alternative=way).pvalue)
 
 
-def measurements(results: str | Path | None) -> list[dict[str, Any]]:
-    """A row a finished run: IDENTITY (None where not recorded), the numbers of metrics.json, `counts`, the `run`."""
-    return [
-        {name: run.provenance.get(name) for name in IDENTITY} | run.metrics | counts(run) | {"run": run}
-        for run in find_runs(results or None, own_settings=True)
-    ]
+def measurements(runs: Iterable[Run]) -> pd.DataFrame:
+    """A row a run: IDENTITY (None where not recorded), the numbers of metrics.json, `counts`, the `run`."""
+    told = lambda run: {name: run.provenance.get(name) for name in IDENTITY}
+    frame = pd.DataFrame([told(run) | run.metrics | counts(run) | {"run": run} for run in runs])
+    return frame.loc[:, frame.notna().any() | frame.columns.isin(IDENTITY)]
 
 
 def samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -156,27 +145,13 @@ def settings(results: str | Path | None, first: str = "", parts: int | None = No
     In each, runs are in the paper's order, then by K, training images and seed. `parts`: K; by default the data set's
     usual one, 0 for every K. `overrides`: settings that a run may have of its own; with any other it is left out.
     """
-    frame = pd.DataFrame(measurements(results))
-    if frame.empty:
-        return []
-    usual = parts or frame["parts"] if parts is not None else [PARTS.get(data, 8) for data in frame["data"]]
-    frame = frame[(frame["parts"] == usual) & frame["overrides"].map(lambda own: set(own) <= set(overrides))]
-    known = frame["variant"].map({variant: number for number, variant in enumerate(MODELS)}).fillna(len(MODELS))
-    ranks = {
-        "elsewhere": frame["data"] != first,
-        "coarseness": -frame["scale"].map(list(SCALES).index),
-        "set": frame["data"],
-        "model": known,
-    }
-    order = frame.assign(**ranks).sort_values([*ranks, "variant", "parts", "train_images", "seed"]).index
-    studies = (rows for _, rows in frame.loc[order].groupby(["scale", "data"], sort=False))
-    return [rows.loc[:, rows.notna().any() | rows.columns.isin(IDENTITY)] for rows in studies]
 
+    def belongs(told: Mapping[str, Any]) -> bool:
+        usual = PARTS.get(told["data"], 8) if parts is None else parts or told["parts"]
+        return told["parts"] == usual and set(told["overrides"]) <= set(overrides)
 
-def study(results: str | Path | None, scale: str, data: str, **kind: Any) -> pd.DataFrame:
-    """That of `settings` at `scale` on `data`; empty, with its first columns, where there is no run."""
-    here = [frame for frame in settings(results, **kind) if place(frame) == f"{data}, scale {scale}"]
-    return here[0] if here else pd.DataFrame(columns=[*IDENTITY, "run"])
+    runs = [run for run in find_runs(results or None, own_settings=True) if belongs(run.provenance)]
+    return [measurements(group) for group in grouped(runs, first, ("data", "scale"))]
 
 
 def several(results: str | Path | None, first: str = "", variants: Iterable[str] = (), by: str = "variant",

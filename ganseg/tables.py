@@ -15,13 +15,16 @@ from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
 from ganseg.evaluation import find_parts, held_out, regression_images
 from ganseg.files import UserError
-from ganseg.pictures import colour_labels
+from ganseg.pictures import colour_labels, read_sheet
 from ganseg.protocols import Protocol, predicted_keypoints, shown
-from ganseg.recipes import SCALES
+from ganseg.recipes import PARTS, SCALES
 from ganseg.reported import Table
+from ganseg.runs import find_runs
+from ganseg.titles import MODELS
 
 BLANK = "–"
 FITTED = 1000  # images that the keypoints in a figure are regressed on: numbers take all
+KIND = ("data", "scale", "variant", "parts")
 TIDY = ["method", "type", "column", "mean", "std", "n", "mark", "scale", "data", "seeds", "source"]
 ORIGINS = {  # of a landmark regression -> the error, and that of the mean predictor
     "top-left corner (released)": ("landmark_error", "landmark_error_mean"),
@@ -30,14 +33,43 @@ ORIGINS = {  # of a landmark regression -> the error, and that of the mean predi
 }
 
 
-def grouped(runs: Iterable[Any], first: str = "") -> list[list[Any]]:
-    """Runs that differ in their seed only, together; the data set `first` and the best scale come first."""
+def grouped(runs: Iterable[Any], first: str = "", same: Sequence[str] = KIND) -> list[list[Any]]:
+    """Runs that have the `same` together, by default those that differ in their seed only.
 
-    def kind(run: Any) -> tuple[Any, ...]:
+    The data set `first` and the best scale come first; models are in the paper's order.
+    """
+
+    def rank(run: Any) -> tuple[Any, ...]:
         r = run.provenance
-        return r["data"] != first, -list(SCALES).index(r["scale"]), r["data"], r["variant"], r["parts"]
+        place = r["data"] != first, -list(SCALES).index(r["scale"]), r["data"]
+        model = [*MODELS, r["variant"]].index(r["variant"]), r["variant"], r["parts"]
+        return *place, *model, r.get("train_images") or 0, r["seed"]
 
-    return [list(group) for _, group in itertools.groupby(sorted(runs, key=kind), key=kind)]
+    kind = lambda run: [run.provenance[name] for name in same]
+    return [list(group) for _, group in itertools.groupby(sorted(runs, key=rank), kind)]
+
+
+def headline(results: str | Path | None, data: str) -> list[Any]:
+    """Current runs of the paper's model with the usual K that speak for it on `data`: at the scale with the most seeds.
+
+    Scale tiny does not count; empty where no run has an IoU.
+    """
+    runs = find_runs(results or None, variant="paper", data=data, parts=PARTS.get(data, 8))
+    runs = [run for run in runs if "iou" in run.metrics and run.provenance["scale"] != "tiny"]
+    return max(grouped(runs), key=len, default=[])
+
+
+def middle(runs: Iterable[Any]) -> Any:
+    """The run of median IoU, of the middle two the lower."""
+    ranked = sorted(runs, key=lambda run: run.metrics["iou"])
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def sheet_of(run: Any) -> dict[str, np.ndarray]:
+    """Rows image, parts, both, truth (N, H, W, 3) of a run's segmentation.png; {} where it has none to show."""
+    path = run.directory / "segmentation.png"
+    there = path.exists() and DATASETS[run.provenance["data"]].redistributable
+    return dict(zip(("image", "parts", "both", "truth"), read_sheet(path), strict=False)) if there else {}
 
 
 def group_name(group: Sequence[Any]) -> str:
@@ -54,11 +86,10 @@ def drawable(runs: Iterable[Any], data: str) -> list[Any]:
 
 def summarise(runs: Iterable[Any], metric: str) -> dict[str, Any]:
     """mean, median, std (sample, NaN for one run) and n of `metric` over the runs that have it."""
-    values = [float(run.metrics[metric]) for run in runs if run.metrics.get(metric) is not None]
-    if not values:
+    values = pd.Series([run.metrics.get(metric) for run in runs], dtype=float).dropna()
+    if values.empty:
         raise UserError(f"no run has the metric {metric!r}; it is absent when the data set lacks its labels")
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return {"mean": float(np.mean(values)), "median": float(np.median(values)), "std": std, "n": len(values)}
+    return {"mean": values.mean(), "median": values.median(), "std": values.std(), "n": len(values)}
 
 
 def mean_std(mean: float, std: float = math.nan, n: float | None = None, digits: int = 3) -> str:
@@ -98,17 +129,15 @@ def tidy(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = Fal
 def wide(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
     """The table as displayed: one line a method and scale, all cells text."""
     frame, first = tidy(table, ours, later), next(iter(table.columns.values()))
-    own = [key for key in frame["column"] if key not in table.columns]
-    columns = table.columns | {key: first._replace(title=key) for key in own}
-    blanks = {column.heading: BLANK for column in columns.values()}
+    columns = table.columns | {key: first._replace(title=key) for key in frame["column"] if key not in table.columns}
     lines: dict[Any, dict[str, str]] = {}
     for cell in frame.to_dict("records"):
-        empty = {"Method": cell["method"], "Type": cell["type"], **blanks, "Scale": cell["scale"]}
-        line = lines.setdefault((cell["method"], cell["scale"]), empty)
-        column = columns[cell["column"]]
-        mark = f" {cell['mark']}" if pd.notna(cell["mark"]) else ""
+        column, mark = columns[cell["column"]], f" {cell['mark']}" if pd.notna(cell["mark"]) else ""
+        line = lines.setdefault((cell["method"], cell["scale"]), {"Method": cell["method"], "Type": cell["type"]})
         line[column.heading] = mean_std(cell["mean"], cell["std"], cell["n"], column.digits) + mark
-    return pd.DataFrame(lines.values())
+    heads = ["Method", "Type", *(column.heading for column in columns.values()), "Scale"]
+    rows = [line | {"Scale": scale} for (_, scale), line in lines.items()]
+    return pd.DataFrame(rows, columns=heads).fillna(BLANK)
 
 
 def notes(table: Table) -> list[str]:
@@ -132,19 +161,19 @@ def errors_by_convention(runs: Iterable[Any], conventions: Mapping[str, tuple[st
 
 
 def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int = 12,
-                       **conventions: str) -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
+                       origin: str = "released") -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
     """Some images (N, S, S, 3) that `run` is scored on, and a line for each of their keypoints, in pixels.
 
-    Columns image, keypoint, visible, x, y, x_predicted, y_predicted; `conventions`: options of `Protocol`.
+    Columns image, keypoint, visible, x, y, x_predicted, y_predicted; `origin` as in `metrics.predict_landmarks`.
     Photographs that may not be passed on are replaced by the parts found in them: figures are stored and published.
     """
     name, fabric, where = run.config.data.name, make_fabric(precision="32-true"), data_dir or None
-    protocol, segmenter = Protocol.of(name, where).changed(**conventions), run.segmenter().to(fabric.device)
+    protocol, segmenter = Protocol.of(name, where), run.segmenter().to(fabric.device)
     test = held_out(run.config, where, protocol)
     fitted = run.config.replace({"data.train_limit": min(run.config.data.train_limit or FITTED, FITTED)})
     train = regression_images(fitted, test, protocol, where)
     centres = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
-    predicted = predicted_keypoints(train, *centres, "affine" if protocol.normaliser == "taichi" else protocol.origin)
+    predicted = predicted_keypoints(train, *centres, origin)
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
     images = test.images[few]
     if not DATASETS[name].redistributable:

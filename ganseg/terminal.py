@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,7 +18,7 @@ from typer import Argument, BadParameter, Option
 from typer.core import TyperGroup
 
 from ganseg.config import FabricPrecision
-from ganseg.files import OutOfTime, UserError
+from ganseg.files import RANKS, OutOfTime, UserError, place
 from ganseg.titles import TITLES
 
 MISTAKE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
@@ -45,7 +47,8 @@ class Commands(TyperGroup):
 def told(error: BaseException) -> tuple[str, int]:
     """What to tell the user, and the exit code; 0 where it is not for us to tell."""
     if isinstance(error, UserError | OSError) and not isinstance(error, BrokenPipeError):
-        return f"error: {error}", MISTAKE
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        return f"error: {error}{'. Free some space; the same command goes on' * full}", MISTAKE
     if isinstance(error, OutOfTime):
         return f"out of time: {error}", OUT_OF_TIME
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
@@ -65,7 +68,7 @@ def print_table(headings: str, rows: Iterable[Sequence[Any]], **options: Any) ->
     table = Table(*headings.split(", "), box=None, pad_edge=False, **options)
     for row in rows:
         table.add_row(*(escape(text(value)) for value in row))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout and sys.stdout.isatty() else 160).print(table)
 
 
 def text(value: Any) -> str:
@@ -100,6 +103,14 @@ def setting(words: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def steady() -> None:
+    """Make the process fit for a terminal that lacks letters, and for variables that are empty."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")
+    for name in RANKS:
+        os.environ.get(name) or os.environ.pop(name, None)
+
+
 def available(device: str) -> str:
     """`device`, where the machine has it."""
     if device in ("cuda", "mps"):
@@ -110,20 +121,22 @@ def available(device: str) -> str:
     return device
 
 
-def png(path: Path | None) -> Path | None:
-    """`path`, where it is that of a PNG."""
-    if path and path.suffix.lower() != ".png":
-        raise BadParameter(f"{path}: the picture is a PNG; end its name in .png")
-    return path
+def png(words: str) -> Path:
+    """As `place`, of a PNG."""
+    if not words.lower().endswith(".png"):
+        raise BadParameter(f"{words}: the picture is a PNG; end its name in .png")
+    return place(words)
 
 
+DIR = {"parser": place, "metavar": "DIR"}
 COMPUTING = {"rich_help_panel": "Computing"}
 DATA = "A data set that 'ganseg data list' names, such as flowers; or folder: your own images."
-SCALE = "Size and budget: tiny (a minute), laptop (15 minutes), gpu (25 minutes of one) or paper (hours)."
+SCALE = "Size and budget: tiny (a minute), laptop (15 minutes), gpu (5 minutes of one) or paper (hours)."
 VARIANT = "Equations: paper (as printed) or released (the authors' code); add departures by +, as in paper+no-area."
-RunName = Annotated[str, Argument(metavar="RUN", help="Its folder, its key, or a part of its name no other has.")]
-Results = Annotated[Path | None, Option(metavar="DIR", help="Folder of all runs; else results/ of the project.")]
-DataDir = Annotated[Path | None, Option("--data-dir", metavar="DIR", help="Where the data set lies on your disk.")]
+RUN = "A model that 'ganseg models' lists; or a run's folder, its key, a part of its name no other has."
+RunName = Annotated[str, Argument(metavar="RUN", help=RUN)]
+Results = Annotated[Path | None, Option(**DIR, help="Folder of all runs; else results/ of the project.")]
+DataDir = Annotated[Path | None, Option("--data-dir", **DIR, help="Where the data set lies on your disk.")]
 Data = Annotated[str, Option(metavar="NAME", help=DATA)]
 Scale = Annotated[str, Option(metavar="NAME", help=SCALE)]
 Variant = Annotated[str, Option(metavar="NAME", help=VARIANT)]
@@ -135,6 +148,6 @@ Settings = Annotated[
 TIME = "Stop cleanly after 90s, 10m or 1h30m; the same command goes on later."
 TimeLimit = Annotated[float | None, Option(parser=duration, metavar="TIME", help=TIME)]
 Seed = Annotated[int, Option(help="Another seed, other random numbers.")]
-Picture = Annotated[Path | None, Option("--out", "-o", metavar="FILE.png", callback=png, help="The picture to write.")]
+Picture = Annotated[Path | None, Option("--out", "-o", metavar="FILE.png", parser=png, help="The picture to write.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(callback=available, **COMPUTING)]
 Precision = Annotated[Literal["auto", FabricPrecision], Option(**COMPUTING)]

@@ -1,8 +1,19 @@
-"""How each metric is called wherever people read it, which side of it is better, and its digits."""
+"""How models and metrics are called wherever people read them, which side of a metric is better, and its digits."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings: variant, and what is disabled
+    "paper+no-points": "no points",
+    "paper+no-points-own-centres": "no points, losses around own centres",
+    "paper+no-background": "no separate background",
+    "paper+no-points+no-background": "neither points nor background",
+    "paper+no-concentration": "no concentration loss",
+    "paper+no-area": "no area loss",
+    "paper": "full model",
+}
+HEADS = {"variant": "Model", "parts": "K", "train_images": "Training images"}
 
 
 class Title(NamedTuple):
@@ -33,10 +44,8 @@ class Title(NamedTuple):
 TITLES = {
     "iou": Title("foreground IoU", +1),
     "iou_constant_mask": Title("IoU of the best constant mask"),
-    "iou_image": Title("foreground IoU, mean over images"),
     "iou_dataset": Title("foreground IoU, pixels pooled"),
     "iou_oracle": Title("foreground IoU, the better of mask and complement"),
-    "iou_no_oracle": Title("foreground IoU, without the oracle"),
     "nmi_both": Title("NMI of parts, where both have foreground", +1, short="NMI"),
     "ari_both": Title("ARI of parts, where both have foreground", +1, short="ARI"),
     "nmi_foreground": Title("NMI of parts", +1, short="NMI"),  # on the true foreground
@@ -48,7 +57,6 @@ TITLES = {
     "landmark_error": Title("landmark error", -1),
     "landmark_error_ratio": Title("landmark error over that of average landmarks", -1, short="landmark error ratio"),
     "landmark_error_mean": Title("landmark error of average landmarks"),
-    "landmark_error_released": Title("landmark error, origin in the top-left corner"),
     "landmark_error_centred": Title("landmark error, origin at the image's centre"),
     "landmark_error_affine": Title("landmark error, regression with a bias"),
     "landmark_error_object": Title("landmark error over the object's size"),
@@ -59,13 +67,10 @@ TITLES = {
     "landmark_error_edge_mean": Title("the same of average landmarks"),
     "taichi_mae": Title("MAE of keypoints", -1, 1),  # of Table 3, in pixels of 256
     "taichi_mae_mean": Title("MAE of average keypoints"),
-    "taichi_mae_l1": Title("MAE of keypoints, sum over coordinates"),
-    "taichi_mae_l1_mean": Title("the same of average keypoints"),
     "taichi_mae_l2": Title("MAE of keypoints, sum of distances"),
     "taichi_mae_l2_mean": Title("the same of average keypoints"),
     "foreground_fraction": Title("foreground share", short="foreground, found"),
     "part_usage": Title("fraction of images that show each part"),
-    "part_areas": Title("mean area of each part"),
     "components_per_part": Title("pieces per visible part", -1, 2, "pieces per part, found"),
     "equivariance_error": Title("equivariance error (shifts)", -1, short="equivariance error"),
     "lingering_parts": Title("fraction of images hiding a part where it is found", short="lingering of hidden parts"),
@@ -73,9 +78,7 @@ TITLES = {
     "moved_part": Title("error of a moved part"),  # change of its pixels, over that of a still image
     "embedding_leak": Title("leak of embeddings", -1),  # change of other parts' pixels, over that of its own
     "mask_blur": Title("softness of masks", -1),  # 0 is sharp
-    "fid": Title("FID", -1),
     "frechet_distance": Title("Fréchet distance", -1),  # relative, of random features
-    "frechet_images": Title("generated images that were compared with real ones"),
     "test_images": Title("number of test images", digits=0),
     "iou_images": Title("number of images with a mask", digits=0),
     "regression_images": Title("images that landmarks are regressed on"),

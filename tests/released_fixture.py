@@ -12,10 +12,10 @@ from torch import Tensor
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 from ganseg.config import GeneratorConfig
-from ganseg.experiments import Run
 from ganseg.generator import Generator
 from ganseg.layers import pixel_grid
 from ganseg.released import COMPUTED, released_name
+from ganseg.runs import Run
 
 WIDTHS = {4: (512, 256, 128, 64), 6: (512, 256, 256, 128, 128, 64)}
 SIZES = {4: (32, 32, 64, 128), 6: (32, 32, 64, 64, 128, 128)}

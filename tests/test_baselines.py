@@ -14,9 +14,7 @@ from book import execute
 from ganseg import baselines, pictures
 from ganseg.config import SegmenterConfig
 from ganseg.data import Split, describe, load
-from ganseg.files import UserError
 from ganseg.metrics import mean_iou, nmi_ari
-from ganseg.protocols import Protocol
 from ganseg.segmenter import Segmenter
 
 SIZE = 32
@@ -78,12 +76,6 @@ def test_background_is_what_is_more_frequent_at_the_border() -> None:
     assert set(np.unique(one)) == {0, 1}  # never all background, never none
 
 
-def test_imagenet_weights_are_not_fetched_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(baselines.DOWNLOADS, raising=False)
-    with pytest.raises(UserError, match="GANSEG_ALLOW_DOWNLOADS=1"):
-        baselines.imagenet_features()
-
-
 def test_segment_all_names_what_each_needs_and_scores_what_the_labels_allow(split: Split) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -93,7 +85,7 @@ def test_segment_all_names_what_each_needs_and_scores_what_the_labels_allow(spli
     assert (found[RANDOM].labels == first).all(), "the random network is always the same"
     assert list(found) == ["Best constant mask", "GrabCut", "k-means", RANDOM, "Factorisation, our network"]
     for one in found.values():
-        scores = baselines.scores(one.labels, split, one.parts, Protocol.of("synthetic-bird"))
+        scores = baselines.scores(one.labels, split, one.parts)
         assert one.labels.shape == split.parts.shape and one.labels.max() <= one.parts and one.needs
         assert 0 <= scores["iou"] <= scores["iou_oracle"] <= 1
         assert ("nmi_foreground" in scores) == (one.parts > 1)
@@ -107,7 +99,7 @@ def test_the_constant_mask_leaves_out_images_without_labels_and_needs_some(split
     bare = Split(split.images, split.names)
     found = baselines.segment_all(bare, 2, SMALL)
     assert "Best constant mask" not in found and "Factorisation, our network" not in found
-    assert set(baselines.scores(found["k-means"].labels, bare, 2, Protocol.of("cub"))) == {"components_per_part"}
+    assert set(baselines.scores(found["k-means"].labels, bare, 2)) == {"components_per_part"}
 
 
 @pytest.mark.parametrize(("data", "shown"), [("cub", False), ("flowers", True)])

@@ -88,9 +88,9 @@ def test_another_setting_has_what_its_words_say_and_else_is_as_ours() -> None:
     assert bench.other("released", OURS) == replace(OURS, variant="released")
 
 
-def test_a_report_has_rates_shares_the_ratio_and_sweeps() -> None:
+def test_a_report_has_rates_shares_and_the_ratio() -> None:
     half = {"half": bench.other("optim.batch_size=2", OURS)}
-    report = bench.measure({"ours": OURS} | half, "cpu", 0, sweep=True)
+    report = bench.measure({"ours": OURS} | half, "cpu", 0)
     ours, half = report["settings"]["ours"], report["settings"]["half"]
     assert ours["images_per_second"] == pytest.approx(4 / ours["seconds"])
     rate = ours["flops"] / ours["seconds"]
@@ -98,9 +98,6 @@ def test_a_report_has_rates_shares_the_ratio_and_sweeps() -> None:
     assert ours["share_of_matmul"] == pytest.approx(rate / matmul)
     times = report["ratio"]["images_per_second"]
     assert times["q1"] <= times["value"] <= times["q3"] and half["batch_size"] == 2
-    points = {(row["axis"], row["value"]) for row in report["sweeps"] if row["label"] == "half"}
-    assert points == {("size", 8), ("size", 16), ("size", 32), *(("parts", n) for n in (1, 3, 6)),
-                      *(("batch", n) for n in (2, 4, 8))}  # fmt: skip
 
 
 def test_the_command_writes_the_report_among_the_results(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -97,15 +99,14 @@ def test_evaluating_again_gives_the_same_metrics(copy):
         np.testing.assert_allclose(again[name], value, atol=1e-3, err_msg=name)
 
 
-def test_other_conventions_leave_the_metrics_and_go_to_a_file_of_their_own(copy):
+def test_other_images_leave_the_metrics_and_go_to_a_file_of_their_own(copy):
     before = (copy / "metrics.json").read_bytes()
-    printed = done("evaluate --origin affine --iou dataset --device cpu", copy).stdout
-    written = copy / "metrics-iou-dataset-origin-affine.json"
+    printed = done("evaluate --split val --regression train --device cpu", copy).stdout
+    written = copy / "metrics-split-val.json"
     assert printed.strip().endswith(str(written)) and (copy / "metrics.json").read_bytes() == before
     usual, other = json.loads(before), json.loads(written.read_text())
-    assert other["landmark_error"] == pytest.approx(usual["landmark_error_affine"], abs=1e-3)
-    assert other["iou"] == pytest.approx(usual["iou_dataset"], abs=1e-3)
-    assert other["protocol"] == {"origin": "affine", "iou": "dataset"}
+    assert other.pop("protocol") == {"split": "val"} and other.keys() == usual.keys()
+    assert other["iou"] != usual["iou"]
 
 
 def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
@@ -114,7 +115,7 @@ def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
     for i in range(100):
         noise(tmp_path / "images" / f"{i}.png", (16, 16, 3))
     said = done("evaluate --device cpu", copy, "--data-dir", tmp_path / "images").stderr
-    assert "no foreground masks: IoU is not measured" in said and "no keypoints: landmark errors" in said
+    assert "no foreground masks: IoU is not measured" in said and "no keypoints: NMI and ARI" in said
 
 
 def test_runs_are_listed_with_their_numbers(trained, run):
@@ -159,8 +160,6 @@ MISTAKES = [
     ("train --parts 0", "--parts"),
     ("train --data folder --size 51", "take 50 or 52"),
     ("train --data folder --set data.size=big", "should be a valid integer"),
-    ("evaluate RUN --origin corner", "origin='corner' is not valid; input should be 'released', 'centred' or 'affine'"),
-    ("evaluate RUN --oracle min", "oracle='min' is not valid; input should be 'none' or 'max'"),
     ("evaluate RUN --split official-test", "no split 'official-test'; it has train, val, test"),
     ("sample dragon --results RESULTS", "no runs are called 'dragon'"),
     ("sample dragon --results RESULTS", "synthetic-bird-paper-k3-s0"),
@@ -169,6 +168,8 @@ MISTAKES = [
     ("runs --results NONE", "ganseg train"),
     ("segment RUN NONE --out OUT", "is not there; name images, or folders of images"),
     ("segment RUN PHOTOGRAPHS --out PHOTOGRAPHS/masks", "Name a folder outside"),
+    ("train --data folder --data-dir=", "an empty path was given"),
+    ("runs --results=~no-such-user/x", "~no-such-user/x: Could not determine home directory"),
     ("bench --data birds", "unknown data set 'birds'"),
     ('bench --set optim.batch_size=4 --against "paper released"', "write a variant and settings"),
 ]
@@ -183,12 +184,42 @@ def test_mistakes_are_told_with_what_would_be_right(words, said, trained, run, p
     assert said in plain(result.stderr) and not list(tmp_path.rglob("metrics.json"))
 
 
+STRANGE: list[dict[str, str | None]] = [
+    {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "SLURM_JOB_NAME": "job", "SLURM_NNODES": "2"},
+    {"RANK": "", "LOCAL_RANK": "", "SLURM_PROCID": ""}, {"RANK": "3", "LOCAL_RANK": "1"},
+    {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"HOME": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", STRANGE)
+def test_a_cluster_a_poor_terminal_and_no_home_change_nothing(environment, trained, run, tmp_path):
+    known = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    for words in ([*MINUTE, "--results", trained], ["sample", run, "--out", tmp_path / "ü.png", "--count", "2"]):
+        command = [sys.executable, "-m", "ganseg.cli", *shlex.split(str(words[0])), *map(str, words[1:])]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, env=known)
+        assert ended.returncode == 0 and ended.stdout and b"Traceback" not in ended.stderr, ended.stderr
+    assert (tmp_path / "ü.png").exists() and not (ROOT / "~").exists()
+
+
+@pytest.mark.parametrize("name", ['a "b"', "it's here", "$(echo x) #1", "2024_01", "für", "-x", "a\nb"])
+def test_paths_arrive_as_they_were_typed_and_a_tilde_is_home(name, run, photographs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(photographs, tmp_path / name / "images")
+    shutil.copytree(run, tmp_path / name / "tiny" / "runs" / run.name)
+    assert run.name in done("runs", f"--results=~/{name}").stdout
+    printed = done("sample", run.name, f"--results=~/{name}", f"--out=~/{name}/a.png").stdout
+    assert printed == f"{tmp_path / name / 'a.png'}\n" and (tmp_path / name / "a.png").exists()
+    assert "found 3 images" in mistaken("train --data folder", f"--data-dir=~/{name}/images")
+    done("segment", run, f"~/{name}/images/a.png", f"--out=~/{name}/out")
+    assert (tmp_path / name / "out" / "masks" / "a.png").exists()
+
+
 @pytest.mark.parametrize("command", ["sample", "segment", "evaluate"])
 def test_missing_weights_are_told_with_how_to_get_them(copy, photographs, tmp_path, command):
     for file in copy.glob("*.safetensors"):
         file.unlink()
     said = mistaken(command, copy, *([photographs, "--out", tmp_path / "out"] if command == "segment" else []))
-    assert ".safetensors is not there" in said and "train it again" in said
+    assert ".safetensors is missing" in said and "train it again" in said
 
 
 def test_debug_shows_where_a_failure_came_from(tmp_path):

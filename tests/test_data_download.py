@@ -8,6 +8,7 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,10 +137,14 @@ def test_what_a_person_put_there_is_verified_and_unpacked(site, tmp_path):
     assert state(by_hand, folder) == "there"
 
 
-def test_two_downloads_into_one_folder_do_not_meet(site, tmp_path):
-    with FileLock(tmp_path / ".ganseg-download.lock"), pytest.raises(UserError, match="another process"):
-        install([remote(site)], tmp_path)
-    assert site.asked == []
+def test_a_second_download_into_a_folder_says_that_it_waits(site, tmp_path, caplog):
+    lock = FileLock(tmp_path / ".ganseg-download.lock")
+    with ThreadPoolExecutor() as pool, lock:
+        waiting = pool.submit(install, [remote(site)], tmp_path)
+        assert not wait([waiting], timeout=1).done and site.asked == []
+        lock.release()
+        waiting.result()
+    assert f"another process is at a download into {tmp_path}; waiting" in caplog.text and site.asked
 
 
 @pytest.mark.parametrize("name", ["a.tgz", "a.tar", "a.zip"])

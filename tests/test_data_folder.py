@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,7 +63,15 @@ def see_through(mode):
 COLOURS, BEST, WIDE, BLACK = (RED, GREEN, BLUE, WHITE), {"quality": 100}, quarters(size=(90, 30)), (0, 0, 0)
 CUT, GREYS, LAID = (BLACK, GREEN, BLUE, BLACK), (BLACK, WHITE, WHITE, BLACK), (WHITE, GREEN, BLUE, WHITE)
 NUMBERS = quarters(CUT).quantize(4)
-DEEP = Image.fromarray(np.kron(np.uint16([[0, 257 * 60], [257 * 128, 65535]]), np.ones((8, 8), np.uint16)))
+SHADES = [(v, v, v) for v in (0, 60, 128, 255)]
+
+
+def deep(kind, *values) -> Image.Image:
+    """Four shades of grey in numbers of this kind."""
+    return Image.fromarray(np.kron(np.reshape(values, (2, 2)), np.ones((8, 8))).astype(kind))
+
+
+DEEP = deep(np.uint16, 0, 257 * 60, 257 * 128, 65535)
 IMAGES = {
     "png": (WIDE, "png", {}, COLOURS),
     "bmp": (WIDE, "bmp", {}, COLOURS),
@@ -73,6 +82,11 @@ IMAGES = {
     "palette": (quarters().convert("P"), "png", {}, COLOURS),
     "CMYK": (quarters().convert("CMYK"), "jpg", BEST, COLOURS),
     "16 bits are scaled, not clipped": (DEEP, "png", {}, [(v, v, v) for v in (0, 60, 128, 255)]),
+    "12 bits in 16": (deep(np.uint16, 0, 964, 2056, 4095), "png", {}, SHADES),
+    "10 bits in 16": (deep(np.uint16, 0, 241, 514, 1023), "png", {}, SHADES),
+    "32 bits": (deep(np.int32, 0, 257 * 60, 257 * 128, 65535), "tif", {}, SHADES),
+    "fractions": (deep(np.float32, 0, 0.235, 0.502, 1), "tif", {}, SHADES),
+    "real numbers of 8 bits": (deep(np.float32, 0, 60, 128, 255), "tif", {}, SHADES),
     "transparency over white": (see_through("RGBA"), "png", {}, (WHITE, GREEN, BLUE, BLACK)),
     "grey over white": (see_through("LA"), "png", {}, (WHITE, (150,) * 3, (29,) * 3, BLACK)),
     "a transparent number": (NUMBERS, "png", {"transparency": NUMBERS.getpixel((0, 0))}, LAID),
@@ -91,6 +105,29 @@ def test_any_image_becomes_an_upright_square_of_rgb_that_is_squashed_and_not_cro
     image.save(tmp_path / f"a.{suffix}", **options)
     array = read_rgb(tmp_path / f"a.{suffix}", 16)
     assert array.shape == (16, 16, 3) and array.dtype == np.uint8 and close(corners(array), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (deep(np.float32, 0, 0.5, 1, np.nan), "values go from nan to nan"),
+        (deep(np.float32, -1, 0, 0.5, 1), "values go from -1 to 1"),
+        (deep(np.float32, 0, 1, 2, 3), "values go from 0 to 3"),
+        (deep(np.int32, -5, 1, 2, 3), "values go from -5 to 3"),
+    ],
+)
+def test_numbers_of_no_known_depth_are_refused_with_their_range(tmp_path, image, said):
+    image.save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=said):
+        read_rgb(tmp_path / "a.tif", 16)
+
+
+def test_colours_of_12_bits_in_16_are_refused_and_those_of_16_read(tmp_path):
+    for top, name in ((4095, "a.png"), (65535, "b.png")):
+        cv2.imwrite(str(tmp_path / name), np.full((8, 8, 3), top, np.uint16))
+    with pytest.raises(ValueError, match="fewer bits"):
+        read_rgb(tmp_path / "a.png", 8)
+    assert (read_rgb(tmp_path / "b.png", 8) == 255).all()
 
 
 def test_reduction_is_antialiased(tmp_path):
@@ -246,6 +283,7 @@ def test_the_report_counts_images_and_labels_and_advises(labelled):
     quarters().save(labelled / "masks" / "none.png")
     (labelled / "cut.jpg").write_bytes(b"no image")
     (labelled / "b.tiff").touch()
+    (labelled / "notes.heic").touch()
     quarters(size=(400, 90)).save(labelled / "wide.png")
     with (labelled / "keypoints.csv").open("a") as file:
         file.write("06.png,top right,40,0,1\nelse.png,top right,4,0,1\n")
@@ -255,7 +293,7 @@ def test_the_report_counts_images_and_labels_and_advises(labelled):
     said = "\n".join(report.oddities)
     for words in (
         "1 unreadable images are left out (cut.jpg: ",
-        "formats that are not read (b.tiff)",
+        "2 files are no images of a kind that is read (b.tiff, notes.heic)",
         "as long as wide (wide.png)",
         "72 images are few. The paper asks for more than 5,000",
         "(masks/none.png)",
@@ -269,11 +307,3 @@ def test_few_images_are_warned_of_once(many, tmp_path, caplog):
     warn_once.cache_clear()
     both_splits(many, tmp_path)
     assert caplog.text.count("100 images are few. The paper asks for more than 5,000") == 1
-
-
-def test_a_new_mask_is_seen_in_spite_of_the_cache(labelled, tmp_path):
-    before = both_splits(labelled, tmp_path)
-    Image.new("L", (40, 24), 255).save(labelled / "masks" / "20.png")
-    after = both_splits(labelled, tmp_path)
-    known = [sum(int((s.foreground != 255).any(axis=(1, 2)).sum()) for s in pair) for pair in (before, after)]
-    assert known == [10, 11]

@@ -14,14 +14,14 @@ import pytest
 import torch
 from commands import SETTINGS
 from conftest import ROOT
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
 
 import ganseg
 from ganseg import Experiment, Run, UserError, find_runs
-from ganseg.devices import make_fabric
+from ganseg.devices import check_shares, make_fabric
 from ganseg.evaluation import evaluate
-from ganseg.experiments import check_shares
 from ganseg.files import write_json
 from ganseg.loop import OutOfTime
 from ganseg.recipes import resolve
@@ -52,12 +52,11 @@ def test_the_same_experiment_has_the_same_key_and_any_setting_and_the_recipe_cha
     assert len(keys | {Experiment(parts=5).key}) == 6
 
 
-def test_where_the_data_lies_and_labels_are_not_part_of_the_identity_and_which_images_there_are_is(tmp_path):
+def test_where_the_data_lies_is_not_part_of_the_identity_and_what_it_is_is(tmp_path):
     for name, count in (("here", 70), ("there", 70), ("other", 71)):
         (tmp_path / name / "masks").mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (20, 20), (i, 0, 0)).save(tmp_path / name / f"{i}.png")
-    Image.new("L", (20, 20)).save(tmp_path / "there" / "masks" / "0.png")
     here, there, other = (Experiment(data="folder", data_dir=tmp_path / n).key for n in ("here", "there", "other"))
     assert here == there != other != Experiment(data="folder").key
     with pytest.raises(UserError, match="elsewhere is missing"):
@@ -123,19 +122,53 @@ def test_a_run_of_other_images_is_not_taken_for_this_one(
     other = shutil.copytree(finished.directory, experiment.directory(tmp_path).with_name(f"{experiment.name}-other"))
     write_json(other / "config.json", {"config": experiment.config.to_dict()})
     write_json(other / "provenance.json", finished.provenance | {"data_fingerprint": recorded})
-    monkeypatch.setattr("ganseg.experiments.fingerprint", lambda *_: at_hand)
+    monkeypatch.setattr("ganseg.experiments.fingerprint", lambda data, data_dir: at_hand)
     experiment = Experiment(data=data, parts=3, overrides=SETTINGS)
     assert [need for need in ("metrics", "weights") if experiment.finished(tmp_path, need)] == found
 
 
+def test_committed_runs_of_the_flowers_are_found_where_the_flowers_are_at_hand(shared):
+    experiment = Experiment("flowers", scale="gpu", data_dir=shared / "data" / "flowers-102")
+    assert experiment.finished(ROOT / "results").provenance["data_fingerprint"] == "12b97166618ad801"
+
+
+DAMAGED = {"metrics.json": ["", "{", "[]", "{}"], "provenance.json": ["", "{}", None], "config.json": ["", "{}"],
+           "history.csv": [""]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "content"), [(file, one) for file, kinds in DAMAGED.items() for one in kinds])
+def test_a_damaged_run_is_told_by_its_file_and_hides_no_other(finished, tmp_path, file, content, caplog):
+    for name in (finished.directory.name, "synthetic-bird-paper-k4-s0-0"):
+        shutil.copytree(finished.directory, tmp_path / "tiny" / "runs" / name)
+    (tmp_path / "tiny" / "runs" / finished.directory.name / file).unlink()
+    if content is not None:
+        (tmp_path / "tiny" / "runs" / finished.directory.name / file).write_text(content)
+    (found,) = find_runs(tmp_path, own_settings=True)
+    assert found.directory.name.endswith("-0")
+    assert (EXPERIMENT.finished(tmp_path) is not None) == (file == "history.csv")
+    assert f"{finished.directory.name}/{file} is missing or cannot be read" in caplog.text or content in ("{}", "[]")
+
+
+def test_a_second_training_of_one_experiment_says_that_it_waits_and_keeps_to_its_time(tmp_path, caplog):
+    directory = EXPERIMENT.directory(tmp_path)
+    directory.parent.mkdir(parents=True)
+    with (
+        FileLock(directory.parent / f".{directory.name}.lock"),
+        pytest.raises(OutOfTime, match="another process is still at the training of"),
+    ):
+        again(tmp_path, time_limit=0.2)
+    assert f"another process is at the training of {directory.name}; waiting for it" in caplog.text
+
+
 def test_committed_runs_are_read_and_those_of_todays_settings_are_found_by_what_they_are() -> None:
-    runs = find_runs(ROOT / "results", "laptop", own_settings=True)
-    assert len(runs) >= 40 and all(run.config.data.size == 48 for run in runs)
+    runs = [Run.open(path.parent) for path in sorted((ROOT / "results").glob("laptop/runs/*/metrics.json"))]
+    compared = {run.directory for run in find_runs(ROOT / "results", "laptop", own_settings=True)}
+    assert len(runs) >= 10 and compared and all(run.config.data.size == 48 for run in runs)
     for run in (run for run in runs if run.provenance["data"] != "folder"):
         told = {name: run.provenance[name] for name in ("data", "variant", "parts", "seed", "scale", "overrides")}
         experiment = Experiment(**told)
-        found = experiment.finished(ROOT / "results")
-        assert (found is not None) == (experiment.config == run.config), run.directory.name
+        found, current = experiment.finished(ROOT / "results"), experiment.config == run.config
+        assert found.config == run.config if current else run.directory not in compared, run.directory.name
 
 
 def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
@@ -173,7 +206,14 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
         Run.open(EXPERIMENT.directory(tmp_path))
     with pytest.raises(UserError, match="not a run"):
         Run.open(tmp_path)
+    left = [
+        EXPERIMENT.directory(tmp_path) / name for name in (".generator.1.tmp.safetensors", "checkpoint/.gan.1.tmp.pt")
+    ]
+    _ = [path.write_bytes(b"half") for path in left]  # of a process that was killed
     resumed = again(tmp_path)
+    assert not left[0].exists() and not left[1].parent.exists()
+    left[1].parent.mkdir()  # of one that was killed at its very end
+    assert again(tmp_path) == resumed and not left[1].parent.exists()
     for file in ("generator.safetensors", "segmenter.safetensors"):
         assert (resumed.directory / file).read_bytes() == (finished.directory / file).read_bytes()
 

@@ -21,10 +21,10 @@ from PIL import Image
 
 from book import live
 from ganseg.config import Config
-from ganseg.experiments import Run
 from ganseg.files import UserError, write_json
 from ganseg.generator import Generator, Noise
 from ganseg.loop import save_weights
+from ganseg.runs import Run
 from ganseg.segmenter import Segmenter
 
 # Widths that are no multiples of 8, unequal blocks, two kernels and strides.
@@ -74,7 +74,7 @@ def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
     }
     write_json(directory / "config.json", {"config": config.to_dict()})
     write_json(directory / "provenance.json", record)
-    write_json(directory / "metrics.json", {})
+    write_json(directory / "metrics.json", {"iou": 0.5})
     images = np.zeros((4, config.data.size, config.data.size, 3), np.uint8)
     np.savez(directory / "samples.npz", images=images, labels=images[..., 0])
     return Run(directory)
@@ -216,7 +216,7 @@ def test_a_model_that_a_page_cannot_compute_is_refused_by_name(tmp_path: Path) -
     wrong = {"generator.heatmap": "cone", "segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
     config = Config().replace(COMMON | MODELS["flowers"] | wrong)
     write_json(tmp_path / "config.json", {"config": config.to_dict()})
-    write_json(tmp_path / "provenance.json", {})
+    write_json(tmp_path / "provenance.json", {"scale": "laptop", "overrides": {}, "finished": ""})
     with pytest.raises(UserError, match=r"generator\.heatmap=gaussian.*segmenter\.backbone=resnet18-light"):
         live.export(Run(tmp_path), tmp_path)
 

@@ -35,7 +35,6 @@ QUOTED = [
 # page -> number as typed -> why it is no measurement
 ALLOWED: dict[str, dict[str, str]] = {
     "13_table1": {"30": "the data set's filter: faces that cover less of the image are left out (section 4.1)"},
-    "gpu": {"25": "the budget that scale gpu was planned for"},
 }
 
 

@@ -147,11 +147,20 @@ def staged(project: Path, scale: str = "laptop") -> Any:
 def test_stage_takes_the_scale_that_was_asked_for_and_says_so(project: Path) -> None:
     assert "scale tiny" in staged(project, "tiny").cells[0].source
     page = staged(project)
-    assert page.cells[0].source.startswith("# A title\n\n:::{admonition} Measured at scale laptop\n")
+    assert page.cells[0].source.startswith("# 00 A title\n\n:::{admonition} Measured at scale laptop\n")
     assert "data flowers · seed 0 · a device · torch 2.11.0 · commit abc" in page.cells[0].source
-    assert page.cells[0].source.endswith("Text.")
-    assert page.cells[1].source.startswith("scale = 'laptop'\nseed = 0\n")
+    assert page.cells[1].source == "Text."
+    assert page.cells[2].source.startswith("scale = 'laptop'\nseed = 0\n")
     assert (project / "out" / "intro.md").exists() and (project / "out" / "ganseg" / "points.py").exists()
+
+
+def test_what_a_page_answers_stands_below_its_title(project: Path) -> None:
+    path = project / "results" / "laptop" / "notebooks" / "00_a.ipynb"
+    executed = notebooks.read(path)
+    executed.cells[-1].metadata["tags"] = ["answer"]
+    notebooks.write(executed, path)
+    cells = staged(project).cells
+    assert [cell.source.partition("\n")[0] for cell in cells] == ["# 00 A title", "1 + 1", "Text.", "scale = 'laptop'"]
 
 
 def test_stage_passes_over_executions_of_another_text(project: Path) -> None:

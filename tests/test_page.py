@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -80,6 +81,26 @@ def test_a_table_is_well_formed_escaped_and_its_data_unrounded(tmp_path: Path, s
         "ganseg-badge ganseg-tiny",
     ]
     assert "A note." in [note.text for note in tree.iter("p")]
+
+
+def test_a_long_table_folds_under_its_caption_and_keeps_its_data(tmp_path: Path, shown: list[dict[str, str]]) -> None:
+    frame = pd.DataFrame({"Seed": [3, 4]})
+    page.show_table(frame, "t", caption="Runs.", runs=[RUN], results=tmp_path, folded=True)
+    (bundle,) = shown
+    assert re.match(r'<details class="ganseg-folded"><summary>2 rows: Runs\.</summary>', bundle["text/html"])
+    inside = bundle["text/html"].partition("</summary>")[2]
+    assert inside.endswith("</details>") and 'download="t.csv"' in inside and "seed 3" in inside
+
+
+def test_an_answer_shows_its_word_its_number_and_its_picture(shown: list[dict[str, str]]) -> None:
+    rows = {"image": np.zeros((2, 4, 4, 3), np.uint8)}
+    for given in (rows, {}):
+        page.answer("Undecided", "0.5", "of <all> images", given, "Two black images.")
+    with_picture, without = (bundle["text/html"] for bundle in shown)
+    assert all(
+        "Undecided" in text and "<strong>0.5</strong> of &lt;all&gt; images" in text for text in (with_picture, without)
+    )
+    assert 'alt="Two black images."' in with_picture and "<img" not in without
 
 
 def test_provenance_names_all_there_is_of_the_runs_and_uncommitted_changes() -> None:

@@ -46,10 +46,11 @@ SQUARE = np.zeros((1, 8, 8), int)
 SQUARE[0, 2:6, 2:6] = 1
 
 
-def test_outlines_are_the_inner_border_of_a_part():
-    border = pictures.outlines(SQUARE)
-    assert border.sum() == 12 and not border[0, 3:5, 3:5].any() and not border[SQUARE == 0].any()
-    assert pictures.outlines(SQUARE, width=2).sum() == 16 and not pictures.outlines(SQUARE, width=0).any()
+@pytest.mark.parametrize(("contour", "count"), [(0, 0), (1, 12), (2, 16)])
+def test_outlines_are_the_inner_border_of_a_part(contour: int, count: int) -> None:
+    drawn = pictures.overlay(np.zeros((1, 8, 8, 3), np.uint8), SQUARE, alpha=0, contour=contour)
+    border = drawn.any(axis=-1)
+    assert border.sum() == count and not border[SQUARE == 0].any() and (contour > 1 or not border[0, 3:5, 3:5].any())
 
 
 def test_an_overlay_leaves_the_background_and_blends_the_parts():
@@ -71,6 +72,25 @@ def test_a_sheet_puts_columns_beside_and_rows_and_blocks_below_each_other():
     assert [made[10, 9 * i, 0] for i in range(5)] == [100, 101, 102, 103, 104]
     assert made[28, 0, 0] == 5
     assert made[0, 5, 3] == 0, "gaps are transparent"
+
+
+@pytest.mark.parametrize(("count", "with_truth"), [(3, True), (11, True), (12, False)])
+def test_a_sheet_is_read_back_as_it_was_drawn(tmp_path, count, with_truth):
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.full((1, 48, 48, 3), 20, np.uint8)
+    labels = np.arange(count * 48 * 48).reshape(count, 48, 48) % 12
+    truth = np.where(labels > 9, 255, labels > 4) if with_truth else None
+    path = pictures.sample_sheet(images, labels, tmp_path / "s.png", truth)
+    rows = [row[:, ::3, ::3] for row in pictures.read_sheet(path)]
+    assert len(rows) == 3 + with_truth
+    np.testing.assert_array_equal(rows[0], images)
+    np.testing.assert_array_equal(pictures.labels_of(rows[1]), labels)
+    assert not with_truth or np.array_equal(pictures.labels_of(rows[3]), truth)
+
+
+def test_a_colour_of_no_label_counts_as_the_foreground():
+    colours = pictures.colour_labels(np.arange(256).reshape(1, 16, 16))
+    np.testing.assert_array_equal(pictures.labels_of(colours), np.arange(256).reshape(1, 16, 16))
+    assert (pictures.labels_of(np.full((1, 2, 2, 3), 255, np.uint8)) == 1).all()
 
 
 @pytest.mark.parametrize("with_truth", [False, True])

@@ -15,9 +15,9 @@ from safetensors import safe_open
 from test_golden import released_config
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from ganseg.experiments import Run, find_runs
 from ganseg.generator import Generator
-from ganseg.released import COMPUTED, configure, convert_generator, infer_generator, released_name
+from ganseg.released import COMPUTED, convert_generator, infer_config, released_name
+from ganseg.runs import Run, find_runs
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_four_released_architectures_are_told_from_shapes_alone(name: str) -
     with torch.device("meta"):
         shapes = {released_name(ours, config): like for ours, like in Generator(config).state_dict().items()}
         shapes[COMPUTED] = torch.empty(1, 52 * 52, 2)
-    found = configure(infer_generator(shapes, {}), {}, "folder").generator
+    found = infer_config(shapes, {}, "folder").generator
     assert found.to_dict() | {"rgb_kernel": 3} == config.to_dict()
 
 

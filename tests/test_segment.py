@@ -97,7 +97,9 @@ def test_files_of_one_stem_and_folders_alike_get_names_of_their_own(tmp_path):
     for file in ("one/a.jpg", "one/a.png", "one/A.bmp", "one/a-2.png", "two/a.png", "other/two/a.png"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         scene(16, 16).save(tmp_path / file)
-    named = lambda *folders: [one.name for one in find_photographs([tmp_path / f for f in folders], tmp_path / "out")]
+    named = lambda *folders: [
+        one.name for one in find_photographs([tmp_path / f for f in folders], tmp_path / "out")[0]
+    ]
     assert named("one") == ["A", "a-2", "a-3", "a-4"]
     assert named("two", "other/two") == ["two/a", "two/a-2"]
     assert named("two/a.png", "other/two/a.png", "two/a.png") == ["a", "a-2"]
@@ -124,6 +126,22 @@ def test_what_has_no_images_and_where_none_can_be_written_is_refused(run, photog
     (photographs / "empty").mkdir()
     with pytest.raises((UserError, OSError), match=said):
         segment_images(run, [photographs / images], photographs / out, device="cpu")
+
+
+def test_masks_beside_photographs_are_left_out_and_one_that_cannot_be_written_ends_nothing(run, photographs, tmp_path):
+    for file in ("masks/wide.png", "old/parts.json", "old/overlays/wide.png", "tiny_mask.png"):
+        (photographs / file).parent.mkdir(exist_ok=True)
+        scene(16, 16).save(photographs / file, "PNG")
+    (tmp_path / "out" / "overlays" / "wide.jpg").mkdir(parents=True)
+    told = segment_images(run, [photographs], tmp_path / "out", device="cpu")
+    assert [one["file"] for one in told["images"]] == ["below/tall.JPG", "tiny.bmp"]
+    assert [one["file"] for one in told["skipped"]] == ["broken.jpg", "wide.png"]
+    said = [
+        "2 files look like labels of photographs (masks/wide.png, tiny_mask.png)",
+        "(notes.txt)",
+        "2 files are what",
+    ]
+    assert all(words in sentence for words, sentence in zip(said, told["left_out"], strict=True))
 
 
 @pytest.mark.parametrize("size", [(90, 200), (200, 65), (16, 16), (7, 5)])

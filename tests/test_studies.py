@@ -18,6 +18,9 @@ from scipy import stats
 
 from book.execute import experiments_of
 from ganseg import Experiment, ablations, pictures, studies
+from ganseg.ledger import evaluate_claims
+from ganseg.recipes import resolve
+from ganseg.runs import find_runs
 from ganseg.studies import FULL, MODELS
 
 PAGES = sorted(path for path in (ROOT / "notebooks").glob("2[0-7]_*.ipynb"))
@@ -44,7 +47,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def laptop(results: Path) -> Any:
-    return studies.study(results, "laptop", "synthetic-bird")
+    return studies.settings(results)[0]
 
 
 @pytest.mark.parametrize(
@@ -116,22 +119,37 @@ def test_a_run_has_collapsed_where_its_foreground_or_half_of_its_parts_are_gone(
 ) -> None:
     usage = [0.0] * gone + [1.0] * (6 - gone)
     write_run(tmp_path, foreground_fraction=foreground, part_usage=usage)
-    (row,) = studies.measurements(tmp_path)
+    (row,) = studies.measurements(find_runs(tmp_path)).to_dict("records")
     assert (row["collapsed"], row["vanished_parts"]) == (collapsed, gone)
 
 
 def test_a_study_has_the_runs_of_one_scale_and_k_without_settings_of_their_own(results: Path) -> None:
-    tiny = studies.study(results, "tiny", "synthetic-bird")
+    tiny = studies.settings(results)[1]
     assert list(zip(tiny["variant"], tiny["iou"], strict=True)) == [("paper+no-area", 0.1), (FULL, 0.5)]
-    every = studies.study(results, "tiny", "synthetic-bird", parts=0)
+    every = studies.settings(results, parts=0)[1]
     assert list(every["parts"]) == [6, 4, 6] and list(every["generated_vanished"].isna()) == [True, True, False]
-    assert studies.study(results, "gpu", "synthetic-bird").empty
 
 
 def test_a_newer_run_with_settings_of_its_own_does_not_hide_the_plain_one(results: Path) -> None:
-    limited = studies.study(results, "tiny", "synthetic-bird", overrides=["data.train_limit"])
+    limited = studies.settings(results, overrides=["data.train_limit"])[1]
     full = limited[limited["variant"] == FULL]
     assert dict(zip(full["train_images"], full["iou"], strict=True)) == {250: 0.2, 10000: 0.5}
+
+
+def test_runs_of_an_older_recipe_are_compared_with_nothing(results: Path, tmp_path: Path) -> None:
+    old = {"losses": resolve("synthetic-bird", FULL, "laptop").losses.to_dict() | {"lambda_area": 7.0}}
+    for seed in range(3):
+        write_run(tmp_path, seed=seed, iou=0.5, key="old", finished="2026-03-03", config=old)
+        write_run(tmp_path, "paper+no-area", seed=seed, iou=0.4, config=old if seed else None)
+    write_run(tmp_path, seed=0, iou=0.8, finished="2026-01-01")
+    assert [run.metrics["iou"] for run in find_runs(tmp_path, variant=FULL)] == [0.8]
+    (frame,) = studies.settings(tmp_path)
+    assert list(zip(frame["variant"], frame["seed"], frame["iou"], strict=True)) == [
+        ("paper+no-area", 0, 0.4),
+        (FULL, 0, 0.8),
+    ]
+    row = evaluate_claims(tmp_path).set_index("id").loc["losses-prevent-collapse"]
+    assert {side.rows[0]["iou"] for check in row["checks"] for side in check.sides if side.rows} == {0.4, 0.8}
 
 
 def test_studies_are_in_the_papers_order_and_the_best_scale_comes_first(results: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from ganseg import losses
 from ganseg.config import Config
 from ganseg.devices import Fabric, make_fabric
-from ganseg.files import UserError
+from ganseg.files import UserError, write_json
 from ganseg.generator import Generator
-from ganseg.loop import OutOfTime, fit, load_state, load_weights, mean_losses, save_weights
+from ganseg.loop import OutOfTime, fit, load_state, load_weights, mean_losses, save_state, save_weights
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
@@ -241,14 +242,35 @@ def test_history_keeps_window_means_of_both_stages_and_drops_rows_that_will_be_m
 
 def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> None:
     path, generator = tmp_path / "weights.safetensors", Generator(MINUTE.generator)
-    with pytest.raises(UserError, match="not there"):
+    with pytest.raises(UserError, match="weights.safetensors is missing .*No such file.* train it again"):
         load_weights(path, generator)
     save_weights(path, Segmenter(MINUTE.segmenter, 2))
-    with pytest.raises(UserError, match="this network"):
+    with pytest.raises(UserError, match="cannot be read .*state_dict for Generator.* train it again"):
         load_weights(path, generator)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="cannot be read .*header.* train it again"):
         load_weights(path, generator)
+
+
+@pytest.mark.parametrize("file", ["checkpoint/gan.pt", "history.csv", "weights.safetensors", "metrics.json"])
+def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(
+    file: str, fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> None:
+        save_weights(tmp_path / "weights.safetensors", Generator(MINUTE.generator))
+        write_json(tmp_path / "metrics.json", {"iou": [0.5] * 1000})
+        trainer = gan(fabric)
+        trainer.step(0)
+        save_state(tmp_path / "checkpoint" / "gan.pt", trainer, 1, [{"stage": "gan", "step": 1}])
+
+    write()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    name = f".{Path(file).stem}.{os.getpid()}.tmp{Path(file).suffix}"
+    (tmp_path / file).with_name(name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=rf"No space left on device: '.*{Path(file).name}'"):
+        write()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")}.keys() == before.keys()
+    assert (tmp_path / file).read_bytes() == before[tmp_path / file]
 
 
 def test_a_damaged_checkpoint_and_one_of_another_network_are_user_errors(fabric: Fabric, tmp_path: Path) -> None:
@@ -260,5 +282,7 @@ def test_a_damaged_checkpoint_and_one_of_another_network_are_user_errors(fabric:
     content = path.read_bytes()
     for damaged in (content[:1000], b"", content[::-1]):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"gan\.pt is damaged .* delete it"):
+        with pytest.raises(
+            UserError, match=r"gan\.pt is missing or cannot be read .* It is damaged or of another training: delete it"
+        ):
             load_state(path, gan(fabric))

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from ganseg.data.batches import Batches
@@ -23,7 +22,7 @@ from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
 from ganseg.data.sets import DataSet, Listing, Sample, Split
 from ganseg.data.taichi import TAICHI
-from ganseg.files import UserError, atomic_path, read_json, write_json
+from ganseg.files import UserError, atomic_path, locked, place, read_json, sweep, write_json
 
 __all__ = ["DATASETS", "Batches", "DataSet", "Listing", "Sample", "Split", "check", "describe", "fingerprint", "load"]
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META = 3, "meta.json"  # of the cache
+FORMAT, META, CONTENTS = 4, "meta.json", "contents.json"  # of the cache
 
 
 def load(
@@ -49,7 +48,7 @@ def load(
         raise UserError(f"the data set {data.name} has no split {split!r}; it has {', '.join(data.splits)}.")
     if size < SMALLEST:
         raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
-    loaded = cached(_listed(data, split, data_dir, limit), f"{data.name}-{split}", size, cache_dir)
+    loaded = cached(_listed(data, data_dir, split, limit), f"{data.name}-{split}", size, cache_dir)
     for sentence in loaded.oddities():
         warn_once(f"{data.name}, {split}: {sentence}")
     return loaded
@@ -85,32 +84,32 @@ def check(name: str, data_dir: Place) -> Listing:
 
 
 def fingerprint(name: str, data_dir: Place = None) -> str:
-    """Which images there are to learn from, as 16 hex digits; empty where the folder they need is not given.
+    """What the images and labels of all splits are, as 16 hex digits; empty where the folder they need is not given.
 
-    UserError as by `load`. What a user labels in a folder of images makes no difference.
+    UserError as by `load`.
     """
     data = describe(name)
     if data.needs_dir and not data_dir:
         return ""
-    if data.name != "folder":
-        return _published(data, data_dir)
-    samples = data.list(_existing(data, data_dir)).samples
-    return digest([(sample.name, sample.image.stat().st_size) for sample in samples])
+    listing = _listed(data, data_dir, "train" if data.draw else None)  # a drawing's name tells of all its splits
+    told = listing.identity(cache_root() / CONTENTS)
+    return digest(*told) if data.draw else digest(*told, listing.keypoint_names)
 
 
-@cache
-def _published(data: DataSet, data_dir: Place) -> str:
-    """Of all training images: they do not change while we look."""
-    return digest(*_listed(data, "train", data_dir).identity)
+def cache_root(cache_dir: Place = None) -> Path:
+    """`cache_dir`, else $GANSEG_CACHE, else `ganseg` in the platform's folder for caches."""
+    return place(cache_dir or os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False))
 
 
-def _listed(data: DataSet, split: str, data_dir: Place, limit: int | None = None) -> Listing:
-    """One split of what is drawn, or lies in a folder."""
+def _listed(data: DataSet, data_dir: Place, split: str | None = None, limit: int | None = None) -> Listing:
+    """What is drawn, or lies in a folder; one split of it alone, at most `limit` images."""
     if data.draw:
         return data.draw().limited(split, limit)
     folder = _existing(data, data_dir)
     try:
         listing = data.list(folder)
+        if split is None:
+            return listing
         if not listing.splits[split]:
             raise UserError(f"the split {split} is empty. {data.how_to_get}")
         for sentence in listing.oddities + _unlike(data, listing, split):
@@ -126,7 +125,7 @@ def _existing(data: DataSet, data_dir: Place) -> Path:
         raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
     if not data_dir:
         raise UserError(f"the data set {data.name} needs its folder (data_dir). {data.how_to_get}")
-    path = Path(data_dir).expanduser()
+    path = place(data_dir)
     if not path.is_dir():
         raise UserError(f"{path} is {'not a folder' if path.exists() else 'missing'}. {data.how_to_get}")
     return path
@@ -143,18 +142,16 @@ def _unlike(data: DataSet, listing: Listing, split: str) -> list[str]:
 def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> Split:
     """Open the decoded form of `listing` at `size` pixels, decoding it first where it is missing or damaged.
 
-    `label` begins the name of its folder, in `cache_dir`, $GANSEG_CACHE, or `ganseg` in the platform's folder for
-    caches. Several processes may do this at once: one decodes, the others wait.
+    `label` begins the name of its folder in `cache_root`. Several processes may do this at once: one decodes, the
+    others wait.
     """
-    root = cache_dir or os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False)
-    times = [path.stat().st_mtime_ns for sample in listing.samples for path in sample.files]
-    key = digest(FORMAT, listing.identity, times, listing.part_names, listing.keypoint_names)
-    folder = Path(root).expanduser() / f"{label}-{size}-{key}"
+    folder = cache_root(cache_dir)
     try:
+        key = digest(FORMAT, listing.identity(folder / CONTENTS), listing.part_names, listing.keypoint_names)
+        folder /= f"{label}-{size}-{key}"
         split = _open(folder, size)
         if not split:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
+            with locked(folder / ".lock", f"decoding {label}"):
                 split = _open(folder, size) or _keep(listing.decode(size, label), folder)
         return split
     except OSError as error:
@@ -175,7 +172,7 @@ def _open(folder: Path, size: int) -> Split | None:
             raise ValueError("shape of images.npy")
         about = {name: tuple(values) for name, values in meta.items()}
         return Split(**arrays, **about | {"skipped": tuple(map(tuple, about["skipped"]))})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
         return None
 
@@ -183,6 +180,7 @@ def _open(folder: Path, size: int) -> Split | None:
 def _keep(split: Split, folder: Path) -> Split:
     """Write one .npy file an array and, last, what says that all are there; open the split from them."""
     (folder / META).unlink(missing_ok=True)
+    sweep(folder)
     arrays = {name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)}
     for name, array in arrays.items():
         with atomic_path(folder / f"{name}.npy") as path:

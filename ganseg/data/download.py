@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from ganseg.files import UserError
+from ganseg.files import UserError, locked
 
 TIMEOUT = 30.0  # seconds that a server may be silent
 
@@ -52,19 +51,15 @@ def state(file: RemoteFile, folder: Path) -> Literal["there", "to unpack", "to f
 def install(files: Sequence[RemoteFile], folder: Path) -> None:
     """Bring every file that has an address, or is there, into `folder`, verified and unpacked.
 
-    What an earlier call finished is not done again. UserError where another process is at it, a download is cut or
-    wrong, or an archive is damaged or unsafe.
+    What an earlier call finished is not done again; another process that is at it is waited for. UserError where a
+    download is cut or wrong, or an archive is damaged or unsafe.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".ganseg-download.lock", timeout=0):
-            for file in files:
-                if state(file, folder) in ("to unpack", "to fetch"):
-                    path = fetch(file, folder)
-                    if file.unpacks:
-                        unpack(path, folder, file.unpacks, file.makes)
-    except Timeout as error:
-        raise UserError(f"{folder}: another process is downloading into this folder.") from error
+    with locked(folder / ".ganseg-download.lock", f"a download into {folder}"):
+        for file in files:
+            if state(file, folder) in ("to unpack", "to fetch"):
+                path = fetch(file, folder)
+                if file.unpacks:
+                    unpack(path, folder, file.unpacks, file.makes)
 
 
 def fetch(file: RemoteFile, folder: Path) -> Path:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from ganseg.files import UserError
+from ganseg.files import UserError, read_json, reading, write_json
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # EPS would start a program; MPO is JPEG
 MAX_PIXELS = 100_000_000  # larger images are refused before they are decoded
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: its number, and the values that exchange width and height
@@ -47,23 +47,61 @@ def digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, default=list).encode()).hexdigest()[:16]
 
 
+def contents(paths: Sequence[Path], memory: Path) -> list[str]:
+    """16 hex digits for what each file holds; empty for one that cannot be read.
+
+    `memory`, a file, remembers them by path, size and times, so that no file is read again before it changes.
+    """
+    known = {}
+    with suppress(UserError):
+        known = read_json(memory, dict)
+
+    def content(path: str) -> list:
+        about, kept = os.stat(path), known.get(path)
+        stamp = [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+        if not isinstance(kept, list) or kept[:-1] != stamp:
+            with open(path, "rb") as file:
+                kept = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()[:16]]
+        return kept
+
+    names = [str(path.absolute()) for path in paths]
+    distinct = [*dict.fromkeys(names)]
+    found = {name: kept for name, kept in zip(distinct, each(content, distinct), strict=True) if isinstance(kept, list)}
+    with suppress(OSError):  # they are read again the next time
+        if any(known.get(name) != kept for name, kept in found.items()):
+            write_json(memory, known | found)
+    return [found[name][-1] if name in found else "" for name in names]
+
+
 def list_files(root: Path) -> list[str]:
-    """Sorted names, relative to `root` and with forward slashes, of the files in and below it but hidden ones."""
+    """Sorted names, relative to `root` and with forward slashes, of the files in and below it but hidden ones.
+
+    OSError for a folder that cannot be read.
+    """
     names, seen = [], set()
-    for place, folders, files in os.walk(root, followlinks=True):
+    for place, folders, files in os.walk(root, onerror=_stop, followlinks=True):
         if (real := os.path.realpath(place)) in seen:  # a link back to where we were
             folders.clear()
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
-        paths = [Path(place, name) for name in files if not name.startswith(".")]
-        names += [path.relative_to(root).as_posix() for path in paths if path.is_file()]
+        names += [Path(place, name).relative_to(root).as_posix() for name in files if not name.startswith(".")]
     return sorted(names)
+
+
+def _stop(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # no folder has no files
+        raise error
 
 
 def list_images(root: str | Path) -> list[str]:
     """As `list_files`, of images: by their suffix, in any case."""
-    return [name for name in list_files(Path(root)) if name.lower().endswith(SUFFIXES)]
+    return [name for name in list_files(Path(root)) if is_image(Path(root, name))]
+
+
+def is_image(path: Path) -> bool:
+    """Whether it is a file with the suffix of an image."""
+    return path.name.lower().endswith(SUFFIXES) and path.is_file()
 
 
 @contextmanager
@@ -107,7 +145,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def open_rgb(path: str | Path, draft: int | None = None, upright: bool = True) -> Image.Image:
-    """The image in `path` in RGB: 16-bit grey scaled by 255 / 65535, transparency laid over white.
+    """The image in `path` in RGB: deep grey scaled by its depth, transparency laid over white.
 
     `draft`: a side in pixels that is enough, where decoding less is faster. `upright`: turned by its EXIF data;
     False for annotated images, whose coordinates are those of the stored pixels. Errors as of `open_checked`.
@@ -115,19 +153,31 @@ def open_rgb(path: str | Path, draft: int | None = None, upright: bool = True) -
     with open_checked(path) as image:
         if draft:
             image.draft(None, (draft, draft))  # lets a large JPEG decode at a fraction of its size
+        deep = "16" in str(image.tile) and image.mode[:2] in ("RG", "LA")  # of which Pillow keeps the upper 8 bits
         image.load()
+        if deep and max(high for _, high in image.convert("RGB").getextrema()) < 64:
+            raise ValueError("its 16-bit colours are almost black: they seem to have fewer bits; store them in 8")
         return _to_rgb(ImageOps.exif_transpose(image) if upright and _orientation(image) else image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode of Pillow to RGB."""
-    if image.mode.startswith("I"):
-        grey = np.rint(np.asarray(image) * (255.0 / 65535.0))
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode[0] in "IF":
+        return Image.fromarray(to_bytes(np.asarray(image))).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
     return image.convert("RGB")
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Numbers to uint8 by their depth: fractions of 1, or integers of 8, 10, 12, ... bits; ValueError for others."""
+    low, high, real = float(values.min()), float(values.max()), values.dtype.kind == "f"
+    if not (low >= 0 and high < 2**32) or (real and 1 < high < 32):
+        raise ValueError(f"its values go from {low:g} to {high:g}: neither fractions of 1 nor whole numbers from 0")
+    bits = max(8, int(high).bit_length())
+    top = 1 if real and high <= 1 else 2 ** (bits + bits % 2) - 1
+    return np.rint(values * (255.0 / top)).astype(np.uint8)
 
 
 def read_rgb(path: str | Path, size: int, upright: bool = True) -> np.ndarray:
@@ -143,17 +193,14 @@ def read_mask(path: Path, size: int) -> np.ndarray:
     """
     with open_checked(path) as image:
         values = np.asarray(image.convert("RGB"))[..., 0]
-    return majority(values > (127 if values.max() > 1 else 0), size)
+    return commonest(values > (127 if values.max() > 1 else 0), size, (1, 0))
 
 
-def majority(mask: np.ndarray, size: int) -> np.ndarray:
-    """(S, S) uint8: 1 where at least half of the new pixel is true in the boolean mask (H, W)."""
-    return (share(mask, size) >= 0.5).astype(np.uint8)
-
-
-def share(mask: np.ndarray, size: int) -> np.ndarray:
-    """(S, S) float32: what fraction of each new pixel is true in a boolean mask (H, W)."""
-    return np.asarray(Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX))
+def commonest(values: np.ndarray, size: int, among: Sequence[int]) -> np.ndarray:
+    """(S, S) uint8: which of the values `among` covers most of each new pixel of (H, W); of equal ones the first."""
+    masks = (Image.fromarray((values == value).astype(np.float32)) for value in among)
+    shares = [np.asarray(mask.resize((size, size), Image.Resampling.BOX)) for mask in masks]
+    return np.array(among, np.uint8)[np.argmax(shares, axis=0)]
 
 
 def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[object]) -> dict[object, np.ndarray]:
@@ -161,15 +208,6 @@ def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[obj
     names, points = list(names), list(points)
     rows = table.reindex(pd.MultiIndex.from_product([names, points]), fill_value=0).to_numpy(float, copy=True)
     return dict(zip(names, rows.reshape(len(names), len(points), 3), strict=True))
-
-
-@contextmanager
-def reading(path: Path, remedy: str) -> Iterator[None]:
-    """UserError that names the file for whatever goes wrong in its parser, which may be anything."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"{path} is missing or cannot be read ({error}). {remedy}") from error
 
 
 def read_list(

@@ -17,8 +17,9 @@ import pandas as pd
 import scipy.io
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, majority, open_checked, reading, refuse, share
+from ganseg.data.files import IGNORE, commonest, open_checked, refuse
 from ganseg.data.sets import DataSet, Listing, Sample
+from ganseg.files import reading
 
 KEYS = {"train": ("tstid",), "test": ("trnid",), "val": ("valid",), "test+val": ("trnid", "valid")}
 HOME = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
@@ -29,10 +30,9 @@ def read_mask(path: Path, size: int) -> np.ndarray:
     """(S, S) uint8 foreground, decided at full resolution: a trimap's commonest value, or what is not painted blue."""
     with open_checked(path) as image:
         if path.parent.name == "trimaps":
-            values, trimap = np.array([0, 1, IGNORE], np.uint8), np.asarray(image)
-            return values[np.stack([share(trimap == value, size) for value in values]).argmax(0)]
+            return commonest(np.asarray(image), size, (0, 1, IGNORE))
         rgb = np.asarray(image.convert("RGB"))
-    return majority(~((rgb[..., 0] == 0) | (rgb[..., 1] == 0) | (rgb[..., 2] == 254)), size)
+    return commonest((rgb[..., 0] > 0) & (rgb[..., 1] > 0) & (rgb[..., 2] != 254), size, (1, 0))
 
 
 def list_flowers(data_dir: Path) -> Listing:

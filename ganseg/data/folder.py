@@ -1,12 +1,18 @@
 """`folder`: anyone's images, in nested folders, with labels to evaluate on where there are some.
 
-    data_dir/**/*.jpg, .jpeg, .png, .webp, .bmp    images of any size, mode and depth; suffixes in any case
+    data_dir/**/*.jpg, .jpeg, .jfif, .png, .webp, .bmp    images of any size, mode and depth; suffixes in any case
     data_dir/masks/NAME.png       the mask of image NAME.jpg (NAME.jpg.png, where NAME.png is an image, too)
     data_dir/keypoints.csv        name,x,y or name,point,x,y or name,point,x,y,visible
 
-NAME is relative to data_dir, with its folders. A mask has the shape of its image: 0 background, above 127 foreground
-(or 0 and 1). `name` is the image's with its suffix; x (right) and y (down) are pixels of that image, the first pixel's
-centre being (0, 0); a point that has no row, or `visible` 0, is not there. Both refer to the upright image: as viewers
+NAME is relative to data_dir, with its folders. Masks are also found where images/NAME.jpg lies beside masks/NAME.png,
+and NAME_mask.png beside NAME.jpg. Other folders of labels, and what GANSeg wrote, are left out.
+
+A mask has the shape of its image. Understood are: 0 and one other value; 0 and numbers of parts below 64, 255 being
+unknown; black and white with soft edges; numbers with a palette, and a few colours on black, as those of Pascal VOC;
+masks that `ganseg segment` wrote. Others are refused with what was found.
+
+`name` is the image's with its suffix; x (right) and y (down) are pixels of that image, the first pixel's centre being
+(0, 0); a point that has no row, or `visible` 0, is not there. Masks and points refer to the upright image: as viewers
 show a photograph, turned as its EXIF data say. Images without labels are left out of what those would measure.
 
 A tenth is held out for testing, decided by each image's relative name alone: adding one moves no other.
@@ -18,17 +24,16 @@ import hashlib
 import os
 from collections import Counter
 from functools import partial
-from os.path import splitext
 from pathlib import Path
 
 import numpy as np
 
-from ganseg.data.files import SUFFIXES, TEXTS, each, extent_of, list_files, points_of, read_list, refuse, told
+from ganseg.data.files import SUFFIXES, TEXTS, each, extent_of, points_of, read_list, refuse, told
+from ganseg.data.layout import photographs, plain, read_mask, subject
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
-MASKS, KEYPOINTS = "masks/", "keypoints.csv"
-UNREAD = tuple(".gif .tif .tiff .heic .heif .avif .svg .psd .cr2 .nef .arw .dng .jp2 .jxl".split())
+KEYPOINTS = "keypoints.csv"
 MINIMUM, ADVISED = 64, 5000  # images; the latter is what the paper asks for (section 5)
 HELD_OUT = 0.1
 FEW = (
@@ -45,39 +50,37 @@ def is_held_out(name: str) -> bool:
 
 def list_folder(data_dir: Path) -> Listing:
     """The images and their labels."""
-    files = list_files(data_dir)
-    images = [file for file in files if file.lower().endswith(SUFFIXES)]
-    names = [file for file in images if not file.startswith(MASKS)]
-    spare = len(names) - MINIMUM
+    files, labels, lost = photographs(data_dir, [KEYPOINTS])
+    images = {plain(file): data_dir / file for file in files}  # by name
+    spare = len(images) - MINIMUM
     if spare < 0:
-        raise UserError(f"found {len(names)} images; at least {MINIMUM} are needed ({', '.join(SUFFIXES)}, anywhere).")
-    listing = Listing({"train": [], "test": []}, upright=True, spare={"train": spare, "test": spare})
-    if len(names) < ADVISED:
-        listing.oddities.append(f"{len(names):,} images are few. {FEW}")
-    others = [file for file in files if file.lower().endswith(UNREAD)]
-    convert = "They are not used; convert them to jpg or png."
-    listing.oddities += told("images are in formats that are not read", others, convert)
-    masks = _masks(data_dir, names, [file for file in images if file.startswith(MASKS)], listing)
-    points = _points(data_dir / KEYPOINTS, names, listing)
-    for name in names:
-        sample = Sample(name, data_dir / name, masks.get(name), points.get(name))
-        listing.splits["test" if is_held_out(name) else "train"].append(sample)
+        few = f"found {len(images)} images; at least {MINIMUM} are needed ({', '.join(SUFFIXES)}, anywhere)."
+        raise UserError(" ".join([few, *lost, *told("files look like labels", labels, "They are no photographs.")]))
+    splits, spares = {"train": [], "test": []}, {"train": spare, "test": spare}
+    listing = Listing(splits, [], lost, read_mask=read_mask, upright=True, spare=spares)
+    if len(images) < ADVISED:
+        listing.oddities.append(f"{len(images):,} images are few. {FEW}")
+    masks = _masks(data_dir, images, labels, listing)
+    points = _points(data_dir / KEYPOINTS, [*images], listing)
+    for name, path in images.items():
+        sample = Sample(name, path, masks.get(name), points.get(name))
+        splits["test" if is_held_out(name) else "train"].append(sample)
     return listing
 
 
-def _masks(data_dir: Path, names: list[str], files: list[str], listing: Listing) -> dict[str, Path]:
+def _masks(data_dir: Path, images: dict[str, Path], labels: list[str], listing: Listing) -> dict[str, Path]:
     """Image name -> its mask: of the same name, with or without the image's own suffix. Opens headers."""
-    stems = {splitext(file.removeprefix(MASKS))[0]: file for file in files}
-    found = {name: stems.get(name) or stems.get(splitext(name)[0]) for name in names}
+    stems = {subject(file): file for file in labels if "mask" in file.casefold()}
+    found = {name: stems.get(subject(f"{name}.png")) or stems.get(subject(name)) for name in images}
     users = Counter(filter(None, found.values()))
     remedy = "Call the masks by the images' full names: a.jpg.png and a.png.png."
-    refuse("images share a mask with another", [name for name in names if users[found[name]] > 1], remedy)
-    unused = [file for file in files if not users[file]]
-    remedy = "They are not used; a mask is called as its image, ending in .png."
-    listing.oddities += told(f"files in {MASKS} belong to no image", unused, remedy)
+    refuse("images share a mask with another", [name for name in images if users[found[name]] > 1], remedy)
+    unused = [file for file in labels if not users[file]]
+    remedy = "They are not used; a mask lies in masks/ and is called as its image, ending in .png."
+    listing.oddities += told("files look like labels and belong to no image", unused, remedy)
     masks = {name: data_dir / file for name, file in found.items() if file}
     extent = partial(extent_of, upright=True)
-    sizes = zip(masks, each(extent, [data_dir / name for name in masks]), each(extent, [*masks.values()]), strict=True)
+    sizes = zip(masks, each(extent, [images[name] for name in masks]), each(extent, [*masks.values()]), strict=True)
     wrong = [f"{name}: {image}, mask: {mask}" for name, image, mask in sizes if not _fit(image, mask)]
     what = "masks cannot be opened or have another shape (width, height) than their image"
     refuse(what, wrong, "Make them of the upright image.")
@@ -102,7 +105,7 @@ def _points(path: Path, names: list[str], listing: Listing) -> dict[str, np.ndar
     key = [name for name in TEXTS if name in columns]
     table = read_list(path, " ".join(columns), key, sep=",", heading=1).reset_index()
     table = table.assign(point=table.get("point", "point"), visible=table.get("visible", 1.0))
-    table["name"] = table["name"].str.replace("\\", "/")
+    table["name"] = table["name"].str.replace("\\", "/").map(plain)
     wrong = table["name"][~table["visible"].isin([0, 1])]
     refuse(f"rows of {path.name} have a visible that is neither 0 nor 1", wrong, "1: it can be seen; 0: it cannot.")
     known = table["name"].isin(names)

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.data.files import IGNORE, contents, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.files import UserError
 from ganseg.progress import follow
 
 LONG = 3  # one side of an image to the other
@@ -52,6 +53,10 @@ class Split:
             short, long = self.extents.min(axis=1), self.extents.max(axis=1)
             squashed = "Images are squashed to a square, which distorts these much; crop them."
             found += told(f"images are more than {LONG} times as long as wide", names[long > LONG * short], squashed)
+        if self.extents is not None and self.foreground is not None:
+            known = self.foreground != IGNORE
+            count, share = known.any(axis=(1, 2)).sum(), (self.foreground == 1).sum() / max(1, known.sum())
+            found.append(f"{count:,} of {len(self):,} images have a mask; {share:.1%} of their pixels are foreground.")
         if self.keypoints is not None:
             beyond = ((self.keypoints < -0.5) | (self.keypoints >= self.size - 0.5)).any(axis=2) & self.visible
             remedy = "It counts all the same; coordinates are pixels from 0."
@@ -132,28 +137,33 @@ class Listing:
         spare = {split: min(self.spare.get(split, 0), kept - 1)}
         return replace(self, splits={split: samples}, spare=spare, **labels)
 
-    @property
-    def identity(self) -> tuple:
-        """What the images and labels are: the same on every machine that has the same data."""
-        samples = self.samples
-        sizes = [path.stat().st_size for sample in samples for path in sample.files]
+    def identity(self, memory: Path) -> tuple:
+        """What the images and labels are, by the `contents` of their files, which `memory` remembers."""
+        samples = [sample for samples in self.splits.values() for sample in samples]
+        if self.drawing:
+            return [sample.name for sample in samples], self.drawing
         points = [None if sample.points is None else sample.points.tolist() for sample in samples]
-        of_files = (sizes, [bool(sample.mask) for sample in samples], digest(points))
-        return [sample.name for sample in samples], self.drawing or of_files
+        files = [path for sample in samples for path in sample.files]
+        told = contents(files, memory)
+        return [sample.name for sample in samples], (told, [bool(sample.mask) for sample in samples], digest(points))
 
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
-        samples, names, skipped, arrays = self.samples, [], [], {}
+        samples, names, skipped, unclear, arrays = self.samples, [], [], [], {}
         bar = {"desc": f"decoding {label}", "unit": " images", "delay": 5.0, "mininterval": 0.5, "leave": False}
         for sample, made in zip(samples, follow(self._read(samples, size), total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                skipped.append((sample.name, str(made) or type(made).__name__))
+                kept_out = unclear if isinstance(made, UserError) else skipped
+                kept_out.append((sample.name, str(made) or type(made).__name__))
                 continue
             for key, value in made.items():
                 if key not in arrays:
                     arrays[key] = np.empty((len(samples), *value.shape), value.dtype)
                 arrays[key][len(names)] = value
             names.append(sample.name)
+        refuse(
+            "masks are not understood", map(": ".join, unclear), "Make them black and white, white being foreground."
+        )
         if len(skipped) > (spare := sum(self.spare.values())):
             remedy = f"Get them again; {spare} of {len(samples)} can be left out."
             refuse(f"images of {label} or their masks cannot be read", map(": ".join, skipped), remedy)

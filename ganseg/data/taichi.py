@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from ganseg.data.download import RemoteFile
-from ganseg.data.files import list_images, reading, refuse
+from ganseg.data.files import list_images, refuse
 from ganseg.data.frames import read_frame
 from ganseg.data.sets import MISSING, DataSet, Listing, Sample
+from ganseg.files import reading
 
 LANDMARKS, SIDE = 18, 256  # a frame, and pixels of the frames that they were marked in
 FRAMES = ("taichi-256/train", "taichi/train", "train")

@@ -1,0 +1,93 @@
+"""What the landing page and README show of the results: a picture and three numbers, computed and never typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from ganseg import ledger, tables
+from ganseg.data import describe
+from ganseg.files import atomic_path
+from ganseg.pictures import HEAD, save, sheet
+from ganseg.reported import TABLE_2
+from ganseg.runs import Run
+
+DATA = ("flowers", "synthetic-bird")  # those that the numbers speak of; the picture is of the first that has runs
+PICTURE = "front.png"
+README = re.compile(r"(<!-- front.*?-->\n).*?(<!-- /front -->)", re.DOTALL)
+
+
+def coverage(results: Path, data: str) -> str:
+    """Foreground IoU on `data`, beside the paper's and that of the best constant mask, as Markdown."""
+    runs, title = tables.headline(results, data), describe(data).title
+    if not runs:
+        return f"**{tables.BLANK}** No run on {title} is among the results."
+    ours, bar = (tables.summarise(runs, key) for key in ("iou", "iou_constant_mask"))
+    ious, size = sorted(run.metrics["iou"] for run in runs), runs[0].config.data.size
+    seeds = f"mean of {len(ious)} seeds, {ious[0]:.3f} to {ious[-1]:.3f}" if len(ious) > 1 else "one seed"
+    paper = f"The paper, at 128 px: {TABLE_2.value(data):.3f}. " if data in TABLE_2.columns else ""
+    text = f"**{ours['mean']:.3f}** foreground IoU on {title}, {seeds}, at {size} px. "
+    return f"{text}{paper}Best constant mask: {bar['mean']:.3f}."
+
+
+def claims(results: Path) -> str:
+    """How many claims of the paper have which verdict, as Markdown."""
+    verdicts = list(ledger.evaluate_claims(results)["verdict"])
+    others = [ledger.CONTRADICTED, ledger.UNDECIDED, ledger.UNTESTED]
+    told = ", ".join(f"{verdicts.count(word)} {word.lower()}" for word in others)
+    return f"**{verdicts.count(ledger.REPRODUCED)} of {len(verdicts)}** claims of the paper reproduced; {told}."
+
+
+def shown(results: Path) -> Run | None:
+    """The run of the picture: of the seeds that speak for its data set, the one of median IoU."""
+    chosen = (tables.middle(runs) for data in DATA if (runs := tables.headline(results, data)))
+    return next(filter(tables.sheet_of, chosen), None)
+
+
+def picture(run: Run) -> Image.Image:
+    """Six held-out images of a run, and below each the parts found in it."""
+    rows = tables.sheet_of(run)
+    drawn = sheet({name: rows[name][:6] for name in ("image", "both")})
+    return drawn.crop((0, HEAD, *drawn.size))
+
+
+def facts(results: Path) -> dict[str, str]:
+    """Texts of the landing page by name, as Markdown; `caption` and `alt` of its picture are empty without one."""
+    texts = dict(zip(("flowers", "birds"), (coverage(results, data) for data in DATA), strict=True))
+    texts |= {"claims": claims(results), "caption": "", "alt": ""}
+    if run := shown(results):
+        data, record = describe(run.config.data.name), run.provenance
+        texts["alt"] = f"Six held-out images of {data.title}; below, the parts that were found in them in colours."
+        told = f"{texts['alt'].split(';')[0]} and their parts, found without a label: scale {record['scale']}, "
+        terms = f" Terms: {data.licence}" if data.licence else ""
+        texts["caption"] = f"{told}seed {record['seed']}, the one of median IoU.{terms}"
+    return texts
+
+
+def stage(results: Path, folder: Path) -> dict[str, str]:
+    """Substitutions for the landing page, whose picture is written into `folder`."""
+    texts, run = facts(results), shown(results)
+    if run:
+        save(picture(run), folder / PICTURE)
+    below = f":::{{container}} ganseg-below\n{texts['caption']}\n:::"
+    figure = f"![{texts['alt']}]({folder.name}/{PICTURE})\n\n{below}"
+    return texts | {"picture": figure if run else ""}
+
+
+def readme(texts: dict[str, str]) -> str:
+    """README's picture and table."""
+    cells = " | ".join(texts[name] for name in ("flowers", "birds", "claims"))
+    picture = f"![{texts['alt']}](results/{PICTURE})\n\n{texts['caption']}\n\n" if texts["alt"] else ""
+    return f"{picture}| Photographs | Drawn birds | Claims |\n|---|---|---|\n| {cells} |\n"
+
+
+def front(root: Path = Path()) -> None:
+    """Compute README's picture and numbers again, from ROOT/results."""
+    results, path = root / "results", root / "README.md"
+    if run := shown(results):
+        save(picture(run), results / PICTURE)
+    text = README.sub(lambda found: f"{found[1]}{readme(facts(results))}{found[2]}", path.read_text(encoding="utf-8"))
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,126 @@
+"""What an experiment leaves on disk: a run, found by what it is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ganseg.config import Config
+from ganseg.data import warn_once
+from ganseg.files import UserError, read_json, reading, results_dir, shipped_models
+from ganseg.generator import Generator
+from ganseg.loop import load_weights
+from ganseg.recipes import is_current
+from ganseg.segmenter import Segmenter
+
+CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
+CHECKPOINT, GENERATOR, SEGMENTER = "checkpoint", "generator.safetensors", "segmenter.safetensors"
+TOLD = ("scale", "overrides", "finished")  # of every provenance
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished experiment, read from its directory; or an imported one, without metrics until it is evaluated."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """UserError when `directory` is not a run, or not a finished one."""
+        run = cls(Path(directory))
+        if not (run.directory / CONFIG).exists():
+            raise UserError(f"{directory} is not a run: it has no {CONFIG}")
+        if not (run.directory / METRICS).exists() and not run.imported:
+            raise UserError(f"{directory} is not finished: the `ganseg train` command that began it goes on with it")
+        return run
+
+    @classmethod
+    def find(cls, name: str, results: str | Path | None = None) -> Run:
+        """The run of a shipped model, or that `name` means: a directory, a part of SCALE/NAME that no other has."""
+        name = shipped_models(results).get(name, {"run": name})["run"]
+        path, place = Path(name).expanduser(), results_dir(results)
+        known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
+        matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
+        if path.is_dir() and ((path / CONFIG).exists() or not matches):
+            return cls.open(path)
+        if len(matches) != 1:
+            there = ", ".join(matches or known) or "none; train one with `ganseg train`"
+            raise UserError(f"{len(matches) or 'no'} runs are called {name!r} in {place}; there are {there}")
+        return cls.open(known[matches[0]])
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return read_json(self.directory / CONFIG, lambda told: Config.from_dict(told["config"]))
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """All measured numbers; none for an imported run that was not evaluated."""
+        return read_json(self.directory / METRICS, dict) if (self.directory / METRICS).exists() else {}
+
+    @functools.cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Data, variant, parts, seed, scale, key, commit, device, versions, wall time."""
+        return read_json(self.directory / PROVENANCE, lambda told: {name: told[name] for name in (*TOLD, *told)})
+
+    @functools.cached_property
+    def history(self) -> pd.DataFrame:
+        """Losses: stage, step, seconds, one column a loss."""
+        with reading(self.directory / HISTORY, "Delete it; the numbers of the run do not need it."):
+            return pd.read_csv(self.directory / HISTORY)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the run was made of released files (`ganseg import-released`) instead of trained."""
+        return (self.directory / PROVENANCE).exists() and "imported" in self.provenance
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether both networks are there; most published runs come without."""
+        return all((self.directory / name).exists() for name in (GENERATOR, SEGMENTER))
+
+    def generator(self) -> Generator:
+        """The trained generator (the averaged one where there is one), in eval mode."""
+        return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
+
+    def segmenter(self) -> Segmenter:
+        """The trained segmentation network, in eval mode."""
+        path = self.directory / SEGMENTER
+        if self.imported and not path.exists():
+            take = "`ganseg import-released` takes it with --segmenter FILE"
+            raise UserError(f"{self.directory} was imported without a segmentation network; {take}")
+        return load_weights(path, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
+
+
+def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:
+    """The runs of these files. One with a damaged file, or damaged `others` that it has, is told of and passed over."""
+    for run in (Run(path.parent) for path in sorted(metrics)):
+        try:
+            _ = run.provenance, [getattr(run, name) for name in others if (run.directory / others[name]).exists()]
+            if run.metrics:
+                yield run
+        except UserError as error:
+            warn_once(f"a run is passed over: {error}")
+
+
+def find_runs(results: str | Path | None = None, scale: str = "*", *, older: bool = False, own_settings: bool = False,
+              **wanted: Any) -> list[Run]:  # fmt: skip
+    """Finished runs under `results` whose provenance has the `wanted` values (a tuple: any of them).
+
+    Of each experiment the newest that `is_current`, or with `older` of all; those with `overrides` if `own_settings`.
+    """
+    newest: dict[tuple[str, ...], Run] = {}
+    choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
+    for run in sound(results_dir(results).glob(f"{scale}/runs/*/{METRICS}"), config=CONFIG, history=HISTORY):
+        name, told = run.directory.name.rpartition("-")[0], run.provenance
+        own = sorted(told["overrides"].items())
+        fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
+        if fits and (older or run.imported or is_current(run)):
+            slot = told["scale"], name, str(own)
+            newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
+    return list(newest.values())

@@ -1,0 +1,85 @@
+"""The landing page and README: their numbers and their picture are what the results say, and no results break them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from finished_runs import write_run
+from PIL import Image
+
+from book import front
+from ganseg import tables
+from ganseg.pictures import sample_sheet
+from ganseg.reported import TABLE_2
+from ganseg.runs import Run
+
+
+def seed(results: Path, number: int, iou: float, **more: Any) -> Run:
+    """A run on flowers with a sheet of twelve grey images, as dark as its seed is low."""
+    folder = write_run(results, data="flowers", parts=8, seed=number, iou=iou, **more)
+    images, labels = np.full((12, 8, 8, 3), 40 * number, np.uint8), np.eye(8, dtype=np.uint8)[None].repeat(12, axis=0)
+    sample_sheet(images, labels, folder / "segmentation.png", labels)
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the repository without what this copy made by itself."""
+    names = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    copy = tmp_path_factory.mktemp("committed")
+    for name in filter(None, names):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(ROOT / name, copy / name)
+    if not (copy / "results").exists():
+        pytest.skip("no checkout: which results are committed is not known")
+    return copy / "results"
+
+
+def test_readme_shows_the_picture_and_the_numbers_of_the_committed_results(committed: Path) -> None:
+    """Where this fails, `python -m book front` writes them again."""
+    assert front.readme(front.facts(committed)) in (ROOT / "README.md").read_text()
+    shown = Image.open(ROOT / "results" / front.PICTURE)
+    assert np.array_equal(np.asarray(shown), np.asarray(front.picture(front.shown(committed))))
+
+
+def test_current_runs_speak_at_the_scale_with_the_most_seeds(tmp_path: Path) -> None:
+    assert tables.headline(tmp_path, "flowers") == []
+    seed(tmp_path, 0, 0.9, config={"seed": 7})
+    spoken = [seed(tmp_path, number, iou) for number, iou in enumerate((0.5, 0.8, 0.7, 0.6), start=1)]
+    seed(tmp_path, 0, 0.1, scale="gpu"), seed(tmp_path, 0, 0.1, scale="tiny")
+    assert tables.headline(tmp_path, "flowers") == spoken
+    assert tables.middle(spoken).provenance["seed"] == 4
+
+
+def test_numbers_and_picture_follow_the_runs(tmp_path: Path) -> None:
+    for number, iou in enumerate((0.5, 0.9, 0.7)):
+        seed(tmp_path, number, iou)
+    texts = front.facts(tmp_path)
+    told = "**0.700** foreground IoU on Oxford Flowers-102, mean of 3 seeds, 0.500 to 0.900, at"
+    assert texts["flowers"].startswith(told) and f"{TABLE_2.value('flowers'):.3f}" in texts["flowers"]
+    assert "seed 2" in texts["caption"] and "Terms: " in texts["caption"]
+    drawn = np.asarray(front.picture(front.shown(tmp_path)))
+    assert (drawn[0, 0, :3] == 80).all()
+    seed(tmp_path, 3, 0.1)
+    assert front.facts(tmp_path)["flowers"].startswith("**0.550**")
+
+
+def test_without_runs_there_is_no_picture_and_no_number(tmp_path: Path) -> None:
+    texts = front.stage(tmp_path, tmp_path)
+    assert texts["picture"] == "" and not list(tmp_path.iterdir())
+    assert texts["flowers"].startswith(f"**{tables.BLANK}**") and texts["claims"].startswith("**0 of ")
+
+
+def test_readme_is_written_between_its_marks_alone(tmp_path: Path) -> None:
+    seed(tmp_path / "results", 0, 0.5)
+    (tmp_path / "README.md").write_text("Before.\n<!-- front: a word -->\nold\n<!-- /front -->\nAfter.\n")
+    front.front(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("Before.\n<!-- front: a word -->\n![") and text.endswith("<!-- /front -->\nAfter.\n")
+    assert "**0.500**" in text and "old" not in text and (tmp_path / "results" / front.PICTURE).exists()

@@ -1,0 +1,58 @@
+"""The models that come with the project: listed, small, ready to use, and as good as their metrics say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganseg import Run
+from ganseg.data import describe, load
+from ganseg.devices import make_fabric
+from ganseg.evaluation import find_parts, held_out
+from ganseg.files import shipped_models
+from ganseg.protocols import agreement, coverage
+from tests.commands import done, mistaken
+
+NAMES = sorted(shipped_models())
+SIZES = {name: sum(path.stat().st_size for path in Run.find(name).directory.glob("*.safetensors")) for name in NAMES}
+DRAWN = [name for name in ("birds", "faces") if name in NAMES]
+
+
+def test_models_lists_every_shipped_model_with_what_it_knows():
+    lines = done("models").stdout.splitlines()
+    assert len(lines) == 1 + len(NAMES)
+    for name in NAMES:
+        row = next(line for line in lines if line.startswith(f"{name} "))
+        assert Run.find(name).config.data.name in row and f"{SIZES[name] / 1e6:.1f} MB" in row
+
+
+def test_shipped_models_are_small():
+    assert max(SIZES.values()) <= 4e6 and sum(SIZES.values()) <= 40e6
+    assert min(SIZES.values()) > 1e5
+
+
+def test_a_results_folder_without_models_says_so(tmp_path):
+    assert "models.yml" in mistaken("models", "--results", tmp_path)
+
+
+def test_a_shipped_model_segments_a_photograph_and_draws_samples_by_its_short_name(tmp_path):
+    bird = load("synthetic-bird", "test", 96, limit=1).images[0]
+    Image.fromarray(bird).save(tmp_path / "bird.png")
+    done("segment", "birds", tmp_path / "bird.png", "--out", tmp_path / "out")
+    mask = np.asarray(Image.open(tmp_path / "out/masks/bird.png"))
+    assert mask.shape == (96, 96) and 0.02 < (mask > 0).mean() < 0.6 and len(np.unique(mask)) >= 4
+    done("sample", "birds", "--count", 2, "--out", tmp_path / "sample.png")
+    assert Image.open(tmp_path / "sample.png").width > 96
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_shipped_weights_give_the_published_scores(name):
+    run = Run.find(name)
+    assert not describe(run.config.data.name).needs_dir
+    test = held_out(run.config, None)
+    labels = find_parts(run.segmenter(), test.images, make_fabric("cpu")).labels
+    measured = coverage(labels, test.foreground) | agreement(labels, test)
+    assert len(test) == run.metrics["test_images"]
+    for metric in ("iou", "iou_constant_mask", "nmi_both", "ari_foreground"):
+        assert measured[metric] == pytest.approx(run.metrics[metric], abs=0.002), metric

@@ -1,0 +1,221 @@
+"""A folder of anyone's files: what is a photograph, what a mask says, what is left out, and what makes it another."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import published as of
+import pytest
+from commands import done
+from PIL import Image
+
+from ganseg.data import check, fingerprint, load, warn_once
+from ganseg.files import UserError
+from ganseg.pictures import colour_labels
+
+LAYOUT = np.zeros((24, 40), np.uint8)
+LAYOUT[:12, 20:], LAYOUT[12:, :10], LAYOUT[:3, :20] = 1, 2, 3  # three parts, 24 % + 12 % + 6 % of the pixels
+FRONT = LAYOUT > 0
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
+    warn_once.cache_clear()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """65 photographs of 40 x 24 pixels."""
+    (tmp_path / "photos").mkdir()
+    for i in range(65):
+        Image.new("RGB", (40, 24), (2 * i, 9, 9)).save(tmp_path / "photos" / f"{i:02d}.bmp")
+    return tmp_path / "photos"
+
+
+def put(path: Path, image: Image.Image | bytes | np.ndarray, **options: object) -> None:
+    """Write a file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(image, bytes):
+        path.write_bytes(image)
+    else:
+        (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(path, **options)
+
+
+def with_palette(numbers: np.ndarray, colours: object) -> Image.Image:
+    image = Image.fromarray(numbers.astype(np.uint8), "L")
+    image.putpalette(np.asarray(colours, np.uint8).tobytes())
+    return image
+
+
+def soft(mask: np.ndarray) -> Image.Image:
+    """Black and white with edges of many greys."""
+    return Image.fromarray(mask.astype(np.uint8) * 255).resize((97, 58), Image.Resampling.BICUBIC)
+
+
+RGB = np.uint8([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]])  # as VOC paints its first classes
+SPREAD, RANDOM = np.arange(256)[:, None] * [1, 1, 1], np.random.default_rng(0).integers(0, 256, (24, 40), np.uint8)
+VOID = np.where(LAYOUT == 3, 255, LAYOUT).astype(np.uint8)  # the third part is unknown
+UNKNOWN = {3: 255}
+MASKS: dict[str, tuple[object, str | dict[int, int]]] = {  # what is written -> {part: what is read}, or what is said
+    "0 and 255": (FRONT * np.uint8(255), {}),
+    "0 and 1": (FRONT * np.uint8(1), {}),
+    "0 and another number": (FRONT * np.uint8(38), {}),
+    "one bit": (Image.fromarray(FRONT), {}),
+    "numbers of parts": (LAYOUT, {}),
+    "parts and 255": (VOID, UNKNOWN),
+    "16 bits": (FRONT * np.uint16(65535), {}),
+    "parts in 16 bits": (LAYOUT.astype(np.uint16), {}),
+    "VOC: a palette on black": (with_palette(VOID, np.vstack([RGB, np.full((251, 3), 9), [[224, 224, 192]]])), UNKNOWN),
+    "VOC: colours on black": (np.uint8([*RGB[:3], [224, 224, 192]])[LAYOUT], UNKNOWN),
+    "ganseg segment": (with_palette(LAYOUT, colour_labels(np.arange(256))), {}),
+    "a grey palette": (with_palette(FRONT, [[0] * 3, [255] * 3]), {}),
+    "a palette of white and black": (with_palette(~FRONT, [[255] * 3, [0] * 3]), {}),
+    "soft edges": (soft(FRONT), {}),
+    "opaque": (Image.fromarray(FRONT * np.uint8(255)).convert("RGBA"), {}),
+    "a trimap of 1, 2, 3": (LAYOUT % 3 + np.uint8(1), "values 1, 2, 3"),
+    "levels of grey": (LAYOUT * np.uint8(80), "values 0, 80, 160, 240"),
+    "noise": (RANDOM, "values 0, 1, 2, 3, 4, 5, ..."),
+    "colours without black": (np.uint8([[255, 0, 0], [0, 0, 255]])[FRONT.astype(int)], "2 colours without black"),
+    "colours of JPEG": ((RGB[LAYOUT], "jpg"), "colours"),
+    "black and white of JPEG": ((FRONT * np.uint8(255), "jpg"), {}),
+    "a palette that begins bright": (with_palette(LAYOUT, 255 - RGB), "a palette whose number 0 is not its darkest"),
+    "transparency": (Image.fromarray(np.dstack([FRONT * np.uint8(255)] * 4)), "it is transparent in places"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_a_mask_is_read_as_it_is_meant_or_refused_with_what_was_found(root, case):
+    (image, expected), suffix = MASKS[case], "png"
+    image, suffix = image if isinstance(image, tuple) else (image, suffix)
+    for i in range(65):
+        put(root / "masks" / f"{i:02d}.{suffix}", image, **({"quality": 95} if suffix == "jpg" else {}))
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match="masks are not understood") as refused:
+            load("folder", "train", 40, data_dir=root)
+        assert expected in str(refused.value) and "are not understood" in check("folder", root).faults[0]
+        return
+    truth = np.vectorize(lambda part: expected.get(part, int(part > 0)))(LAYOUT)
+    read = np.asarray(Image.fromarray(load("folder", "train", 40, data_dir=root).foreground[0]).resize((40, 24), 0))
+    assert (read != truth).mean() < 0.04
+    share = (truth == 1).sum() / (truth != 255).sum()
+    printed = done("data check folder", root).stdout
+    told = float(printed.split("images have a mask; ")[1].split("%")[0]) / 100
+    assert told == pytest.approx(share, abs=0.03)
+
+
+PHOTO, MASK = np.full((24, 40, 3), 90, np.uint8), FRONT * np.uint8(255)
+NFC, NFD = "B\u00e4r", "Ba\u0308r"
+LAYOUTS: dict[str, tuple[list[str], int, int, str]] = {  # files more -> photographs and masks more, what is said
+    "annotations/": (["annotations/00.png"], 0, 0, "look like labels and belong to no image (annotations/00.png)"),
+    "Masks/": (["Masks/00.png"], 0, 1, ""),
+    "a_mask beside a": (["00_mask.png"], 0, 1, ""),
+    "masks in numbers": (["00_mask.png", "00_mask_1.png"], 0, 1, "belong to no image (00_mask_1.png)"),
+    "mask_1 beside image_1": (["image_1.jpg", "mask_1.png"], 1, 1, ""),
+    "SegmentationClass/": (["JPEGImages/a.jpg", "SegmentationClass/a.png"], 1, 0, "(SegmentationClass/a.png)"),
+    "images/ and masks/": (["images/a.jpg", "masks/a.png"], 1, 1, ""),
+    "train/images/ and train/masks/": (["train/images/a.jpg", "train/masks/a.png"], 1, 1, ""),
+    "train_images/ and train_masks/": (["train_images/a.jpg", "train_masks/a.png"], 1, 1, ""),
+    "images/train/ and masks/train/": (["images/train/a.jpg", "masks/train/a.png"], 1, 1, ""),
+    "another Unicode form": ([f"{NFC}.jpg", f"masks/{NFD}.png"], 1, 1, ""),
+    "thumbnails": (["@eaDir/00.jpg/SYNOPHOTO_THUMB_M.jpg", ".thumbs/00.png"], 0, 0, ""),
+    "a segmented folder": (["out/parts.json", "out/overlays/00.jpg", "out/masks/00.png"], 0, 0, "GANSeg wrote (out/"),
+    "results": (["results/tiny/runs/r/samples.npz", "results/tiny/runs/r/samples.png", "results/tiny/figures/a.png"],
+                0, 0, "3 files are what GANSeg wrote (results/tiny/figures/a.png"),
+    "HEIC": (["a.heic", "b/c.HEIC"], 0, 0, "2 files are no images of a kind that is read (a.heic, b/c.HEIC)"),
+    "jfif": (["a.jfif"], 1, 0, ""),
+    "video": (["a.mp4"], 0, 0, "1 files are no images of a kind that is read (a.mp4)"),
+    "a label that stands alone": (["carnival_mask.jpg"], 1, 0, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_photographs_masks_and_what_is_left_out_are_told_apart(root, case, caplog):
+    files, photographs, masks, said = LAYOUTS[case]
+    for file in files:
+        readable = Path(file).suffix in (".jpg", ".png")
+        put(root / file, (MASK if "mask" in file.casefold() else PHOTO) if readable else b"no image")
+    if case == "jfif":
+        Image.fromarray(PHOTO).save(root / "a.jfif", "JPEG")
+    report = check("folder", root)
+    assert not report.faults and sum(report.counts.values()) == 65 + photographs
+    assert report.labels["foreground masks"] == masks and said in "\n".join(report.oddities)
+    splits = [load("folder", split, 16, data_dir=root) for split in ("train", "test")]
+    assert sum(map(len, splits)) == 65 + photographs and said in caplog.text
+
+
+def test_too_few_photographs_are_refused_with_what_else_there_is(tmp_path):
+    for i in range(80):
+        put(tmp_path / f"{i}.heic", b"no image")
+        put(tmp_path / "labels" / f"{i}.png", MASK)
+    with pytest.raises(UserError, match=r"found 0 images.*80 files are no images.*0.heic.*80 files look like labels"):
+        load("folder", "train", 16, data_dir=tmp_path)
+
+
+def paint(name: str, colour: tuple[int, int, int]) -> Callable[[Path], None]:
+    """Other pixels in a file of the same name, size and time."""
+
+    def change(root: Path) -> None:
+        before = (root / name).stat()
+        Image.new("RGB", Image.open(root / name).size, colour).save(root / name)
+        assert (root / name).stat().st_size == before.st_size
+        os.utime(root / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    return change
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "other pixels": paint("07.bmp", (1, 2, 3)),
+    "a mask more": lambda root: put(root / "masks" / "08.bmp", MASK),
+    "a mask of other pixels": paint("masks/00.bmp", (255, 255, 255)),
+    "another keypoint": lambda root: put(root / "keypoints.csv", b"name,x,y\n00.bmp,2,2\n"),
+    "another name of it": lambda root: put(root / "keypoints.csv", b"name,point,x,y\n00.bmp,eye,1,2\n"),
+    "an image less": lambda root: (root / "09.bmp").unlink(),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_other_images_and_labels_make_another_data_set_and_another_place_does_not(root, tmp_path, case):
+    Image.new("RGB", (40, 24)).save(root / "04.bmp")
+    put(root / "masks" / "00.bmp", Image.new("RGB", (40, 24)))
+    put(root / "keypoints.csv", b"name,x,y\n00.bmp,1,2\n")
+    before = load("folder", "train", 16, data_dir=root)
+    known = fingerprint("folder", root)
+    shutil.copytree(root, tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "notes.txt").touch()
+    assert fingerprint("folder", tmp_path / "elsewhere") == known == fingerprint("folder", root)
+    CHANGES[case](root)
+    assert fingerprint("folder", root) != known
+    if case == "other pixels":
+        after = load("folder", "train", 16, data_dir=root)
+        assert (before.images[before.names.index("07.bmp")] != after.images[after.names.index("07.bmp")]).any()
+
+
+@pytest.mark.parametrize("name", ["cub", "flowers", "celeba-aligned", "taichi"])
+def test_published_sets_are_known_by_what_their_files_hold(tmp_path, name):
+    root = of.build(name, tmp_path / "data")
+    known = fingerprint(name, root)
+    image = next(
+        path for path in sorted(root.rglob("*")) if path.suffix in (".jpg", ".png") and "mask" not in str(path)
+    )
+    content = bytearray(image.read_bytes())
+    content[-3] ^= 1
+    image.write_bytes(content)
+    assert known and fingerprint(name, root) != known
+
+
+def test_files_are_read_once_until_they_change(root, monkeypatch):
+    read = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: (read.append(file.name), digest(file, kind))[1])
+    for _ in range(2):
+        fingerprint("folder", root)
+    assert len(read) == 65
+    put(root / "07.bmp", np.uint8(PHOTO + 1))
+    fingerprint("folder", root)
+    assert len(read) == 66
