@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ganseg.experiments import find_runs
 from ganseg.files import UserError, results_dir
+from ganseg.runs import find_runs
 from ganseg.terminal import print_table
 
 MEASURES = ("iou", "nmi_both", "landmark_error", "foreground_fraction")

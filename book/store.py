@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from book.execute import execution_of, experiments_of, parameters_of, read, resolve, source_hash, told, write
-from ganseg.experiments import METRICS, Experiment, find_runs
+from ganseg.experiments import Experiment
 from ganseg.files import UserError, results_dir
 from ganseg.recipes import SCALES
+from ganseg.runs import METRICS, find_runs
 
 
 def runs_of(path: str | Path, given: Mapping[str, Any]) -> dict[str, str]:
