@@ -18,11 +18,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from ganseg import metrics, pictures, plots
+from ganseg import metrics, page, pictures, plots
 from ganseg.generator import Generator
 from ganseg.page import show, show_table
 from ganseg.runs import Run
-from ganseg.studies import place, samples, summary, table
+from ganseg.studies import place, sample_rows, samples, summary, table
+from ganseg.tables import BLANK
 from ganseg.titles import HEADS, MODELS, TITLES
 
 TINT = 0.62  # how much of a part's pixel is the part's colour
@@ -94,14 +95,37 @@ def samples_data(rows: Rows) -> pd.DataFrame:
     return table.assign(sample=table["sample"] + 1, part=table["part"] + 1).round(5)
 
 
+def named(value: Any, by: str) -> str:
+    """How pages call a model: by its variant, or by the value of what was changed."""
+    return MODELS.get(value, f"{HEADS[by]}: {value}")
+
+
+def firsts(frame: pd.DataFrame, by: str) -> dict[str, Run]:
+    """The first run of each value of `by`, under the model's name."""
+    first = frame.drop_duplicates(by)
+    return {named(value, by): run for value, run in zip(first[by], first["run"], strict=True)}
+
+
+def show_answer(outcomes: Mapping[str, str], frame: pd.DataFrame, by: str = "variant") -> None:
+    """Display as the page's answer: how many claims have which verdict; IoU and samples of each model."""
+    words = ", ".join(f"{count} {word.lower()}" for word, count in pd.Series(outcomes).value_counts().items())
+    runs, found = firsts(frame, by), summary([frame], by, ["iou"]).sort_values("n", ascending=False, kind="stable")
+    told = [f"{row.mean:.3f} ({named(getattr(row, by), by)}, n = {row.n})" for row in found.itertuples()]
+    page.answer(
+        f"Claims: {words}",
+        told[0].split()[0] if told else BLANK,
+        f"foreground IoU on {place(frame)}: {'; '.join(told) or 'no labels to measure it by'}.",
+        {name: sample_rows(run)["its parts"] for name, run in runs.items()},
+        f"Rows of eight generated images with their masks over them: {', '.join(runs)}.",
+    )
+
+
 def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
     """Display `models_figure`, a row for the first run of each value of `by`."""
-    first = frame.drop_duplicates(by)
-    names = [MODELS.get(value, f"{HEADS[by]}: {value}") for value in first[by]]
-    rows = dict(zip(names, map(samples, first["run"]), strict=True))
+    rows = {name: samples(run) for name, run in firsts(frame, by).items()}
     caption = f"{place(frame)}: generated images, and their masks in colour over the image in grey. "
     alt = "Rows of generated images, each with its part masks beside it; from top to bottom"
-    show(models_figure(rows), name, runs=list(first["run"]), data=samples_data(rows), **where,
+    show(models_figure(rows), name, runs=list(firsts(frame, by).values()), data=samples_data(rows), **where,
          caption=caption + "All models were given the same noise.", alt=f"{alt}: {', '.join(rows)}.")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ganseg import metrics
+from ganseg import metrics, pictures
 from ganseg.recipes import PARTS
 from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK, grouped
@@ -120,6 +120,12 @@ def samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """The images (N, H, W, 3) and labels (N, H, W) that a run generated, uint8, always from the same noise."""
     with np.load(run.directory / "samples.npz") as arrays:
         return arrays["images"], arrays["labels"]
+
+
+def sample_rows(run: Run, count: int = 8) -> dict[str, np.ndarray]:
+    """The first `count` of `samples`, and their masks over them, as rows of pictures (N, H, W, 3)."""
+    images, labels = (values[:count] for values in samples(run))
+    return {"generated": images, "its parts": pictures.overlay(images, labels)}
 
 
 def counts(run: Run) -> dict[str, float]:
