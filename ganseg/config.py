@@ -43,28 +43,13 @@ class Section(BaseModel):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`. UserError names the first field that is unknown or wrong, and what would be right."""
+        """Inverse of `to_dict`. UserError names the first field that is unknown or wrong, and what is wrong of it."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
         name = ".".join(part for part in first["loc"] if isinstance(part, str))
-        if first["type"] == "extra_forbidden":
-            raise UserError(unknown(name, cls.names()))
         raise UserError(f"{name}={first['input']!r} is not valid; {first['msg'][:1].lower()}{first['msg'][1:]}")
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Every field; those of a section as `section.field`."""
-        fields = {name: value if isinstance(value, dict) else [""] for name, value in cls().to_dict().items()}
-        return [f"{name}.{key}".rstrip(".") for name, keys in fields.items() for key in keys]
-
-
-def unknown(name: str, known: list[str]) -> str:
-    """What to say of a setting that there is not: those called alike, or all."""
-    moved = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
-    return f"unknown setting {name!r}; known ones are: {', '.join(near)}"
 
 
 class DataConfig(Section):
@@ -198,11 +183,18 @@ class Config(Section):
         return self
 
     def replace(self, overrides: dict[str, Any]) -> Config:
-        """A copy with `section.field` entries replaced; values may be strings, as typed on a command line."""
-        values, known = self.to_dict(), self.names()
+        """A copy with `section.field` entries replaced; values may be strings, as typed on a command line.
+
+        UserError for an unknown name, with those that are called alike, or all.
+        """
+        values = self.to_dict()
+        known = {f"{name}.{key}": part for name, part in values.items() if isinstance(part, dict) for key in part}
+        known["seed"] = values
         for name, value in overrides.items():
+            key = name.rpartition(".")[2]
             if name not in known:
-                raise UserError(unknown(name, known))
-            section, _, key = name.rpartition(".")
-            (values[section] if section else values)[key] = value
+                moved = [other for other in known if other.rpartition(".")[2] == key]
+                near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
+                raise UserError(f"unknown setting {name!r}; known ones are: {', '.join(near)}")
+            known[name][key] = value
         return self.from_dict(values)
