@@ -37,13 +37,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
-        return self.model_dump()
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`. UserError names the first field that is unknown or wrong, and what is wrong of it."""
+        """Inverse of `model_dump`. UserError names the first field that is unknown or wrong, and what is wrong."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -187,7 +183,7 @@ class Config(Section):
 
         UserError for an unknown name, with those that are called alike, or all.
         """
-        values = self.to_dict()
+        values = self.model_dump()
         known = {f"{name}.{key}": part for name, part in values.items() if isinstance(part, dict) for key in part}
         known["seed"] = values
         for name, value in overrides.items():

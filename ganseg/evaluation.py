@@ -186,11 +186,10 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
     training = generator.training
     images, labels = imagined(generator.eval(), SHEET, fabric)
     generator.train(training)
-    if not fabric.is_global_zero:
-        return
-    with atomic_path(directory / "samples.npz") as temporary:  # first: it tells that the folder is a run's
-        np.savez_compressed(temporary, images=images, labels=labels)
-    pictures.sample_sheet(images, labels, directory / "samples.png")
+    if fabric.is_global_zero:
+        with atomic_path(directory / "samples.npz") as temporary:  # first: it tells that the folder is a run's
+            np.savez_compressed(temporary, images=images, labels=labels)
+        pictures.sample_sheet(images, labels, directory / "samples.png")
 
 
 def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path,

@@ -199,7 +199,7 @@ def write_run(
 ) -> Path:
     """Write the run directory, config.json last; its name tells the files, so that importing again changes nothing."""
     hashes = {kind: hashlib.sha256(path.read_bytes()).hexdigest() for kind, path in files.items()}
-    text = json.dumps([[*hashes.values()], config.to_dict()], sort_keys=True)
+    text = json.dumps([[*hashes.values()], config.model_dump()], sort_keys=True)
     key, epoch = hashlib.sha256(text.encode()).hexdigest()[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
     name = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
     directory = results / SCALE / "runs" / name
@@ -211,5 +211,5 @@ def write_run(
         "data": config.data.name, "parts": config.generator.parts, "seed": config.seed, "scale": SCALE,
         "variant": VARIANT, "finished": provenance.now(),
     })  # fmt: skip
-    write_json(directory / CONFIG, {"config": config.to_dict(), "variant": VARIANT, "scale": SCALE})
+    write_json(directory / CONFIG, {"config": config.model_dump(), "variant": VARIANT, "scale": SCALE})
     return directory
