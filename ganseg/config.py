@@ -75,9 +75,7 @@ class GeneratorConfig(Section):
     point_spread: Real = 0.05  # factor of MLP_point's last weights at the start: the released code's division by 20
     point_squash: Literal["none", "tanh"] = "none"  # x = MLP(z), or x = tanh(MLP(z) / point_divisor)
     point_divisor: Annotated[float, Field(ge=1e-6)] = 1.0
-    part_scale: Literal["std", "mean_abs", "distance_variance", "predicted"] = (
-        "std"  # Eq. 1, the released code's, our own
-    )
+    part_scale: Literal["std", "mean_abs", "distance_variance", "predicted"] = "std"  # Eq. 1, the released code's, ours
     heatmap: Literal["gaussian", "gaussian_unsquared", "cone", "gaussian_usual"] = "gaussian"  # Eq. 4, and likewise
     shared_noise: bool = False  # True: z_app is z_point
     grid: Literal["cells", "endpoints"] = "cells"  # spacing 2/H0 (Eq. 12) or linspace(-1, 1, H0)

@@ -213,10 +213,9 @@ def settings_for_size(config: Config, size: int, smallest: int = 4) -> Settings:
     factor = sizes[-1] // sizes[0] * 2**more  # from the first block to the image
     if size % factor or size < smallest * factor:
         fitting = sorted({max(smallest, size // factor + i) * factor for i in (0, 1)})
-        raise UserError(
-            f"data.size={size} is not {factor} times a whole number from {smallest} on, as the blocks of G need: "
-            f"take {' or '.join(map(str, fitting))}, or set generator.block_sizes and generator.block_widths as well"
-        )
+        wanted = f"{factor} times a whole number from {smallest} on, as the blocks of G need"
+        take = f"take {' or '.join(map(str, fitting))}, or set generator.block_sizes and generator.block_widths as well"
+        raise UserError(f"data.size={size} is not {wanted}: {take}")
     scaled = [size * s // (sizes[-1] * 2**more) for s in sizes]
     side = math.ceil(config.data.size / 2 ** len(d))
     blocks = next(n for n in range(1, 32) if math.ceil(size / 2**n) <= side)
