@@ -188,18 +188,6 @@ def resolve(
     return config.replace({"losses.lambda_con": config.losses.lambda_con / shared})
 
 
-def is_current(run: Any) -> bool:
-    """Whether a `runs.Run` has the configuration that its experiment resolves to today.
-
-    Runs of older recipes are kept, and read by whoever names them, but never compared with others.
-    """
-    try:
-        told = (run.provenance[name] for name in ("data", "variant", "scale", "parts", "seed", "overrides"))
-        return run.config == resolve(*told)
-    except UserError:  # it has names or fields that are no more
-        return False
-
-
 def settings_for_size(config: Config, size: int, smallest: int = 4) -> Settings:
     """Settings that give `config` images of `size` x `size` pixels: blocks of G and of D.
 
