@@ -32,7 +32,7 @@ Rows = Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> images (N, H, W, 3
 
 def differences(full: Run, ablated: Run) -> pd.DataFrame:
     """The settings in which the configurations of two runs differ: columns Setting, Full model, Ablated."""
-    one, other = (pd.json_normalize(run.config.to_dict()).iloc[0] for run in (full, ablated))
+    one, other = (pd.json_normalize(run.config.model_dump()).iloc[0] for run in (full, ablated))
     text = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
     lines = [(name, text(one[name]), text(other[name])) for name in one.index.drop("seed") if one[name] != other[name]]
     return pd.DataFrame(lines, columns=["Setting", "Full model", "Ablated"])

@@ -9,7 +9,6 @@ rules. Each is a function of a configuration and its test images that gives valu
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,8 +118,9 @@ def random_network(config: SegmenterConfig, parts: int, seed: int) -> Segmenter:
         return Segmenter(config, parts)
 
 
-def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Segmenter | None = None,
-                seed: int = 0) -> dict[str, Baseline]:  # fmt: skip
+def segment_all(
+    test: Split, parts: int, config: SegmenterConfig, segmenter: Segmenter, seed: int = 0
+) -> dict[str, Baseline]:
     """Every baseline on the images of `test`, by name; without true masks, no constant mask.
 
     `config`: architecture of the random network, our segmentation network before training. `segmenter`: a trained one.
@@ -132,14 +132,11 @@ def segment_all(test: Split, parts: int, config: SegmenterConfig, segmenter: Seg
         found["Best constant mask"] = Baseline(everywhere, 1, "the true masks, no image")
     found["GrabCut"] = Baseline(grabcut(images), 1, "nothing")
     found["k-means"] = Baseline(kmeans(images, parts, seed=seed), parts, together)
-    networks = {"random network": (random_network(config, parts, seed), together)}
-    if segmenter is not None:
-        networks["our network"] = segmenter, f"our segmenter and {together}"
-    for name, (network, needs) in networks.items():
-        last = lambda block, layers: layers(block)["out"]  # what the backbone's last rectifier lets through
-        features = functools.partial(last, layers=network.eval().network.backbone)
-        labels = deep_feature_factorisation(images, parts, features, seed)
-        found[f"Factorisation, {name}"] = Baseline(labels, parts, needs)
+    for name, network in {"random": random_network(config, parts, seed), "our": segmenter}.items():
+        layers = network.eval().network.backbone  # its features: what its last rectifier lets through
+        labels = deep_feature_factorisation(images, parts, lambda block, of=layers: of(block)["out"], seed)
+        needs = together if name == "random" else f"our segmenter and {together}"
+        found[f"Factorisation, {name} network"] = Baseline(labels, parts, needs)
     return found
 
 

@@ -159,15 +159,6 @@ def ceilings(device: torch.device) -> dict[str, float]:
     return found | {"copy": 2 * source.numel() / least(lambda: target.copy_(source))}
 
 
-def peak_memory(config: Config) -> dict[str, int]:
-    """The largest allocation on a GPU in two steps, with weights, in bytes."""
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    step = Step(config, "cuda")
-    step.take(True), step.take()
-    return {"bytes": torch.cuda.max_memory_allocated() - before}
-
-
 def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10) -> Report:
     """The report on the first of `experiments`, compared with the second where there is one.
 
@@ -177,21 +168,21 @@ def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds
     first, machine = next(iter(experiments.values())), make_fabric(device).device
     limits, (rates, ratio) = ceilings(machine), compare(steps, seconds * len(steps))
     rows = {label: measured(step, rates[label], limits, seconds) for label, step in steps.items()}
-    report = {
+    peaks = [row["memory"]["bytes"] for row in rows.values() if "memory" in row]
+    memory = {"peak_memory": peaks[0] / peaks[-1]} if peaks else {}
+    return {
         "data": first.data, "scale": first.scale, "variant": first.variant, "overrides": dict(first.overrides),
         "parts": first.config.generator.parts, "blocks": len(first.config.generator.block_sizes), "seconds": seconds,
         "provenance": provenance.git_state() | provenance.describe_machine(machine), "ceilings": limits,
         "settings": rows,
-    }  # fmt: skip
-    if len(rows) > 1:
-        peaks = [row["memory"]["bytes"] for row in rows.values() if "memory" in row]
-        memory = {"peak_memory": peaks[0] / peaks[1]} if peaks else {}
-        report["ratio"] = {"of": [*rows], "images_per_second": ratio, **memory}
-    return report
+    } | ({"ratio": {"of": [*rows], "images_per_second": ratio, **memory}} if len(rows) > 1 else {})  # fmt: skip
 
 
 def measured(step: Step, rate: float, limits: Mapping[str, float], budget: float) -> Report:
-    """What was measured of one configuration, and its shares of the device's ceilings."""
+    """What was measured of one configuration, and its shares of the device's ceilings.
+
+    `memory`, on a GPU: the largest allocation in two steps, with weights, in bytes.
+    """
     precision, parts = str(step.fabric._precision.precision), step_parts(step, budget)
     seconds, flops, moved = step.batch / rate, *(sum(p[key] for p in parts.values()) for key in ("flops", "bytes"))
     matmul = limits["matmul_bf16-mixed" if "bf16" in precision else "matmul_32-true"]
@@ -200,4 +191,10 @@ def measured(step: Step, rate: float, limits: Mapping[str, float], budget: float
         "flops": flops, "bytes": moved, "images_per_second": rate, "seconds": seconds,
         "share_of_matmul": flops / seconds / matmul, "share_of_copy": moved / seconds / limits["copy"],
     }  # fmt: skip
-    return row | ({"memory": peak_memory(step.config)} if step.fabric.device.type == "cuda" else {})
+    if step.fabric.device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        fresh = Step(step.config, "cuda")
+        fresh.take(True), fresh.take()
+        row["memory"] = {"bytes": torch.cuda.max_memory_allocated() - before}
+    return row

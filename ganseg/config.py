@@ -37,34 +37,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
-        return self.model_dump()
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`. UserError names the first field that is unknown or wrong, and what would be right."""
+        """Inverse of `model_dump`. UserError names the first field that is unknown or wrong, and what is wrong."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
         name = ".".join(part for part in first["loc"] if isinstance(part, str))
-        if first["type"] == "extra_forbidden":
-            raise UserError(unknown(name, cls.names()))
         raise UserError(f"{name}={first['input']!r} is not valid; {first['msg'][:1].lower()}{first['msg'][1:]}")
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Every field; those of a section as `section.field`."""
-        fields = {name: value if isinstance(value, dict) else [""] for name, value in cls().to_dict().items()}
-        return [f"{name}.{key}".rstrip(".") for name, keys in fields.items() for key in keys]
-
-
-def unknown(name: str, known: list[str]) -> str:
-    """What to say of a setting that there is not: those called alike, or all."""
-    moved = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
-    return f"unknown setting {name!r}; known ones are: {', '.join(near)}"
 
 
 class DataConfig(Section):
@@ -94,9 +75,7 @@ class GeneratorConfig(Section):
     point_spread: Real = 0.05  # factor of MLP_point's last weights at the start: the released code's division by 20
     point_squash: Literal["none", "tanh"] = "none"  # x = MLP(z), or x = tanh(MLP(z) / point_divisor)
     point_divisor: Annotated[float, Field(ge=1e-6)] = 1.0
-    part_scale: Literal["std", "mean_abs", "distance_variance", "predicted"] = (
-        "std"  # Eq. 1, the released code's, our own
-    )
+    part_scale: Literal["std", "mean_abs", "distance_variance", "predicted"] = "std"  # Eq. 1, the released code's, ours
     heatmap: Literal["gaussian", "gaussian_unsquared", "cone", "gaussian_usual"] = "gaussian"  # Eq. 4, and likewise
     shared_noise: bool = False  # True: z_app is z_point
     grid: Literal["cells", "endpoints"] = "cells"  # spacing 2/H0 (Eq. 12) or linspace(-1, 1, H0)
@@ -198,11 +177,18 @@ class Config(Section):
         return self
 
     def replace(self, overrides: dict[str, Any]) -> Config:
-        """A copy with `section.field` entries replaced; values may be strings, as typed on a command line."""
-        values, known = self.to_dict(), self.names()
+        """A copy with `section.field` entries replaced; values may be strings, as typed on a command line.
+
+        UserError for an unknown name, with those that are called alike, or all.
+        """
+        values = self.model_dump()
+        known = {f"{name}.{key}": part for name, part in values.items() if isinstance(part, dict) for key in part}
+        known["seed"] = values
         for name, value in overrides.items():
+            key = name.rpartition(".")[2]
             if name not in known:
-                raise UserError(unknown(name, known))
-            section, _, key = name.rpartition(".")
-            (values[section] if section else values)[key] = value
+                moved = [other for other in known if other.rpartition(".")[2] == key]
+                near = moved or difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
+                raise UserError(f"unknown setting {name!r}; known ones are: {', '.join(near)}")
+            known[name][key] = value
         return self.from_dict(values)

@@ -19,6 +19,8 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device in ("cuda", "mps") and not getattr(torch, device).is_available():
+        raise UserError(f"this machine has no {device}; use auto or cpu")
     if precision == "auto":
         found = {
             "cuda": torch.cuda.is_bf16_supported(including_emulation=False),

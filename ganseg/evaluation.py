@@ -52,10 +52,8 @@ def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Tensor:
 
 def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Found:
     """Labels and part centres of uint8 `images` (N, S, S, 3), a batch in memory at a time."""
-    found = []
-    for start in range(0, len(images), BATCH):
-        parts = predict(segmenter, images[start : start + BATCH], fabric)
-        found.append((parts.argmax(dim=1).numpy().astype(np.uint8), metrics.part_centres(parts[:, 1:].numpy())))
+    parts = (predict(segmenter, images[start : start + BATCH], fabric) for start in range(0, len(images), BATCH))
+    found = [(one.argmax(dim=1).numpy().astype(np.uint8), metrics.part_centres(one[:, 1:].numpy())) for one in parts]
     return Found(*map(np.concatenate, zip(*found, strict=True)))
 
 
@@ -188,11 +186,10 @@ def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
     training = generator.training
     images, labels = imagined(generator.eval(), SHEET, fabric)
     generator.train(training)
-    if not fabric.is_global_zero:
-        return
-    with atomic_path(directory / "samples.npz") as temporary:  # first: it tells that the folder is a run's
-        np.savez_compressed(temporary, images=images, labels=labels)
-    pictures.sample_sheet(images, labels, directory / "samples.png")
+    if fabric.is_global_zero:
+        with atomic_path(directory / "samples.npz") as temporary:  # first: it tells that the folder is a run's
+            np.savez_compressed(temporary, images=images, labels=labels)
+        pictures.sample_sheet(images, labels, directory / "samples.png")
 
 
 def draw_segmentation(config: Config, segmenter: Segmenter, fabric: Fabric, directory: Path,

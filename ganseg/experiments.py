@@ -62,7 +62,7 @@ class Experiment:
     @functools.cached_property
     def key(self) -> str:
         """Hash of the configuration, of the data, and of RECIPE."""
-        text = json.dumps([self.config.to_dict(), self.fingerprint, RECIPE], sort_keys=True)
+        text = json.dumps([self.config.model_dump(), self.fingerprint, RECIPE], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
@@ -130,8 +130,8 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     stream = Batches(images, config.optim.batch_size, config.seed, augment, fabric.device)
     if fabric.is_global_zero:
         sweep(directory)
-        told = {"config": config.to_dict(), "variant": experiment.variant, "scale": experiment.scale}
-        write_json(directory / CONFIG, told)
+        told = {"variant": experiment.variant, "scale": experiment.scale}
+        write_json(directory / CONFIG, {"config": config.model_dump(), **told})
     gan = GanTrainer(config, fabric, stream)
     trained = {"train_images": len(images)}
     draw = lambda step: draw_samples(gan.result(), fabric, directory)

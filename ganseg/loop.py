@@ -52,9 +52,7 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
             on_checkpoint(t + 1)
             saved = time.monotonic()
         if over:
-            raise OutOfTime(
-                f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on from there"
-            )
+            raise OutOfTime(f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on")
     return rows[-1]["seconds"] if rows else 0.0
 
 
@@ -65,10 +63,8 @@ def mean_losses(window: list[dict[str, Tensor]], stage: str, end: int) -> dict[s
         for name, value in values.items():
             seen[name].append(value.item())
             if not value.isfinite():
-                raise UserError(
-                    f"the loss {name!r} became {value.item()} at step {step} of stage {stage!r}; "
-                    "a smaller learning rate or --set optim.precision=32-true may help"
-                )
+                remedy = "a smaller learning rate or --set optim.precision=32-true may help"
+                raise UserError(f"the loss {name!r} became {value.item()} at step {step} of stage {stage!r}; {remedy}")
     return {name: sum(values) / len(values) for name, values in seen.items()}
 
 

@@ -17,9 +17,6 @@ class Lines(tqdm):
 
     told = 0  # tenths
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options | {"bar_format": LINE, "position": 0})
-
     def display(self, *args: Any, **options: Any) -> None:
         """Write a line, where another tenth is done."""
         if (tenth := 10 * self.n // max(1, self.total)) > self.told:
@@ -36,5 +33,6 @@ class Lines(tqdm):
 
 def follow(*args: Any, **options: Any) -> tqdm:
     """A `tqdm` of these arguments: a bar where someone watches, else `Lines`, which jobs side by side do not garble."""
-    watched = sys.stderr.isatty() or issubclass(bar_of_place, tqdm_notebook)
-    return (bar_of_place if watched else Lines)(*args, **options)
+    if sys.stderr.isatty() or issubclass(bar_of_place, tqdm_notebook):
+        return bar_of_place(*args, **options)
+    return Lines(*args, **options, bar_format=LINE, position=0)

@@ -188,18 +188,6 @@ def resolve(
     return config.replace({"losses.lambda_con": config.losses.lambda_con / shared})
 
 
-def is_current(run: Any) -> bool:
-    """Whether a `runs.Run` has the configuration that its experiment resolves to today.
-
-    Runs of older recipes are kept, and read by whoever names them, but never compared with others.
-    """
-    try:
-        told = (run.provenance[name] for name in ("data", "variant", "scale", "parts", "seed", "overrides"))
-        return run.config == resolve(*told)
-    except UserError:  # it has names or fields that are no more
-        return False
-
-
 def settings_for_size(config: Config, size: int, smallest: int = 4) -> Settings:
     """Settings that give `config` images of `size` x `size` pixels: blocks of G and of D.
 
@@ -213,10 +201,9 @@ def settings_for_size(config: Config, size: int, smallest: int = 4) -> Settings:
     factor = sizes[-1] // sizes[0] * 2**more  # from the first block to the image
     if size % factor or size < smallest * factor:
         fitting = sorted({max(smallest, size // factor + i) * factor for i in (0, 1)})
-        raise UserError(
-            f"data.size={size} is not {factor} times a whole number from {smallest} on, as the blocks of G need: "
-            f"take {' or '.join(map(str, fitting))}, or set generator.block_sizes and generator.block_widths as well"
-        )
+        wanted = f"{factor} times a whole number from {smallest} on, as the blocks of G need"
+        take = f"take {' or '.join(map(str, fitting))}, or set generator.block_sizes and generator.block_widths as well"
+        raise UserError(f"data.size={size} is not {wanted}: {take}")
     scaled = [size * s // (sizes[-1] * 2**more) for s in sizes]
     side = math.ceil(config.data.size / 2 ** len(d))
     blocks = next(n for n in range(1, 32) if math.ceil(size / 2**n) <= side)

@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ def import_released(
     parameters = next((file for folder in path.parents[:2] if (file := folder / "parameters.json").is_file()), None)
     named = {"generator": path, "segmenter": segmenter, "parameters": parameters}
     files = {kind: place(file) for kind, file in named.items() if file}
-    released, given = read_tensors(files["generator"], "generator"), read_parameters(parameters)
+    released, given = read_tensors(path, "generator"), read_json(parameters, dict) if parameters else {}
     name = describe(data).name if data else DATA.get(given.get("class_name"), "folder")
     config = infer_config(released, given, name)
     modules: dict[str, nn.Module] = {GENERATOR: Generator(config.generator)}
@@ -106,11 +106,6 @@ def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
     return {str(name).removeprefix("module."): value for name, value in tensors.items()}
 
 
-def read_parameters(path: Path | None) -> dict[str, Any]:
-    """The generator's parameters.json, where there is one; UserError where it is damaged."""
-    return read_json(path, dict) if path else {}
-
-
 def infer_config(released: Mapping[str, Tensor], given: Mapping[str, Any], data: str) -> Config:
     """The released variant, of no steps, with a generator as the shapes tell, and what they do not, as `given`.
 
@@ -133,23 +128,18 @@ def infer_config(released: Mapping[str, Tensor], given: Mapping[str, Any], data:
     except (LookupError, ArithmeticError) as error:
         fault = f"missing: {error.args[0]}" if isinstance(error, KeyError) else "tensors of other dimensions"
         raise UserError(f"this is not a released generator:\n  {fault}") from None
-    sizes = told["block_sizes"] = block_sizes(len(blocks), start, given.get("feature_map_sizes"))
+    usual = SHIPPED.get(len(blocks), ())
+    usual = usual if usual[:1] == (start,) else [start * 2**i for i in range(len(blocks))]
+    sizes = given.get("feature_map_sizes") or usual  # "8,16" or a list
+    sizes = told["block_sizes"] = [int(size) for size in (sizes.split(",") if isinstance(sizes, str) else sizes)]
+    if sizes[0] != start:
+        raise UserError(f"feature_map_sizes is {sizes}, but {COMPUTED} begins with {start} pixels")
     if not int(given.get("use_linear", 1)):
         told |= {"part_scale": "distance_variance", "heatmap": "gaussian_unsquared"}
     settings = {f"generator.{field}": value for field, value in told.items()}
     settings |= {"data.size": sizes[-1], "optim.steps": 0, "segmenter.steps": 0}
     settings |= {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
     return resolve(data, "released", SCALE, parts).replace(settings)
-
-
-def block_sizes(count: int, start: int, given: str | Sequence[int] | None) -> list[int]:
-    """Sizes of `count` blocks of which the first has `start` pixels, in parameters.json `given` as "8,16" or a list."""
-    usual = SHIPPED.get(count, ())
-    sizes = given or (usual if usual[:1] == (start,) else [start * 2**i for i in range(count)])
-    sizes = [int(size) for size in (sizes.split(",") if isinstance(sizes, str) else sizes)]
-    if sizes[0] != start:
-        raise UserError(f"feature_map_sizes is {sizes}, but {COMPUTED} begins with {start} pixels")
-    return sizes
 
 
 def released_name(name: str, config: GeneratorConfig) -> str:
@@ -209,7 +199,7 @@ def write_run(
 ) -> Path:
     """Write the run directory, config.json last; its name tells the files, so that importing again changes nothing."""
     hashes = {kind: hashlib.sha256(path.read_bytes()).hexdigest() for kind, path in files.items()}
-    text = json.dumps([[*hashes.values()], config.to_dict()], sort_keys=True)
+    text = json.dumps([[*hashes.values()], config.model_dump()], sort_keys=True)
     key, epoch = hashlib.sha256(text.encode()).hexdigest()[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
     name = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
     directory = results / SCALE / "runs" / name
@@ -221,5 +211,5 @@ def write_run(
         "data": config.data.name, "parts": config.generator.parts, "seed": config.seed, "scale": SCALE,
         "variant": VARIANT, "finished": provenance.now(),
     })  # fmt: skip
-    write_json(directory / CONFIG, {"config": config.to_dict(), "variant": VARIANT, "scale": SCALE})
+    write_json(directory / CONFIG, {"config": config.model_dump(), "variant": VARIANT, "scale": SCALE})
     return directory

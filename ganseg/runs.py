@@ -15,7 +15,7 @@ from ganseg.data import warn_once
 from ganseg.files import UserError, read_json, reading, results_dir, shipped_models
 from ganseg.generator import Generator
 from ganseg.loop import load_weights
-from ganseg.recipes import is_current
+from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 
 CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
@@ -84,6 +84,15 @@ class Run:
         """Whether both networks are there; most published runs come without."""
         return all((self.directory / name).exists() for name in (GENERATOR, SEGMENTER))
 
+    @property
+    def is_current(self) -> bool:
+        """Whether its experiment resolves to its configuration today; others are read by name, but never compared."""
+        told = ("data", "variant", "scale", "parts", "seed", "overrides")
+        try:
+            return self.config == resolve(*(self.provenance[name] for name in told))
+        except UserError:  # it has names or fields that are no more
+            return False
+
     def generator(self) -> Generator:
         """The trained generator (the averaged one where there is one), in eval mode."""
         return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
@@ -120,7 +129,7 @@ def find_runs(results: str | Path | None = None, scale: str = "*", *, older: boo
         name, told = run.directory.name.rpartition("-")[0], run.provenance
         own = sorted(told["overrides"].items())
         fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
-        if fits and (older or run.imported or is_current(run)):
+        if fits and (older or run.imported or run.is_current):
             slot = told["scale"], name, str(own)
             newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
     return list(newest.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ganseg.data.files import SUFFIXES, open_rgb, told
+from ganseg.data.files import SUFFIXES, each, open_rgb, told
 from ganseg.data.layout import photographs as sorted_out
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
@@ -53,18 +52,18 @@ def segment_images(
     out, fabric, size = typed(out), make_fabric(device), run.config.data.size
     (photographs, left_out), done = find_photographs(paths, out), {}
     segmenter, colours = place(run.segmenter(), fabric), part_colours(run.config.generator.parts)
-    bar = follow(total=len(photographs), desc="segmenting", unit=" images", disable=not progress)
-    with bar, ThreadPoolExecutor() as pool:
+    with follow(total=len(photographs), desc="segmenting", unit=" images", disable=not progress) as bar:
         for start in range(0, len(photographs), batch_size):
             batch = photographs[start : start + batch_size]
-            read = dict(zip(batch, pool.map(_read, batch), strict=True))
-            done |= {one: read.pop(one) for one in batch if isinstance(read[one], str)}
+            done |= zip(batch, each(open_rgb, [one.path for one in batch]), strict=True)
+            read = {one: done[one] for one in batch if not isinstance(done[one], Exception)}
             if read:
                 small = [np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for image in read.values()]
-                maps = predict(segmenter, np.stack(small), fabric).numpy()
-                done |= zip(read, pool.map(_write, itertools.repeat(out), read, read.values(), maps), strict=True)
+                found = [*zip(read, read.values(), predict(segmenter, np.stack(small), fabric).numpy(), strict=True)]
+                done |= zip(read, each(lambda one: _write(out, *one), found), strict=True)
             bar.update(len(batch))
-    skipped = [{"file": one.file, "reason": why} for one, why in done.items() if isinstance(why, str)]
+    failed = [(one.file, why) for one, why in done.items() if isinstance(why, Exception)]
+    skipped = [{"file": file, "reason": str(why) or type(why).__name__} for file, why in failed]
     if len(skipped) == len(done):
         first = ": ".join(skipped[0].values())
         raise UserError(f"none of the {len(photographs)} images can be read and written; the first: {first}")
@@ -107,25 +106,14 @@ def find_photographs(paths: Iterable[str | Path], out: Path) -> tuple[list[Photo
     return list(found.values()), left_out
 
 
-def _read(photograph: Photograph) -> Image.Image | str:
-    """The image, RGB and upright, or why it cannot be read."""
-    try:
-        return open_rgb(photograph.path)
-    except Exception as error:  # decoders fail in many ways; each means that this file is unreadable
-        return str(error) or type(error).__name__
-
-
-def _write(out: Path, one: Photograph, image: Image.Image, probabilities: np.ndarray) -> dict[str, Any] | str:
-    """Write the mask and the overlay of an image; its entry in parts.json, or why it cannot be written."""
+def _write(out: Path, one: Photograph, image: Image.Image, probabilities: np.ndarray) -> dict[str, Any]:
+    """Write the mask and the overlay of an image; its entry in parts.json."""
     labels = full_size_labels(probabilities, image.size)
     mask, where = Image.fromarray(labels), {"mask": f"masks/{one.name}.png", "overlay": f"overlays/{one.name}.jpg"}
     mask.putpalette(colour_labels(np.arange(256)).tobytes())
     drawn = overlay(np.asarray(image), labels, contour=max(1, round(max(labels.shape) / 300)))
-    try:
-        save(mask, out / where["mask"], compress_level=1)  # thrice as fast for a few kB more
-        save(Image.fromarray(drawn), out / where["overlay"], quality=90)
-    except OSError as error:
-        return str(error)
+    save(mask, out / where["mask"], compress_level=1)  # thrice as fast for a few kB more
+    save(Image.fromarray(drawn), out / where["overlay"], quality=90)
     parts = measure_parts(probabilities, labels)
     return {"file": one.file, "width": image.width, "height": image.height, **where, "parts": parts}
 
@@ -136,8 +124,8 @@ def full_size_labels(probabilities: np.ndarray, size: tuple[int, int]) -> np.nda
     `size` is (width, height). Map by map, so that a large photograph needs little memory.
     """
     labels, best = np.zeros(size[::-1], np.uint8), np.full(size[::-1], -np.inf, np.float32)
-    for k, each in enumerate(torch.from_numpy(probabilities)):
-        large = F.interpolate(each[None, None], size[::-1], mode="bilinear", align_corners=False)[0, 0].numpy()
+    for k, soft in enumerate(torch.from_numpy(probabilities)):
+        large = F.interpolate(soft[None, None], size[::-1], mode="bilinear", align_corners=False)[0, 0].numpy()
         labels[large > best] = k
         np.maximum(best, large, out=best)
     return labels

@@ -26,7 +26,6 @@ CODES = (
     "Exit codes: 0 done, 2 a mistake that you can mend, 3 out of time (the same command goes on), "
     "130 stopped by Ctrl-C. 'ganseg --debug COMMAND' shows where a failure came from."
 )
-MEMORY = "the device has not enough memory; a smaller --scale or --set optim.batch_size=N needs less"
 
 
 class Commands(TyperGroup):
@@ -52,7 +51,8 @@ def told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OutOfTime):
         return f"out of time: {error}", OUT_OF_TIME
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
-        return f"error: {MEMORY}", MISTAKE
+        remedy = "a smaller --scale or --set optim.batch_size=N needs less"
+        return f"error: the device has not enough memory; {remedy}", MISTAKE
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "stopped; the same command goes on with a training or a download", INTERRUPTED
     return "", 0
@@ -111,16 +111,6 @@ def steady() -> None:
         os.environ.get(name) or os.environ.pop(name, None)
 
 
-def available(device: str) -> str:
-    """`device`, where the machine has it."""
-    if device in ("cuda", "mps"):
-        import torch
-
-        if not getattr(torch, device).is_available():
-            raise BadParameter(f"this machine has no {device}; use auto or cpu")
-    return device
-
-
 def png(words: str) -> Path:
     """As `place`, of a PNG."""
     if not words.lower().endswith(".png"):
@@ -149,5 +139,5 @@ TIME = "Stop cleanly after 90s, 10m or 1h30m; the same command goes on later."
 TimeLimit = Annotated[float | None, Option(parser=duration, metavar="TIME", help=TIME)]
 Seed = Annotated[int, Option(help="Another seed, other random numbers.")]
 Picture = Annotated[Path | None, Option("--out", "-o", metavar="FILE.png", parser=png, help="The picture to write.")]
-Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(callback=available, **COMPUTING)]
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(**COMPUTING)]
 Precision = Annotated[Literal["auto", FabricPrecision], Option(**COMPUTING)]

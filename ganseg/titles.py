@@ -1,4 +1,4 @@
-"""How models and metrics are called wherever people read them, which side of a metric is better, and its digits."""
+"""How models and metrics are called wherever people read them, and which side of a metric is better."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class Title(NamedTuple):
 
     words: str  # as the claims ledger and the command line word it
     better: int = 0
-    digits: int = 3
     short: str = ""  # in the columns of tables, where that is not the words
 
     @property
@@ -30,14 +29,9 @@ class Title(NamedTuple):
         return self.short or self.words
 
     @property
-    def head(self) -> str:
-        """The title on top of a column."""
-        return self.title[0].upper() + self.title[1:]
-
-    @property
     def arrowed(self) -> str:
-        """The same with an arrow to the better side."""
-        return self.head + ("", " ↑", " ↓")[self.better]
+        """The title on top of a column, with an arrow to the better side."""
+        return self.title[0].upper() + self.title[1:] + ("", " ↑", " ↓")[self.better]
 
 
 # In the order in which they are listed. The last six are of a study or a training, not of metrics.json.
@@ -65,13 +59,13 @@ TITLES = {
     "landmark_error_inter_ocular_mean": Title("the same of average landmarks"),
     "landmark_error_edge": Title("landmark error over the image's edge"),
     "landmark_error_edge_mean": Title("the same of average landmarks"),
-    "taichi_mae": Title("MAE of keypoints", -1, 1),  # of Table 3, in pixels of 256
+    "taichi_mae": Title("MAE of keypoints", -1),  # of Table 3, in pixels of 256
     "taichi_mae_mean": Title("MAE of average keypoints"),
     "taichi_mae_l2": Title("MAE of keypoints, sum of distances"),
     "taichi_mae_l2_mean": Title("the same of average keypoints"),
     "foreground_fraction": Title("foreground share", short="foreground, found"),
     "part_usage": Title("fraction of images that show each part"),
-    "components_per_part": Title("pieces per visible part", -1, 2, "pieces per part, found"),
+    "components_per_part": Title("pieces per visible part", -1, "pieces per part, found"),
     "equivariance_error": Title("equivariance error (shifts)", -1, short="equivariance error"),
     "lingering_parts": Title("fraction of images hiding a part where it is found", short="lingering of hidden parts"),
     "swapped_ends": Title("fraction of images with front and back exchanged", short="exchange of front and back"),
@@ -79,13 +73,13 @@ TITLES = {
     "embedding_leak": Title("leak of embeddings", -1),  # change of other parts' pixels, over that of its own
     "mask_blur": Title("softness of masks", -1),  # 0 is sharp
     "frechet_distance": Title("Fréchet distance", -1),  # relative, of random features
-    "test_images": Title("number of test images", digits=0),
-    "iou_images": Title("number of images with a mask", digits=0),
+    "test_images": Title("number of test images"),
+    "iou_images": Title("number of images with a mask"),
     "regression_images": Title("images that landmarks are regressed on"),
-    "train_images": Title("number of training images", digits=0),
-    "vanished_parts": Title("number of vanished parts", -1, 1, "vanished parts, found"),
-    "generated_pieces": Title("pieces per generated part", -1, 2, "pieces per part, generated"),
-    "generated_vanished": Title("number of parts that no sample shows", -1, 1, "vanished parts, generated"),
+    "train_images": Title("number of training images"),
+    "vanished_parts": Title("number of vanished parts", -1, "vanished parts, found"),
+    "generated_pieces": Title("pieces per generated part", -1, "pieces per part, generated"),
+    "generated_vanished": Title("number of parts that no sample shows", -1, "vanished parts, generated"),
     "collapsed": Title("share of collapsed runs", -1),
     "generated_foreground": Title("foreground, generated"),
 }

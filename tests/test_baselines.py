@@ -78,10 +78,11 @@ def test_background_is_what_is_more_frequent_at_the_border() -> None:
 
 def test_segment_all_names_what_each_needs_and_scores_what_the_labels_allow(split: Split) -> None:
     torch.manual_seed(5)
+    segmenter = Segmenter(SMALL, 2)
     before = torch.get_rng_state()
-    first = baselines.segment_all(split, 2, SMALL)[RANDOM].labels
+    first = baselines.segment_all(split, 2, SMALL, segmenter)[RANDOM].labels
     assert (torch.get_rng_state() == before).all(), "the seed of others is left alone"
-    found = baselines.segment_all(split, 2, SMALL, Segmenter(SMALL, 2))
+    found = baselines.segment_all(split, 2, SMALL, segmenter)
     assert (found[RANDOM].labels == first).all(), "the random network is always the same"
     assert list(found) == ["Best constant mask", "GrabCut", "k-means", RANDOM, "Factorisation, our network"]
     for one in found.values():
@@ -94,11 +95,12 @@ def test_segment_all_names_what_each_needs_and_scores_what_the_labels_allow(spli
 def test_the_constant_mask_leaves_out_images_without_labels_and_needs_some(split: Split) -> None:
     truth = np.full_like(split.foreground, 255)
     truth[:2], truth[:2, 2:4, 2:4] = 0, 1
-    mask = baselines.segment_all(replace(split, foreground=truth), 2, SMALL)["Best constant mask"].labels
+    given = (2, SMALL, Segmenter(SMALL, 2))
+    mask = baselines.segment_all(replace(split, foreground=truth), *given)["Best constant mask"].labels
     assert mask.shape == truth.shape and (mask == truth[0]).all()
     bare = Split(split.images, split.names)
-    found = baselines.segment_all(bare, 2, SMALL)
-    assert "Best constant mask" not in found and "Factorisation, our network" not in found
+    found = baselines.segment_all(bare, *given)
+    assert "Best constant mask" not in found and "Factorisation, our network" in found
     assert set(baselines.scores(found["k-means"].labels, bare, 2)) == {"components_per_part"}
 
 

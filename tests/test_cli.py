@@ -155,6 +155,7 @@ MISTAKES = [
     ("train --set losses.lambda_con=much", "losses.lambda_con='much' is not valid; input should be a valid number"),
     ("train --time-limit soon", "'--time-limit': 'soon' is not a time; write 90s, 10m or 1h30m"),
     ("train --device tpu", "'tpu' is not one of 'auto', 'cpu', 'cuda', 'mps'"),
+    *[(f"train --device {d}", f"has no {d}") for d in ("cuda", "mps") if not getattr(torch, d).is_available()],
     ("train --devices many", "Input should be a valid integer"),
     ("train --precision 8", "'8' is not one of 'auto', '32-true'"),
     ("train --parts 0", "--parts"),

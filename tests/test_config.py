@@ -110,8 +110,8 @@ def test_replace_leaves_the_original_and_the_other_fields_alone() -> None:
 def test_dictionaries_and_json_round_trip() -> None:
     shape = {"data.size": 64, "generator.block_sizes": (32, 32, 64, 64), "generator.parts": 3}
     config = Config().replace({**shape, "optim.betas": (0, 0.9), "segmenter.pretrained": True, "seed": 5})
-    assert Config.from_dict(config.to_dict()) == config
-    again = Config.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert Config.from_dict(config.model_dump()) == config
+    again = Config.from_dict(json.loads(json.dumps(config.model_dump())))
     assert again == config and hash(again) == hash(config)
 
 

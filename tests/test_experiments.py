@@ -120,7 +120,7 @@ def test_a_run_of_other_images_is_not_taken_for_this_one(
 ):
     experiment = Experiment(data=data, parts=3, overrides=SETTINGS)
     other = shutil.copytree(finished.directory, experiment.directory(tmp_path).with_name(f"{experiment.name}-other"))
-    write_json(other / "config.json", {"config": experiment.config.to_dict()})
+    write_json(other / "config.json", {"config": experiment.config.model_dump()})
     write_json(other / "provenance.json", finished.provenance | {"data_fingerprint": recorded})
     monkeypatch.setattr("ganseg.experiments.fingerprint", lambda data, data_dir: at_hand)
     experiment = Experiment(data=data, parts=3, overrides=SETTINGS)

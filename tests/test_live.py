@@ -72,7 +72,7 @@ def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
         "train_images": 1234,
         "steps": 5678,
     }
-    write_json(directory / "config.json", {"config": config.to_dict()})
+    write_json(directory / "config.json", {"config": config.model_dump()})
     write_json(directory / "provenance.json", record)
     write_json(directory / "metrics.json", {"iou": 0.5})
     images = np.zeros((4, config.data.size, config.data.size, 3), np.uint8)
@@ -215,7 +215,7 @@ def test_the_kernel_is_several_times_as_fast_as_plain_javascript(page: Page, sit
 def test_a_model_that_a_page_cannot_compute_is_refused_by_name(tmp_path: Path) -> None:
     wrong = {"generator.heatmap": "cone", "segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
     config = Config().replace(COMMON | MODELS["flowers"] | wrong)
-    write_json(tmp_path / "config.json", {"config": config.to_dict()})
+    write_json(tmp_path / "config.json", {"config": config.model_dump()})
     write_json(tmp_path / "provenance.json", {"scale": "laptop", "overrides": {}, "finished": ""})
     with pytest.raises(UserError, match=r"generator\.heatmap=gaussian.*segmenter\.backbone=resnet18-light"):
         live.export(Run(tmp_path), tmp_path)

@@ -22,7 +22,7 @@ def publish_run(results: Path, iou: float) -> None:
     experiment = Experiment()
     folder = write_run(results, scale="tiny", key=experiment.key, iou=iou)
     assert folder == experiment.directory(results)
-    (folder / "config.json").write_text(json.dumps({"config": experiment.config.to_dict()}))
+    (folder / "config.json").write_text(json.dumps({"config": experiment.config.model_dump()}))
     (folder / "history.csv").write_text("stage,step,foreground\ngan,1,0.5\ngan,2,0.1\n")
 
 

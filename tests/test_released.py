@@ -42,7 +42,7 @@ def test_an_imported_golden_network_is_the_one_that_computes_the_same(shared: Pa
         weights = {name.removeprefix("weights/"): file.get_tensor(name) for name in names}
     path = save(tmp_path / "log" / "checkpoints" / "epoch_29.model", weights, **parameters)
     run, _ = imported(path, "--results", tmp_path / "results")
-    assert run.config.generator.to_dict() | {"rgb_kernel": 3} == released_config(parameters).to_dict()
+    assert run.config.generator.model_dump() | {"rgb_kernel": 3} == released_config(parameters).model_dump()
     assert run.provenance["epoch"] == 29
     expected = convert_generator(weights, run.config.generator)
     torch.testing.assert_close(dict(run.generator().state_dict()), expected, rtol=0, atol=0)
@@ -56,7 +56,7 @@ def test_the_four_released_architectures_are_told_from_shapes_alone(name: str) -
         shapes = {released_name(ours, config): like for ours, like in Generator(config).state_dict().items()}
         shapes[COMPUTED] = torch.empty(1, 52 * 52, 2)
     found = infer_config(shapes, {}, "folder").generator
-    assert found.to_dict() | {"rgb_kernel": 3} == config.to_dict()
+    assert found.model_dump() | {"rgb_kernel": 3} == config.model_dump()
 
 
 @pytest.mark.parametrize("name", ["celeba_wild", "flower"])
@@ -65,7 +65,7 @@ def test_a_full_size_checkpoint_becomes_a_run_that_samples(tmp_path: Path, name:
     path = save(tmp_path / "gan" / "checkpoints" / "epoch_4.model", tensors, **published(name))
     run, notes = imported(path, "--results", tmp_path, "--data", "folder")
     assert notes.count("note:") == 1 and "--segmenter FILE" in notes
-    assert run.config.generator.to_dict() | {"rgb_kernel": 3} == architecture(*PUBLISHED[name]).to_dict()
+    assert run.config.generator.model_dump() | {"rgb_kernel": 3} == architecture(*PUBLISHED[name]).model_dump()
     assert (run.config.data.size, run.provenance["parts"]) == (128, 8)
     assert (run.config.data.name, run.provenance["epoch"], run.provenance["variant"]) == ("folder", 4, "imported")
     done("sample --count 1 --device cpu --out", tmp_path / "one.png", run.directory.name, "--results", tmp_path)

@@ -137,7 +137,7 @@ def test_a_newer_run_with_settings_of_its_own_does_not_hide_the_plain_one(result
 
 
 def test_runs_of_an_older_recipe_are_compared_with_nothing(results: Path, tmp_path: Path) -> None:
-    old = {"losses": resolve("synthetic-bird", FULL, "laptop").losses.to_dict() | {"lambda_area": 7.0}}
+    old = {"losses": resolve("synthetic-bird", FULL, "laptop").losses.model_dump() | {"lambda_area": 7.0}}
     for seed in range(3):
         write_run(tmp_path, seed=seed, iou=0.5, key="old", finished="2026-03-03", config=old)
         write_run(tmp_path, "paper+no-area", seed=seed, iou=0.4, config=old if seed else None)
