@@ -20,7 +20,7 @@ FLOORS = [
     "files progress",
     "config recipes",
     "layers points masks image generator discriminator losses segmenter metrics",
-    "data.download data.files data.layout data.sets data.synthetic data.creatures data.batches data.frames "
+    "data.files data.images data.sets data.download data.synthetic data.creatures data.batches "
     "data.flowers data.cub data.celeba data.taichi data.folder data",
     "devices training loop provenance pictures titles protocols probes evaluation",
     "runs experiments",

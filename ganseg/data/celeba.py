@@ -29,9 +29,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ganseg.data.download import RemoteFile
-from ganseg.data.files import AGAIN, each, extent_of, read_list, refuse, rows_of
-from ganseg.data.sets import DataSet, Listing, Sample
+from ganseg.data.files import AGAIN, each, read_list, refuse, rows_of
+from ganseg.data.images import extent_of
+from ganseg.data.sets import DataSet, Listing, RemoteFile, Sample
 
 KEYPOINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 BOXES, SIZES = "list_bbox_celeba.txt", "list_imsize_celeba.txt"

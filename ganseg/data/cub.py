@@ -20,9 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ganseg.data.download import RemoteFile
 from ganseg.data.files import points_of, read_list, refuse, rows_of
-from ganseg.data.sets import DataSet, Listing, Sample
+from ganseg.data.sets import DataSet, Listing, RemoteFile, Sample
 from ganseg.files import UserError
 
 KEYPOINTS = (
