@@ -18,7 +18,7 @@ from ganseg.files import UserError, read_json, reading, write_json
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 EXAMPLES = 3
-HIDDEN = (".", "__MACOSX", "@eaDir")  # folders that hold thumbnails and the like
+HIDDEN = (".", "__MACOSX", "@eaDir")  # thumbnails and the like
 AHEAD = 256  # images decoded before the first of them is used
 HEADING, TEXTS = 2, ("name", "point")  # of a list: lines that may stand above its rows; columns that are no numbers
 AGAIN = "Mend it, or get it from its publisher again."
@@ -72,16 +72,16 @@ def list_files(root: Path) -> list[str]:
 
     OSError for a folder that cannot be read.
     """
-    names, folders, seen = [], [root], set()
+    files, folders, seen = [], [root], set()
     for folder in folders:
         if (real := folder.resolve()) in seen:  # a link back to where we were
             continue
         seen.add(real)
         with os.scandir(folder) as entries:
-            inside = [(folder / entry.name, entry.is_dir()) for entry in entries]
-        folders += [path for path, is_folder in inside if is_folder and not path.name.startswith(HIDDEN)]
-        names += [path.relative_to(root).as_posix() for path, is_folder in inside if not is_folder and path.name[0] != "."]
-    return sorted(names)
+            for entry in entries:
+                if not entry.name.startswith(HIDDEN):
+                    (folders if entry.is_dir() else files).append(folder / entry.name)
+    return sorted(file.relative_to(root).as_posix() for file in files)
 
 
 def is_image(path: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,8 +62,7 @@ def hsv(hue: np.ndarray | float, saturation: np.ndarray | float, value: np.ndarr
     return value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """Capsules drawn as one: `discs` (N, 2C, 3), two by two.
 
     `part`: their label. `tint`: (N, 3) RGB in [0, 1]. `texture`: its strength on them (0 for eyes and the like).
@@ -75,8 +74,7 @@ class Layer:
     texture: float = 1.0
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """N figures: layers from the back to the front, keypoints (N, J, 2), and the number of each keypoint's layer."""
 
     layers: tuple[Layer, ...]
@@ -85,8 +83,17 @@ class Figure:
 
     def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Figure:
         """The figures with `move` done to their points (N, M, 2) and discs (N, M, 3)."""
-        layers = tuple(replace(layer, discs=move(layer.discs)) for layer in self.layers)
-        return replace(self, layers=layers, keypoints=move(self.keypoints))
+        layers = tuple(layer._replace(discs=move(layer.discs)) for layer in self.layers)
+        return self._replace(layers=layers, keypoints=move(self.keypoints))
+
+    def visible(self) -> np.ndarray:
+        """(N, J) bool: the keypoint is inside the image and no layer in front of its own covers it."""
+        visible = ((self.keypoints >= 0.0) & (self.keypoints < 1.0)).all(-1)
+        x, y = self.keypoints[:, None, :, 0], self.keypoints[:, None, :, 1]  # (N, 1, J)
+        for number, layer in enumerate(self.layers):
+            behind = number > np.array(self.keypoint_layers)
+            visible &= ~(behind & (distance(layer.discs, x, y)[:, 0] < 0.0))
+        return visible
 
 
 def vector(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
@@ -246,14 +253,3 @@ def paint(
     image = front.reshape(n, 3, size, size) + through[:, None] * behind
     image = np.clip(image * np.float32(255.0) + np.float32(0.5), 0.0, 255.0).astype(np.uint8)
     return np.ascontiguousarray(image.transpose(0, 2, 3, 1)), labels  # (N, 3, S, S) -> (N, S, S, 3)
-
-
-def visibility(figure: Figure) -> np.ndarray:
-    """(N, J) bool: the keypoint is inside the image and no layer in front of its own covers it."""
-    points = figure.keypoints
-    visible = ((points >= 0.0) & (points < 1.0)).all(-1)
-    x, y = points[:, None, :, 0], points[:, None, :, 1]  # (N, 1, J)
-    for number, layer in enumerate(figure.layers):
-        behind = number > np.array(figure.keypoint_layers)
-        visible &= ~(behind & (distance(layer.discs, x, y)[:, 0] < 0.0))
-    return visible
