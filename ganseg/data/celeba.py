@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ganseg.data.files import AGAIN, each, read_list, refuse, rows_of
+from ganseg.data.files import AGAIN, each, read_list, refuse
 from ganseg.data.images import extent_of
 from ganseg.data.sets import DataSet, Listing, RemoteFile, Sample
 
@@ -48,8 +48,8 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
     remedy = "Put them into this folder, or keep the publisher's Anno and Img in it."
     refuse(f"needed files or folders are missing in {data_dir}", [one for one in needed if one not in at], remedy)
     listing, folder = Listing(keypoint_names=KEYPOINTS), at[images]
-    points = read_list(at[landmarks], "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5", "name")
-    regression, test = (read_list(at[name], "name", "name").index for name in needed[2:4])
+    points = read_list(at[landmarks], "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5")
+    regression, test = (read_list(at[name], "name").index for name in needed[2:4])
     known, numbers = points.index, pd.to_numeric(points.index.str.removesuffix(".jpg"), errors="coerce")
     training = known[numbers <= LAST_TRAINING_IMAGE].difference(test, sort=False)
     splits = {"train": training, "regression": regression.difference(test, sort=False), "test": test}
@@ -66,9 +66,9 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
 
 def _large_faces(at: dict[str, Path], folder: Path, names: pd.Index, listing: Listing) -> dict[str, tuple[int, int]]:
     """(W, H) of the images whose box covers 30 % or more; without the list of sizes, from their headers."""
-    boxes = rows_of(names, at[BOXES], "name x y width height")
+    boxes = read_list(at[BOXES], "name x y width height", names=names)
     if SIZES in at:
-        sizes = rows_of(names, at[SIZES], "name height width")[["width", "height"]].astype(int)
+        sizes = read_list(at[SIZES], "name height width", names=names)[["width", "height"]].astype(int)
     else:
         listing.oddities.append(f"{SIZES} is missing: sizes are read from the images at every opening, which is slow.")
         found = dict(zip(names, each(extent_of, [folder / name for name in names]), strict=True))

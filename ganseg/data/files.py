@@ -91,16 +91,10 @@ def is_image(path: Path) -> bool:
 
 def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     """What `function` makes of each item, or the exception that it raises; concurrently, as Pillow frees the GIL."""
-
-    def attempt(item: Any) -> Any:
-        try:
-            return function(item)
-        except Exception as error:  # decoders fail in many ways
-            return error
-
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(items), AHEAD):
-            yield from pool.map(attempt, items[start : start + AHEAD])
+            for future in [pool.submit(function, item) for item in items[start : start + AHEAD]]:
+                yield future.exception() or future.result()
 
 
 def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[object]) -> dict[object, np.ndarray]:
@@ -111,33 +105,30 @@ def points_of(table: pd.DataFrame, names: Iterable[object], points: Iterable[obj
 
 
 def read_list(
-    path: Path, columns: str, key: str | list[str], sep: str = r"\s+", heading: int = HEADING
-) -> pd.DataFrame:
-    """The rows of a text list, by `key`: `columns` separated by `sep`, all but TEXTS numbers.
+    path: Path, columns: str, key: str | list[str] = "name", names: pd.Index | None = None, *,
+    sep: str = r"\s+", heading: int = HEADING,
+) -> pd.DataFrame:  # fmt: skip
+    """The rows of a text list, by `key`: `columns` separated by `sep`, all but TEXTS numbers; those of `names`.
 
     Equal rows count once; up to `heading` lines above the rows are passed over. UserError where the list is missing,
-    or its rows are damaged or contradict one another.
+    or its rows are damaged or contradict one another, or some of `names` have none.
     """
-    names = columns.split()
-    numbers = [name for name in names if name not in TEXTS]
+    every = columns.split()
+    numbers = [name for name in every if name not in TEXTS]
     with reading(path, AGAIN), path.open(encoding="utf-8-sig", errors="replace") as file:  # any line ends
-        table = pd.read_csv(file, sep=sep, names=[*names, "more"], dtype=str, skipinitialspace=True)
+        table = pd.read_csv(file, sep=sep, names=[*every, "more"], dtype=str, skipinitialspace=True)
         if table.empty:
             raise ValueError("it is empty")
         table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
-    good = table[names].notna().all(axis=1) & np.isfinite(table[numbers]).all(axis=1) & table["more"].isna()
+    good = table[every].notna().all(axis=1) & np.isfinite(table[numbers]).all(axis=1) & table["more"].isna()
     above = ~good.cummax()
     table = table[~above] if above.sum() <= heading else table
     wrong = [f"row {i + 1}" for i in table.index[~good[table.index]]]
-    table = table[names].drop_duplicates().set_index(key)
+    table = table[every].drop_duplicates().set_index(key)
     wrong += table.index[table.index.duplicated()].tolist()
-    form = f"A row is {', '.join(names)}. {AGAIN}"
+    form = f"A row is {', '.join(every)}. {AGAIN}"
     refuse(f"rows of {path} are damaged or contradict an earlier one", wrong, form)
-    return table
-
-
-def rows_of(names: pd.Index, path: Path, columns: str) -> pd.DataFrame:
-    """As `read_list`, the rows of `names` in their order; UserError where some have none."""
-    table = read_list(path, columns, columns.split()[0])
+    if names is None:
+        return table
     refuse(f"images have no row in {path.name}", names.difference(table.index), AGAIN)
     return table.reindex(names)

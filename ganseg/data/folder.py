@@ -48,6 +48,7 @@ LABEL = r"(?:mask|label|annotation|annot|segmentation(?:class|object)?|trimap|gt
 IMAGE = r"(?:(?:jpeg)?images?|imgs?|im|rgb|photos?|originals?)"
 ENDS = r"(?:^|[-_. ]){}(?=$|[-_. ])"  # of words
 LABELLED, KIND = (re.compile(ENDS.format(word), re.IGNORECASE) for word in (LABEL, f"(?:{LABEL}|{IMAGE})"))
+plain = partial(unicodedata.normalize, "NFC")  # a file's name: disks and archives differ in its form
 CONVERT = "They are not used; convert images among them to jpg or png."
 
 
@@ -81,11 +82,6 @@ def _is_label(name: str, subjects: set[str]) -> bool:
     alike = {subject(name), subject(f"{LABELLED.split(name)[0]}.")}  # a_mask.png or mask_a.png, a_mask_2.png
     called = LABELLED.search(path.stem) and alike & subjects
     return bool(called) or any(map(LABELLED.search, path.parent.parts))
-
-
-def plain(name: str) -> str:
-    """A file's name in one Unicode normalisation: disks and archives differ in it."""
-    return unicodedata.normalize("NFC", name)
 
 
 def is_held_out(name: str) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +18,15 @@ IGNORE = 255  # in a mask: neither foreground nor background
 VOID = 0xE0E0C0  # what Pascal VOC paints the unknown
 
 
-@contextmanager
-def open_checked(path: str | Path) -> Iterator[Image.Image]:
+def open_checked(path: str | Path) -> Image.Image:
     """An image or mask as Pillow opens it, not yet decoded: every reader opens its files through this.
 
     ValueError above MAX_PIXELS; an exception of any type where the file is broken or of another format.
     """
-    with Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            pixels = f"{image.width} x {image.height} pixels"
-            raise ValueError(f"{pixels} is above the limit of {MAX_PIXELS:,} pixels")
-        yield image
+    image = Image.open(path, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels is above the limit of {MAX_PIXELS:,} pixels")
+    return image
 
 
 def extent_of(path: Path, upright: bool = False) -> tuple[int, int]:
@@ -58,16 +55,12 @@ def open_rgb(path: str | Path, draft: int | None = None, upright: bool = True) -
         image.load()
         if deep and max(high for _, high in image.convert("RGB").getextrema()) < 64:
             raise ValueError("its 16-bit colours are almost black: they seem to have fewer bits; store them in 8")
-        return _to_rgb(ImageOps.exif_transpose(image) if upright and _orientation(image) else image)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode of Pillow to RGB."""
+        image = ImageOps.exif_transpose(image) if upright and _orientation(image) else image
     if image.mode[0] in "IF":
         return Image.fromarray(to_bytes(np.asarray(image))).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         coloured = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)
     return image.convert("RGB")
 
 
@@ -120,8 +113,8 @@ def _kinds(image: Image.Image, lossy: bool) -> np.ndarray:
             return _numbered(numbers, IGNORE)
     if image.mode in ("RGBA", "LA", "PA") and image.getchannel("A").getextrema() != (255, 255):
         raise UserError("it is transparent in places")
-    if image.mode == "1" or image.mode[0] in "LIF":
-        return _of_greys(np.asarray(image.convert("L") if image.mode == "LA" else image), lossy)
+    if image.mode[0] in "IF":
+        return _of_greys(np.asarray(image), lossy)
     rgb = np.asarray(image.convert("RGB"))
     if (rgb == rgb[..., :1]).all():
         return _of_greys(rgb[..., 0], lossy)
