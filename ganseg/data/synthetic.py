@@ -156,12 +156,6 @@ def grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     return centres[None, None, :], centres[None, :, None]
 
 
-def plane(slope: np.ndarray, rest: np.ndarray, size: int) -> np.ndarray:
-    """(N, S, S): slope[0] x + slope[1] y + rest, of `slope` (N, 2) and `rest` (N,)."""
-    x, y = grid(size)
-    return (slope[:, :1, None] * x + rest[:, None, None]) + slope[:, 1:, None] * y
-
-
 def smooth_noise(draws: Draws, size: int, knots: int) -> np.ndarray:
     """(N, S, S) float32, zero mean, most of it within [-1, 1]: cubic B-splines of about `knots` - 3 cells a side."""
     position = (np.arange(size) + 0.5) / size * (knots - 3) + 1.0
@@ -211,14 +205,16 @@ def patchwork(draws: Draws, size: int, colours: np.ndarray) -> np.ndarray:
 
 def texture(draws: Draws, layer: Layer, scale: np.ndarray, size: int) -> np.ndarray:
     """(N, S, S) about 1: stripes or speckles and a gradient, fixed to the layer's first capsule."""
+    x, y = grid(size)
     a, b = layer.discs[:, 0], layer.discs[:, 1]
+    ax, ay = a.T[:2, :, None, None]  # (N, 1, 1)
     way = heading(np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0]) + draws.uniform(-0.5, 0.5))
     number = 2 * np.pi / (draws.uniform(0.075, 0.16, 2) * scale[:, None])
     phase = draws.uniform(0.0, 2 * np.pi, 2)
     waves = []
     for i, direction in enumerate((way, vector(-way[:, 1], way[:, 0]))):
-        u, v = slope = number[:, i] * direction.T
-        waves.append(np.sin(plane(slope.T, phase[:, i] - u * a[:, 0] - v * a[:, 1], size)))
+        u, v = (number[:, i] * direction.T)[..., None, None]
+        waves.append(np.sin(u * x + (phase[:, i, None, None] - u * ax - v * ay) + v * y))
     speckled = draws.chance(0.5)[:, None, None]
     pattern = waves[0] * np.where(speckled, waves[1], np.float32(1.0))
     return pattern * (layer.texture * draws.uniform(0.0, 0.22))[:, None, None] + np.float32(1.0)
@@ -236,7 +232,9 @@ def paint(
     labels = np.zeros((n, size, size), np.uint8)
     through, weights = np.ones((n, size, size), np.float32), []
     slope = np.stack([draws.uniform(-0.6, 0.6), draws.uniform(-0.9, 0.2)], axis=1) / scale[:, None]
-    light = plane(slope, 1.0 - (slope * figure.layers[2].discs[:, 0, :2]).sum(1), size)  # brighter above, on average
+    rest = 1.0 - (slope * figure.layers[2].discs[:, 0, :2]).sum(1)
+    u, v = slope.T[..., None, None]  # (N, 1, 1)
+    light = u * x + rest[:, None, None] + v * y  # brighter above, on average
     for layer in reversed(figure.layers):  # from the front to the back
         d = distance(layer.discs, x, y)
         labels = np.where((labels == 0) & (d <= 0), np.uint8(layer.part), labels)
