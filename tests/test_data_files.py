@@ -53,6 +53,7 @@ def test_listing_takes_suffixes_in_any_case_and_leaves_the_rest(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
     images = [name for name in list_files(tmp_path) if is_image(tmp_path / name)]
     assert images == ["a.Jpeg", "b.JPG", "e.bmp", "z/c.PNG", "z/y/d.webp"]
 

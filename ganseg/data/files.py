@@ -77,10 +77,9 @@ def list_files(root: Path) -> list[str]:
         if (real := folder.resolve()) in seen:  # a link back to where we were
             continue
         seen.add(real)
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(HIDDEN):
-                    (folders if entry.is_dir() else files).append(folder / entry.name)
+        for path in folder.iterdir():
+            if not path.name.startswith(HIDDEN):
+                (folders if path.is_dir() else files).append(path)
     return sorted(file.relative_to(root).as_posix() for file in files)
 
 
