@@ -51,15 +51,10 @@ def shipped_models(results: str | Path | None = None) -> dict[str, dict[str, str
     return yaml.safe_load(path.read_text()) if path.exists() else {}
 
 
-def downloads_allowed() -> bool:
-    """Whether the user allows weights to be fetched."""
-    return os.environ.get(DOWNLOADS) == "1"
-
-
 def imagenet_at_hand() -> bool:
     """Whether ResNet-50's ImageNet weights lie in PyTorch's cache, or may be fetched into it."""
     cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    return downloads_allowed() or any(place(cache).glob("hub/checkpoints/resnet50-0676ba61.pth"))
+    return os.environ.get(DOWNLOADS) == "1" or any(place(cache).glob("hub/checkpoints/resnet50-0676ba61.pth"))
 
 
 def global_rank(devices: int | str = 1, num_nodes: int = 1) -> int:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ganseg.data.files import SUFFIXES, each, open_rgb, told
-from ganseg.data.layout import photographs as sorted_out
+from ganseg.data.files import SUFFIXES, each, told
+from ganseg.data.folder import photographs as sorted_out
+from ganseg.data.images import open_rgb
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
 from ganseg.files import UserError, write_json

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ganseg.data import flowers
-from ganseg.data.files import MAX_PIXELS, list_images, open_checked, read_list, read_mask, read_rgb
+from ganseg.data.files import is_image, list_files, read_list
+from ganseg.data.images import MAX_PIXELS, open_checked, read_mask, read_rgb
 from ganseg.files import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # Pillow's own, lower
@@ -52,7 +53,9 @@ def test_listing_takes_suffixes_in_any_case_and_leaves_the_rest(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert list_images(tmp_path) == ["a.Jpeg", "b.JPG", "e.bmp", "z/c.PNG", "z/y/d.webp"]
+    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
+    images = [name for name in list_files(tmp_path) if is_image(tmp_path / name)]
+    assert images == ["a.Jpeg", "b.JPG", "e.bmp", "z/c.PNG", "z/y/d.webp"]
 
 
 ROWS = ["a.jpg  1 -2", "b.jpg 3 4.5", "", "a.jpg 1 -2"]  # one comes twice

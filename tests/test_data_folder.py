@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ganseg.data import check, load, warn_once
-from ganseg.data.files import read_rgb
 from ganseg.data.folder import is_held_out
+from ganseg.data.images import read_rgb
 from ganseg.files import UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

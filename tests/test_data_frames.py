@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from ganseg.data.frames import FrameUnpickler, Record, read_frame
-from ganseg.data.taichi import read_table
+from ganseg.data.taichi import FrameUnpickler, Record, read_frame, read_table
 from ganseg.files import UserError
 
 # By pandas 0.25.3 to 2.2.3: file_name "a.png", "b.png"; value [[1, 2], [-1, -1]], [[3, 4], [250, 6]].

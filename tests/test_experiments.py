@@ -128,7 +128,7 @@ def test_a_run_of_other_images_is_not_taken_for_this_one(
 
 
 def test_committed_runs_of_the_flowers_are_found_where_the_flowers_are_at_hand(shared):
-    experiment = Experiment("flowers", scale="gpu", data_dir=shared / "data" / "flowers-102")
+    experiment = Experiment("flowers", scale="laptop", data_dir=shared / "data" / "flowers-102")
     assert experiment.finished(ROOT / "results").provenance["data_fingerprint"] == "12b97166618ad801"
 
 

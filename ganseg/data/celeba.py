@@ -29,9 +29,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ganseg.data.download import RemoteFile
-from ganseg.data.files import AGAIN, each, extent_of, read_list, refuse, rows_of
-from ganseg.data.sets import DataSet, Listing, Sample
+from ganseg.data.files import AGAIN, each, read_list, refuse
+from ganseg.data.images import extent_of
+from ganseg.data.sets import DataSet, Listing, RemoteFile, Sample
 
 KEYPOINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 BOXES, SIZES = "list_bbox_celeba.txt", "list_imsize_celeba.txt"
@@ -40,26 +40,21 @@ LAST_TRAINING_IMAGE = 162_770
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
-def locate(data_dir: Path, name: str) -> Path:
-    """Where `name` (a list or a folder) lies below `data_dir`; directly in it where it lies nowhere."""
-    places = [data_dir / folder / name for folder in ("", "Anno", "Img")]
-    return next((path for path in places if path.exists()), places[0])
-
-
 def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> Listing:
     """The three splits of the images in the folder `images`, with `landmarks` but for training."""
     needed = (images, landmarks, "MAFL/training.txt", "MAFL/testing.txt", *([BOXES] if wild else []))
-    missing = [name for name in needed if not locate(data_dir, name).exists()]
+    places = [(name, data_dir / inner / name) for inner in ("Img", "Anno", "") for name in (*needed, SIZES)]
+    at = {name: path for name, path in places if path.exists()}
     remedy = "Put them into this folder, or keep the publisher's Anno and Img in it."
-    refuse(f"needed files or folders are missing in {data_dir}", missing, remedy)
-    listing, folder = Listing(keypoint_names=KEYPOINTS), locate(data_dir, images)
-    points = read_list(locate(data_dir, landmarks), "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5", "name")
-    regression, test = (read_list(locate(data_dir, name), "name", "name").index for name in needed[2:4])
+    refuse(f"needed files or folders are missing in {data_dir}", [one for one in needed if one not in at], remedy)
+    listing, folder = Listing(keypoint_names=KEYPOINTS), at[images]
+    points = read_list(at[landmarks], "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5")
+    regression, test = (read_list(at[name], "name").index for name in needed[2:4])
     known, numbers = points.index, pd.to_numeric(points.index.str.removesuffix(".jpg"), errors="coerce")
     training = known[numbers <= LAST_TRAINING_IMAGE].difference(test, sort=False)
     splits = {"train": training, "regression": regression.difference(test, sort=False), "test": test}
     used = known[known.isin(np.concatenate(list(splits.values())))]
-    extents = _large_faces(data_dir, folder, used, listing) if wild else dict.fromkeys(used, ALIGNED)
+    extents = _large_faces(at, folder, used, listing) if wild else dict.fromkeys(used, ALIGNED)
     rows = np.insert(points.to_numpy(float).reshape(-1, 5, 2), 2, 1, axis=2)  # (N, 10) -> (N, 5, 2) -> (N, 5, 3)
     labels = dict(zip(known, rows, strict=True))
     for split, names in splits.items():
@@ -69,11 +64,11 @@ def list_celeba(images: str, landmarks: str, wild: bool, data_dir: Path) -> List
     return listing
 
 
-def _large_faces(data_dir: Path, folder: Path, names: pd.Index, listing: Listing) -> dict[str, tuple[int, int]]:
+def _large_faces(at: dict[str, Path], folder: Path, names: pd.Index, listing: Listing) -> dict[str, tuple[int, int]]:
     """(W, H) of the images whose box covers 30 % or more; without the list of sizes, from their headers."""
-    boxes = rows_of(names, locate(data_dir, BOXES), "name x y width height")
-    if (path := locate(data_dir, SIZES)).exists():
-        sizes = rows_of(names, path, "name height width")[["width", "height"]].astype(int)
+    boxes = read_list(at[BOXES], "name x y width height", names=names)
+    if SIZES in at:
+        sizes = read_list(at[SIZES], "name height width", names=names)[["width", "height"]].astype(int)
     else:
         listing.oddities.append(f"{SIZES} is missing: sizes are read from the images at every opening, which is slow.")
         found = dict(zip(names, each(extent_of, [folder / name for name in names]), strict=True))
@@ -84,10 +79,7 @@ def _large_faces(data_dir: Path, folder: Path, names: pd.Index, listing: Listing
 
 
 ANNO, MAFL = f"From Anno of the folder that {HOME} links to.", "https://github.com/zhzhanp/TCDCN-face-alignment"
-LISTS = (
-    RemoteFile("MAFL/training.txt", how=f"From the folder MAFL of {MAFL}."),
-    RemoteFile("MAFL/testing.txt", how=f"From the folder MAFL of {MAFL}."),
-)
+LISTS = [RemoteFile(f"MAFL/{part}.txt", how=f"From the folder MAFL of {MAFL}.") for part in ("training", "testing")]
 CELEBA_WILD = DataSet(
     "celeba-wild", "CelebA in the wild", ("train", "regression", "test"), "flip", parts=(4, 8),
     list=partial(list_celeba, "img_celeba", "list_landmarks_celeba.txt", True),

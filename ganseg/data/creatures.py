@@ -8,21 +8,21 @@ independently but for the contrast of their hues.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from ganseg.data import synthetic
 from ganseg.data.sets import DataSet, Listing, Sample
-from ganseg.data.synthetic import Draws, Figure, Layer, capsule, heading, hsv, turn, vector
+from ganseg.data.synthetic import Draws, Figure, Layer, capsule, heading, hsv, paint, place, turn, vector
 
 SPLITS = {"train": range(0, 10_000), "val": range(10_000, 11_000), "test": range(11_000, 12_000)}
 SEED = 0
+HEAD, BODY, WING, TAIL, LEGS = 1, 2, 3, 4, 5  # parts of a bird, and of a face
+HAIR, FACE, LEFT_EYE, RIGHT_EYE, MOUTH, SHOULDERS = 1, 2, 3, 4, 5, 6
 DRAWING = "1567fbbf438ffd3d"  # changed by hand when scenes look different: they are other data then
 
 
-@dataclass(frozen=True)
-class Creature:
+class Creature(NamedTuple):
     """What is drawn: `figure(draws)` gives N figures about the origin, and their hue (N,).
 
     `parts` and `keypoints`: their names; `rotation`: the largest, in degrees; `scale`: from, to; `camouflaged`: before
@@ -56,15 +56,11 @@ class Creature:
             mirror = np.ones((len(indices), 1, 3), np.float32)
             mirror[draws.chance(0.5), :, 0] = -1
             figure = figure.moved(lambda discs: discs * mirror[..., : discs.shape[-1]])
-        figure = synthetic.place(figure, draws, scale, angle, self.overhang)
-        images, parts = synthetic.paint(draws, figure, scale, hue, size, self.camouflaged)
-        return {
-            "images": images,
-            "parts": parts,
-            "foreground": (parts > 0).astype(np.uint8),
-            "keypoints": (figure.keypoints * size - 0.5).astype(np.float32),
-            "visible": synthetic.visibility(figure),
-        }
+        figure = place(figure, draws, scale, angle, self.overhang)
+        images, parts = paint(draws, figure, scale, hue, size, self.camouflaged)
+        labels = {"parts": parts, "foreground": (parts > 0).astype(np.uint8)}
+        points = {"keypoints": (figure.keypoints * size - 0.5).astype(np.float32), "visible": figure.visible()}
+        return {"images": images, **labels, **points}
 
     def listing(self) -> Listing:
         """The scenes of all splits, not yet drawn."""
@@ -79,9 +75,6 @@ class Creature:
             drawn = self.scenes(SEED, indices[start : start + together], size)
             for values in zip(*drawn.values(), strict=True):
                 yield dict(zip(drawn, values, strict=True))
-
-
-HEAD, BODY, WING, TAIL, LEGS = 1, 2, 3, 4, 5
 
 
 def bird_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -114,14 +107,6 @@ def head_and_neck(draws: Draws, chest: np.ndarray) -> tuple:
     return neck, head, beak, capsule(eye, eye, 0.02, 0.02), [top + (reach - 0.008) * gaze, eye, base]
 
 
-def wing(draws: Draws, shoulder: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """(N, 4, 3): arm and hand, from folded along the body to raised."""
-    angle = pitch + draws.uniform(-1.35, 0.3)
-    elbow = shoulder + draws.uniform(0.07, 0.1)[:, None] * heading(angle)
-    tip = elbow + draws.uniform(0.12, 0.16)[:, None] * heading(angle + draws.uniform(-0.45, 0.35))
-    return np.hstack([capsule(shoulder, elbow, 0.062, 0.056), capsule(elbow, tip, 0.056, 0.018)])
-
-
 def leg(draws: Draws, hip: np.ndarray) -> np.ndarray:
     """(N, 4, 3): shank and toes."""
     foot = hip + draws.uniform(0.15, 0.19)[:, None] * heading(np.pi / 2 + draws.uniform(-0.3, 0.4))
@@ -137,7 +122,10 @@ def bird(draws: Draws) -> tuple[Figure, np.ndarray]:
     rump = on_body(0.1, 0.0)
     tail_way = heading(pitch + draws.uniform(-0.55, 0.6))
     tail = capsule(rump, rump + draws.uniform(0.19, 0.26)[:, None] * tail_way, 0.04, 0.052)
-    wings = wing(draws, on_body(-0.045, -0.025), pitch)
+    shoulder, raised = on_body(-0.045, -0.025), pitch + draws.uniform(-1.35, 0.3)
+    elbow = shoulder + draws.uniform(0.07, 0.1)[:, None] * heading(raised)
+    tip = elbow + draws.uniform(0.12, 0.16)[:, None] * heading(raised + draws.uniform(-0.45, 0.35))
+    wings = np.hstack([capsule(shoulder, elbow, 0.062, 0.056), capsule(elbow, tip, 0.056, 0.018)])
     front, rear = leg(draws, on_body(-0.035, 0.06)), leg(draws, on_body(0.045, 0.055))
     layers = (
         Layer(LEGS, np.hstack([front, rear]), tint["legs"], 0.4),
@@ -148,12 +136,9 @@ def bird(draws: Draws) -> tuple[Figure, np.ndarray]:
         Layer(HEAD, eye, tint["eye"], 0.0),
         Layer(WING, wings, tint["wing"]),
     )
-    tips = [discs[:, i, :2] for discs, i in ((wings, 3), (tail, 1), (front, 3), (rear, 3))]
-    points = [*head_points, on_body(0.13, 0.02), on_body(-0.02, 0.085), *tips]
+    ends = [discs[:, i, :2] for discs, i in ((wings, 3), (tail, 1), (front, 3), (rear, 3))]
+    points = [*head_points, on_body(0.13, 0.02), on_body(-0.02, 0.085), *ends]
     return Figure(layers, np.stack(points, axis=1), (3, 5, 2, 2, 2, 6, 1, 0, 0)), hue
-
-
-HAIR, FACE, LEFT_EYE, RIGHT_EYE, MOUTH, SHOULDERS = 1, 2, 3, 4, 5, 6
 
 
 def face_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -224,40 +209,19 @@ def face(draws: Draws) -> tuple[Figure, np.ndarray]:
 
 
 BIRDS = Creature(
-    "synthetic-bird",
-    "Synthetic birds",
-    bird,
-    parts=("head", "body", "wing", "tail", "legs"),
-    keypoints=("beak tip", "eye", "neck", "rump", "belly", "wing tip", "tail tip", "front foot", "rear foot"),
-    rotation=22,
-    scale=(0.92, 1.42),
-    augment="none",
-)
-CAMOUFLAGE = replace(
-    BIRDS, name="synthetic-camouflage", title="Synthetic birds before their own colours", camouflaged=True
-)
-TURNED = replace(
-    BIRDS,
-    name="synthetic-turned",
-    title="Synthetic birds facing both ways, in part outside the image",
-    both_ways=True,
-    overhang=0.35,
-)
-FACES = Creature(  # left and right are the viewer's, as in CelebA
-    "synthetic-face",
-    "Synthetic faces",
-    face,
-    parts=("hair", "face", "left eye", "right eye", "mouth", "shoulders"),
-    keypoints=(
-        "left eye", "right eye", "nose", "left mouth corner", "right mouth corner", "chin", "crown",
-        "left shoulder", "right shoulder",
-    ),
-    rotation=14,
-    scale=(0.9, 1.35),
-    augment="flip",
+    "synthetic-bird", "Synthetic birds", bird, ("head", "body", "wing", "tail", "legs"),
+    ("beak tip", "eye", "neck", "rump", "belly", "wing tip", "tail tip", "front foot", "rear foot"),
+    rotation=22, scale=(0.92, 1.42), augment="none",
 )  # fmt: skip
-
-
+OWN, BOTH = "Synthetic birds before their own colours", "Synthetic birds facing both ways, in part outside the image"
+CAMOUFLAGE = BIRDS._replace(name="synthetic-camouflage", title=OWN, camouflaged=True)
+TURNED = BIRDS._replace(name="synthetic-turned", title=BOTH, both_ways=True, overhang=0.35)
+FACES = Creature(  # left and right are the viewer's, as in CelebA
+    "synthetic-face", "Synthetic faces", face, ("hair", "face", "left eye", "right eye", "mouth", "shoulders"),
+    ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner", "chin", "crown", "left shoulder",
+     "right shoulder"),
+    rotation=14, scale=(0.9, 1.35), augment="flip",
+)  # fmt: skip
 CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, TURNED, FACES)}
 COUNTS = {split: len(indices) for split, indices in SPLITS.items()}
 DRAWN = tuple(

@@ -20,9 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ganseg.data.download import RemoteFile
-from ganseg.data.files import points_of, read_list, refuse, rows_of
-from ganseg.data.sets import DataSet, Listing, Sample
+from ganseg.data.files import points_of, read_list, refuse
+from ganseg.data.sets import DataSet, Listing, RemoteFile, Sample
 from ganseg.files import UserError
 
 KEYPOINTS = (
@@ -57,7 +56,7 @@ def list_cub(data_dir: Path) -> Listing:
     split_of = pd.Series(paper_split()).reindex(ids)
     members = {split: ids[split_of == split] for split in ("train", "val", "test")} | {"official-test": ids[:0]}
     if (path := root / "train_test_split.txt").is_file():
-        members["official-test"] = ids[rows_of(ids, path, "id training")["training"] == 0]
+        members["official-test"] = ids[read_list(path, "id training", "id", ids)["training"] == 0]
     for split, numbers in members.items():
         listing.splits[split] = [
             Sample(name, root / "images" / name, masks and (masks / name).with_suffix(".png"), points.get(number))

@@ -8,34 +8,15 @@ import os
 import shutil
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tqdm.auto import tqdm
 
+from ganseg.data.sets import RemoteFile
 from ganseg.files import UserError, locked
 
 TIMEOUT = 30.0  # seconds that a server may be silent
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a data set, and where it comes from.
-
-    `name`: its path in the folder of the data set. `url`: empty where only a person can get it, as `how` says; where it
-    is not, `bytes` are known. `unpacks`: for an archive, which of its folders holds what belongs into the data set's
-    folder ("." is all of it); `makes`: a file or folder that is then there. `optional`: the reader does without it.
-    """
-
-    name: str
-    url: str = ""
-    bytes: int = 0
-    md5: str | None = None
-    unpacks: str | None = None
-    makes: str = ""
-    how: str = ""
-    optional: bool = False
 
 
 def state(file: RemoteFile, folder: Path) -> Literal["there", "to unpack", "to fetch", "to get by hand"]:

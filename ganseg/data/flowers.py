@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, commonest, open_checked, refuse
-from ganseg.data.sets import DataSet, Listing, Sample
+from ganseg.data.files import refuse
+from ganseg.data.images import IGNORE, commonest, open_checked
+from ganseg.data.sets import DataSet, Listing, RemoteFile, Sample
 from ganseg.files import reading
 
 KEYS = {"train": ("tstid",), "test": ("trnid",), "val": ("valid",), "test+val": ("trnid", "valid")}

@@ -22,14 +22,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ganseg.data.files import SUFFIXES, TEXTS, each, extent_of, points_of, read_list, refuse, told
-from ganseg.data.layout import photographs, plain, read_mask, subject
+from ganseg.data.files import SUFFIXES, TEXTS, each, is_image, list_files, points_of, read_list, refuse, told
+from ganseg.data.images import extent_of, read_any_mask
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
@@ -40,31 +43,68 @@ FEW = (
     f"The paper asks for more than {ADVISED:,} (section 5): with fewer, the discriminator can learn them by heart and "
     "parts come out coarser or not at all. Add images where you can, and judge a run by the held-out ones."
 )
+OWN = {"samples.npz", "parts.json"}  # what tells a folder of a run, and one of segmented photographs
+LABEL = r"(?:mask|label|annotation|annot|segmentation(?:class|object)?|trimap|gt|ground[-_ ]?truth)s?"
+IMAGE = r"(?:(?:jpeg)?images?|imgs?|im|rgb|photos?|originals?)"
+ENDS = r"(?:^|[-_. ]){}(?=$|[-_. ])"  # of words
+LABELLED, KIND = (re.compile(ENDS.format(word), re.IGNORECASE) for word in (LABEL, f"(?:{LABEL}|{IMAGE})"))
+plain = partial(unicodedata.normalize, "NFC")  # a file's name: disks and archives differ in its form
+CONVERT = "They are not used; convert images among them to jpg or png."
+
+
+def photographs(root: Path, needless: Sequence[str] = ()) -> tuple[list[str], list[str], list[str]]:
+    """Names in `root` of photographs, and of what looks like their labels; sentences on what is left out.
+
+    Labels lie in a folder called so (masks, annotations, ...), or are called as a photograph and so: a_mask.png beside
+    a.jpg. What GANSeg wrote below `root` is no photograph. `needless`: names that need no mention.
+    """
+    files = sorted({*list_files(root)} - {*needless})
+    marks = [folder for folder, _, name in (file.rpartition("/") for file in files) if folder and name in OWN]
+    made = {file for file in files if file.startswith(tuple(f"{m.rpartition('/runs/')[0] or m}/" for m in marks))}
+    images = [file for file in files if file not in made and is_image(root / file)]
+    subjects = {subject(file) for file in images if not LABELLED.search(Path(file).stem)}
+    labels = [file for file in images if _is_label(file, subjects)]
+    lost = told("files are no images of a kind that is read", sorted({*files} - {*made, *images}), CONVERT)
+    lost += told("files are what GANSeg wrote", sorted(made), "They are not taken for photographs.")
+    return sorted({*images} - {*labels}), labels, lost
+
+
+def subject(name: str) -> str:
+    """What an image and its mask have alike: images/a.jpg, masks/a.png and a_mask.png are of a."""
+    *folders, stem = os.path.splitext(plain(name))[0].split("/")
+    bare = [KIND.sub("", part).strip("-_. ") for part in (*folders, stem)]
+    return "/".join([*filter(None, bare[:-1]), bare[-1] or stem])
+
+
+def _is_label(name: str, subjects: set[str]) -> bool:
+    """By its folder, or by its name beside one of `subjects`."""
+    path = Path(name)
+    alike = {subject(name), subject(f"{LABELLED.split(name)[0]}.")}  # a_mask.png or mask_a.png, a_mask_2.png
+    called = LABELLED.search(path.stem) and alike & subjects
+    return bool(called) or any(map(LABELLED.search, path.parent.parts))
 
 
 def is_held_out(name: str) -> bool:
     """Whether an image belongs to the test split: decided by its relative name alone."""
-    start = hashlib.sha256(os.fsencode(name)).digest()[:8]
-    return int.from_bytes(start, "big") < HELD_OUT * 2**64
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") < HELD_OUT * 2**64
 
 
 def list_folder(data_dir: Path) -> Listing:
     """The images and their labels."""
     files, labels, lost = photographs(data_dir, [KEYPOINTS])
     images = {plain(file): data_dir / file for file in files}  # by name
-    spare = len(images) - MINIMUM
-    if spare < 0:
+    if len(images) < MINIMUM:
         few = f"found {len(images)} images; at least {MINIMUM} are needed ({', '.join(SUFFIXES)}, anywhere)."
         raise UserError(" ".join([few, *lost, *told("files look like labels", labels, "They are no photographs.")]))
-    splits, spares = {"train": [], "test": []}, {"train": spare, "test": spare}
-    listing = Listing(splits, [], lost, read_mask=read_mask, upright=True, spare=spares)
+    spare = dict.fromkeys(FOLDER.splits, len(images) - MINIMUM)
+    listing = Listing({"train": [], "test": []}, [], lost, read_mask=read_any_mask, upright=True, spare=spare)
     if len(images) < ADVISED:
         listing.oddities.append(f"{len(images):,} images are few. {FEW}")
     masks = _masks(data_dir, images, labels, listing)
     points = _points(data_dir / KEYPOINTS, [*images], listing)
     for name, path in images.items():
         sample = Sample(name, path, masks.get(name), points.get(name))
-        splits["test" if is_held_out(name) else "train"].append(sample)
+        listing.splits["test" if is_held_out(name) else "train"].append(sample)
     return listing
 
 
@@ -78,20 +118,17 @@ def _masks(data_dir: Path, images: dict[str, Path], labels: list[str], listing: 
     unused = [file for file in labels if not users[file]]
     remedy = "They are not used; a mask lies in masks/ and is called as its image, ending in .png."
     listing.oddities += told("files look like labels and belong to no image", unused, remedy)
-    masks = {name: data_dir / file for name, file in found.items() if file}
+    masks, wrong = {name: data_dir / file for name, file in found.items() if file}, []
     extent = partial(extent_of, upright=True)
     sizes = zip(masks, each(extent, [images[name] for name in masks]), each(extent, [*masks.values()]), strict=True)
-    wrong = [f"{name}: {image}, mask: {mask}" for name, image, mask in sizes if not _fit(image, mask)]
+    for name, image, mask in sizes:  # (W, H), or why it cannot be opened
+        if isinstance(image, Exception):  # it is left out later
+            continue
+        if isinstance(mask, Exception) or abs(mask[0] * image[1] - mask[1] * image[0]) > max(*mask, *image):
+            wrong.append(f"{name}: {image}, mask: {mask}")
     what = "masks cannot be opened or have another shape (width, height) than their image"
     refuse(what, wrong, "Make them of the upright image.")
     return masks
-
-
-def _fit(image: tuple[int, int] | Exception, mask: tuple[int, int] | Exception) -> bool:
-    """Whether sizes (W, H) have one ratio of sides, but for rounding; broken images are left out later."""
-    if isinstance(image, Exception) or isinstance(mask, Exception):
-        return isinstance(image, Exception)
-    return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*mask, *image)
 
 
 def _points(path: Path, names: list[str], listing: Listing) -> dict[str, np.ndarray]:

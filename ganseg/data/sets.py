@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from ganseg.data.download import RemoteFile
-from ganseg.data.files import IGNORE, contents, digest, each, extent_of, read_mask, read_rgb, refuse, told
+from ganseg.data.files import contents, digest, each, refuse, told
+from ganseg.data.images import IGNORE, extent_of, read_mask, read_rgb
 from ganseg.files import UserError
 from ganseg.progress import follow
 
@@ -50,9 +50,9 @@ class Split:
         names = np.array(self.names, object)
         found = told("unreadable images are left out", map(": ".join, self.skipped), "Mend or remove them.")
         if self.extents is not None:
-            short, long = self.extents.min(axis=1), self.extents.max(axis=1)
+            long = self.extents.max(axis=1) > LONG * self.extents.min(axis=1)
             squashed = "Images are squashed to a square, which distorts these much; crop them."
-            found += told(f"images are more than {LONG} times as long as wide", names[long > LONG * short], squashed)
+            found += told(f"images are more than {LONG} times as long as wide", names[long], squashed)
         if self.extents is not None and self.foreground is not None:
             known = self.foreground != IGNORE
             count, share = known.any(axis=(1, 2)).sum(), (self.foreground == 1).sum() / max(1, known.sum())
@@ -140,44 +140,38 @@ class Listing:
     def identity(self, memory: Path) -> tuple:
         """What the images and labels are, by the `contents` of their files, which `memory` remembers."""
         samples = [sample for samples in self.splits.values() for sample in samples]
+        names = [sample.name for sample in samples]
         if self.drawing:
-            return [sample.name for sample in samples], self.drawing
+            return names, self.drawing
         points = [None if sample.points is None else sample.points.tolist() for sample in samples]
-        files = [path for sample in samples for path in sample.files]
-        told = contents(files, memory)
-        return [sample.name for sample in samples], (told, [bool(sample.mask) for sample in samples], digest(points))
+        held = contents([path for sample in samples for path in sample.files], memory)
+        return names, (held, [bool(sample.mask) for sample in samples], digest(points))
 
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
-        samples, names, skipped, unclear, arrays = self.samples, [], [], [], {}
+        samples, names, lost, arrays = self.samples, [], {UserError: [], Exception: []}, {}
+        read = self.draw([one.name for one in samples], size) if self.draw else each(partial(self._open, size), samples)
         bar = {"desc": f"decoding {label}", "unit": " images", "delay": 5.0, "mininterval": 0.5, "leave": False}
-        for sample, made in zip(samples, follow(self._read(samples, size), total=len(samples), **bar), strict=True):
+        for sample, made in zip(samples, follow(read, total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                kept_out = unclear if isinstance(made, UserError) else skipped
-                kept_out.append((sample.name, str(made) or type(made).__name__))
+                kind = UserError if isinstance(made, UserError) else Exception
+                lost[kind].append((sample.name, str(made) or type(made).__name__))
                 continue
+            arrays = arrays or {key: np.empty((len(samples), *one.shape), one.dtype) for key, one in made.items()}
             for key, value in made.items():
-                if key not in arrays:
-                    arrays[key] = np.empty((len(samples), *value.shape), value.dtype)
                 arrays[key][len(names)] = value
             names.append(sample.name)
-        refuse(
-            "masks are not understood", map(": ".join, unclear), "Make them black and white, white being foreground."
-        )
-        if len(skipped) > (spare := sum(self.spare.values())):
+        unclear, skipped, spare = lost[UserError], tuple(lost[Exception]), sum(self.spare.values())
+        what, remedy = "masks are not understood", "Make them black and white, white being foreground."
+        refuse(what, map(": ".join, unclear), remedy)
+        if len(skipped) > spare:
             remedy = f"Get them again; {spare} of {len(samples)} can be left out."
             refuse(f"images of {label} or their masks cannot be read", map(": ".join, skipped), remedy)
         arrays = {key: array[: len(names)] for key, array in arrays.items()}
         points = self.keypoint_names if "keypoints" in arrays else ()
-        about = {"part_names": self.part_names, "keypoint_names": points, "skipped": tuple(skipped)}
-        return Split(**arrays, **about, names=tuple(names))
+        return Split(names=tuple(names), **arrays, part_names=self.part_names, keypoint_names=points, skipped=skipped)
 
-    def _read(self, samples: list[Sample], size: int) -> Iterable[dict[str, np.ndarray] | Exception]:
-        if self.draw:
-            return self.draw([sample.name for sample in samples], size)
-        return each(partial(self._open, size=size), samples)
-
-    def _open(self, sample: Sample, size: int) -> dict[str, np.ndarray]:
+    def _open(self, size: int, sample: Sample) -> dict[str, np.ndarray]:
         """The arrays of one sample, as in `Split`; an exception of any type where its files are broken."""
         extent = extent_of(sample.image, self.upright)
         if sample.extent not in (None, extent):
@@ -192,6 +186,25 @@ class Listing:
             arrays["keypoints"] = np.nan_to_num(places.astype(np.float32), nan=MISSING)
             arrays["visible"] = rows[:, 2] > 0
         return arrays
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set, and where it comes from.
+
+    `name`: its path in the folder of the data set. `url`: empty where only a person can get it, as `how` says; where it
+    is not, `bytes` are known. `unpacks`: for an archive, which of its folders holds what belongs into the data set's
+    folder ("." is all of it); `makes`: a file or folder that is then there. `optional`: the reader does without it.
+    """
+
+    name: str
+    url: str = ""
+    bytes: int = 0
+    md5: str | None = None
+    unpacks: str | None = None
+    makes: str = ""
+    how: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,8 +62,7 @@ def hsv(hue: np.ndarray | float, saturation: np.ndarray | float, value: np.ndarr
     return value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """Capsules drawn as one: `discs` (N, 2C, 3), two by two.
 
     `part`: their label. `tint`: (N, 3) RGB in [0, 1]. `texture`: its strength on them (0 for eyes and the like).
@@ -75,8 +74,7 @@ class Layer:
     texture: float = 1.0
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """N figures: layers from the back to the front, keypoints (N, J, 2), and the number of each keypoint's layer."""
 
     layers: tuple[Layer, ...]
@@ -85,8 +83,17 @@ class Figure:
 
     def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Figure:
         """The figures with `move` done to their points (N, M, 2) and discs (N, M, 3)."""
-        layers = tuple(replace(layer, discs=move(layer.discs)) for layer in self.layers)
-        return replace(self, layers=layers, keypoints=move(self.keypoints))
+        layers = tuple(layer._replace(discs=move(layer.discs)) for layer in self.layers)
+        return self._replace(layers=layers, keypoints=move(self.keypoints))
+
+    def visible(self) -> np.ndarray:
+        """(N, J) bool: the keypoint is inside the image and no layer in front of its own covers it."""
+        visible = ((self.keypoints >= 0.0) & (self.keypoints < 1.0)).all(-1)
+        x, y = self.keypoints[:, None, :, 0], self.keypoints[:, None, :, 1]  # (N, 1, J)
+        for number, layer in enumerate(self.layers):
+            behind = number > np.array(self.keypoint_layers)
+            visible &= ~(behind & (distance(layer.discs, x, y)[:, 0] < 0.0))
+        return visible
 
 
 def vector(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
@@ -149,12 +156,6 @@ def grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     return centres[None, None, :], centres[None, :, None]
 
 
-def plane(slope: np.ndarray, rest: np.ndarray, size: int) -> np.ndarray:
-    """(N, S, S): slope[0] x + slope[1] y + rest, of `slope` (N, 2) and `rest` (N,)."""
-    x, y = grid(size)
-    return (slope[:, :1, None] * x + rest[:, None, None]) + slope[:, 1:, None] * y
-
-
 def smooth_noise(draws: Draws, size: int, knots: int) -> np.ndarray:
     """(N, S, S) float32, zero mean, most of it within [-1, 1]: cubic B-splines of about `knots` - 3 cells a side."""
     position = (np.arange(size) + 0.5) / size * (knots - 3) + 1.0
@@ -204,14 +205,16 @@ def patchwork(draws: Draws, size: int, colours: np.ndarray) -> np.ndarray:
 
 def texture(draws: Draws, layer: Layer, scale: np.ndarray, size: int) -> np.ndarray:
     """(N, S, S) about 1: stripes or speckles and a gradient, fixed to the layer's first capsule."""
+    x, y = grid(size)
     a, b = layer.discs[:, 0], layer.discs[:, 1]
+    ax, ay = a.T[:2, :, None, None]  # (N, 1, 1)
     way = heading(np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0]) + draws.uniform(-0.5, 0.5))
     number = 2 * np.pi / (draws.uniform(0.075, 0.16, 2) * scale[:, None])
     phase = draws.uniform(0.0, 2 * np.pi, 2)
     waves = []
     for i, direction in enumerate((way, vector(-way[:, 1], way[:, 0]))):
-        u, v = slope = number[:, i] * direction.T
-        waves.append(np.sin(plane(slope.T, phase[:, i] - u * a[:, 0] - v * a[:, 1], size)))
+        u, v = (number[:, i] * direction.T)[..., None, None]
+        waves.append(np.sin(u * x + (phase[:, i, None, None] - u * ax - v * ay) + v * y))
     speckled = draws.chance(0.5)[:, None, None]
     pattern = waves[0] * np.where(speckled, waves[1], np.float32(1.0))
     return pattern * (layer.texture * draws.uniform(0.0, 0.22))[:, None, None] + np.float32(1.0)
@@ -229,7 +232,9 @@ def paint(
     labels = np.zeros((n, size, size), np.uint8)
     through, weights = np.ones((n, size, size), np.float32), []
     slope = np.stack([draws.uniform(-0.6, 0.6), draws.uniform(-0.9, 0.2)], axis=1) / scale[:, None]
-    light = plane(slope, 1.0 - (slope * figure.layers[2].discs[:, 0, :2]).sum(1), size)  # brighter above, on average
+    rest = 1.0 - (slope * figure.layers[2].discs[:, 0, :2]).sum(1)
+    u, v = slope.T[..., None, None]  # (N, 1, 1)
+    light = u * x + rest[:, None, None] + v * y  # brighter above, on average
     for layer in reversed(figure.layers):  # from the front to the back
         d = distance(layer.discs, x, y)
         labels = np.where((labels == 0) & (d <= 0), np.uint8(layer.part), labels)
@@ -246,14 +251,3 @@ def paint(
     image = front.reshape(n, 3, size, size) + through[:, None] * behind
     image = np.clip(image * np.float32(255.0) + np.float32(0.5), 0.0, 255.0).astype(np.uint8)
     return np.ascontiguousarray(image.transpose(0, 2, 3, 1)), labels  # (N, 3, S, S) -> (N, S, S, 3)
-
-
-def visibility(figure: Figure) -> np.ndarray:
-    """(N, J) bool: the keypoint is inside the image and no layer in front of its own covers it."""
-    points = figure.keypoints
-    visible = ((points >= 0.0) & (points < 1.0)).all(-1)
-    x, y = points[:, None, :, 0], points[:, None, :, 1]  # (N, 1, J)
-    for number, layer in enumerate(figure.layers):
-        behind = number > np.array(figure.keypoint_layers)
-        visible &= ~(behind & (distance(layer.discs, x, y)[:, 0] < 0.0))
-    return visible

@@ -14,20 +14,89 @@ of another size are refused. Missing landmarks are not visible and keep the valu
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ganseg.data.download import RemoteFile
-from ganseg.data.files import list_images, refuse
-from ganseg.data.frames import read_frame
-from ganseg.data.sets import MISSING, DataSet, Listing, Sample
+from ganseg.data.files import SUFFIXES, is_image, list_files, refuse
+from ganseg.data.sets import MISSING, DataSet, Listing, RemoteFile, Sample
 from ganseg.files import reading
 
 LANDMARKS, SIDE = 18, 256  # a frame, and pixels of the frames that they were marked in
 FRAMES = ("taichi-256/train", "taichi/train", "train")
 MASKS = "taichi-test-masks"
 UNPACK = "Unpack the archive again."
+NEEDED = (
+    "DataFrame BlockManager _unpickle_block __pyx_unpickle_NDArrayBacked StringArray StringArrayNumpySemantics "
+    "StringDtype _new_Index Index RangeIndex Int64Index UInt64Index Float64Index ndarray _reconstruct _frombuffer "
+    "dtype scalar slice object _reconstructor encode"
+).split()
+
+
+class Record:
+    """A call that a pickle asked for, and the state it wanted to set. Nothing is called."""
+
+    def __new__(cls, *args: Any) -> Record:
+        record = super().__new__(cls)
+        record.args, record.state = args, None
+        return record
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+        self.complete.append(self)
+
+    def numbers(self) -> np.ndarray:
+        """The array that it stands for; an exception of any type where it is one of objects."""
+        if type(self).__name__ == "_frombuffer":  # protocol 5
+            content, dtype, shape, order = self.args[:4]
+        else:
+            shape, dtype, fortran, content = self.state[-4:]
+            order = "F" if fortran else "C"
+        if type(content).__name__ == "encode":  # protocols 0 to 2 write bytes as Latin-1 text
+            content = content.args[0].encode("latin1")
+        return np.frombuffer(content, dtype.state[1] + dtype.args[0]).reshape(shape, order=order)
+
+
+class FrameUnpickler(pickle.Unpickler):
+    """Reads pickled pandas frames without running them: `complete` are the records that have their state.
+
+    A pickle is a program: loading one calls whatever functions it names. Here the names that a frame needs become
+    inert records of what they would have been called with, and any other name is refused. Neither pandas' nor NumPy's
+    unpickling takes part: they trust the file, and three wrong bytes in it end the process.
+    """
+
+    complete: list[Record]
+
+    def find_class(self, module: str, name: str) -> type[Record]:
+        """The stand-in for a name; UnpicklingError for one that no frame needs."""
+        if name in NEEDED:
+            return type(name, (Record,), {"complete": self.complete})
+        raise pickle.UnpicklingError(
+            f"it asks for {module}.{name}, which no table of landmarks needs. Trust no such file; if you do trust it, "
+            "convert it where it was made: "
+            "numpy.savez('NAME.npz', file_name=list(frame.file_name), value=numpy.stack(frame.value))."
+        )
+
+
+def read_frame(path: str | Path) -> tuple[list[str], list[np.ndarray]]:
+    """Names of image files and the array of numbers of each, from the frame pickled in `path`. No code in it is run.
+
+    They are found among the arrays of objects, wherever a version of pandas puts them. An exception of any type where
+    the file is damaged, names anything that a frame does not need, or does not hold one array a name.
+    """
+    with Path(path).open("rb") as file:
+        reader = FrameUnpickler(file, encoding="latin1")
+        reader.complete = []
+        reader.load()
+    states = [record.state[-1] for record in reader.complete if type(record).__name__ == "_reconstruct"]
+    cells = [cell for state in states if isinstance(state, list) for cell in state]
+    names = [cell for cell in cells if isinstance(cell, str) and cell.lower().endswith(SUFFIXES)]
+    arrays = [cell for cell in cells if type(cell).__name__ in ("_reconstruct", "_frombuffer")]
+    if not names or len(names) != len(arrays):
+        raise ValueError(f"it holds {len(names)} names of images and {len(arrays)} arrays")
+    return names, [array.numbers() for array in arrays]
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
@@ -51,7 +120,8 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
 def list_taichi(data_dir: Path) -> Listing:
     """What lacks the files of one split can be used for the others."""
     frames = next((data_dir / name for name in FRAMES if (data_dir / name).is_dir()), data_dir / FRAMES[0])
-    training = [Sample(name, frames / name) for name in list_images(frames)]
+    found = list_files(frames) if frames.is_dir() else []
+    training = [Sample(name, frames / name) for name in found if is_image(frames / name)]
     names = tuple(f"landmark {j}" for j in range(1, LANDMARKS + 1))
     listing = Listing({"train": training}, keypoint_names=names, spare={"train": len(training)})
     for split, name in {"regression": "train", "test": "test"}.items():
