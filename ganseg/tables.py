@@ -23,7 +23,7 @@ from ganseg.runs import find_runs
 from ganseg.titles import MODELS
 
 BLANK = "–"
-FITTED = 1000  # images that the keypoints in a figure are regressed on: numbers take all
+FITTED = 500  # images that the keypoints in a figure are regressed on: numbers take all
 KIND = ("data", "scale", "variant", "parts")
 TIDY = ["method", "type", "column", "mean", "std", "n", "mark", "scale", "data", "seeds", "source"]
 ORIGINS = {  # of a landmark regression -> the error, and that of the mean predictor
@@ -172,13 +172,13 @@ def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int 
     test = held_out(run.config, where, protocol)
     fitted = run.config.replace({"data.train_limit": min(run.config.data.train_limit or FITTED, FITTED)})
     train = regression_images(fitted, test, protocol, where)
-    centres = (find_parts(segmenter, split.images, fabric).centres for split in (train, test))
-    predicted = predicted_keypoints(train, *centres, origin)
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
     images = test.images[few]
+    seen, found = (find_parts(segmenter, one, fabric) for one in (train.images, images))
+    predicted = predicted_keypoints(train, seen.centres, found.centres, origin)
     if not DATASETS[name].redistributable:
-        images = colour_labels(find_parts(segmenter, images, fabric).labels)
-    places = np.concatenate([test.keypoints[few], predicted[few]], axis=-1)  # (N, J, 4)
+        images = colour_labels(found.labels)
+    places = np.concatenate([test.keypoints[few], predicted], axis=-1)  # (N, J, 4)
     rows = pd.MultiIndex.from_product([[test.names[i] for i in few], range(places.shape[1])])
     frame = pd.DataFrame(places.reshape(-1, 4), rows, ["x", "y", "x_predicted", "y_predicted"], float).round(3)
     frame.insert(0, "visible", shown(test)[few].ravel())
