@@ -41,19 +41,27 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
 
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
-               notes: Sequence[str] = (), runs: Sequence[Any] = (), results: str | Path | None = None,
-               scale: str | None = None, folded: bool = False) -> None:  # fmt: skip
-    """Write results/<scale>/tables/<name>.csv (`data`, or what is shown) and display the table like a figure.
+               notes: Sequence[str] = (), folded: bool = False, **where: Any) -> None:  # fmt: skip
+    """Display a table by `show_html`, with `data`, or what is shown, as CSV; `where`: its runs, results, scale.
 
     A long one may be `folded`: a line with its caption and its length stands for it until a reader opens it.
     """
-    path = _folder(results, scale, runs, "tables") / f"{name}.csv"
-    below = f'<p class="ganseg-below">{_below(frame if data is None else data, path, runs)}</p>'
-    table = f"{to_html(frame, caption, notes)}\n{below}"
+    table = to_html(frame, caption, notes)
     if folded:
         summary = f"<summary>{len(frame)} rows: {html.escape(caption)}</summary>"
         table = f'<details class="ganseg-folded">{summary}\n{table}\n</details>'
-    _display(table, f"Table: {caption}\n{frame.to_string(index=False)}")
+    plain = f"Table: {caption}\n{frame.to_string(index=False)}"
+    show_html(table, plain, name, data=frame if data is None else data, **where)
+
+
+def show_html(markup: str, plain: str, name: str, *, data: pd.DataFrame, runs: Sequence[Any] = (),
+              results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
+    """Write results/<scale>/tables/<name>.csv (`data`); display `markup`, and below it CSV and provenance.
+
+    `plain` is the output's text; `scale` is that of the first of `runs` unless given.
+    """
+    path = _folder(results, scale, runs, "tables") / f"{name}.csv"
+    _display(f'{markup}\n<div class="ganseg-below">{_below(data, path, runs)}</div>', plain)
 
 
 def say(text: str) -> None:
@@ -148,8 +156,11 @@ def _below(data: pd.DataFrame, path: Path, runs: Sequence[Any]) -> str:
         temporary.write_bytes(content)
     text = "Computed by this page, from no run; the box at its top says where and when."
     text = html.escape(provenance_line(runs) if runs else text)
+    if len(runs) > 1:  # a long line unfolds
+        text = f"<summary>{text.partition('; seed')[0]}; {len(runs)} runs</summary>{text}"
     link = f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
-    return f'{link}<br><small class="ganseg-provenance">{text}</small>'
+    kind = "details" if len(runs) > 1 else "small"
+    return f'{link}<br><{kind} class="ganseg-provenance">{text}</{kind}>'
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import browser
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
@@ -21,6 +22,7 @@ from conftest import ROOT
 from book.build import build
 from book.execute import execution_of, source_hash
 from book.store import runs_of
+from ganseg.ledger import Ledger
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
@@ -134,7 +136,7 @@ def test_what_a_page_shows_is_what_is_typed(pages: dict[Path, Page]) -> None:
 
 
 def test_every_figure_and_table_has_a_caption_its_data_and_its_provenance(pages: dict[Path, Page]) -> None:
-    origin, seen = re.compile(r"Scale \w+; data |Computed by this page"), 0
+    origin, seen = re.compile(r"Scales? \w+(, \w+)*; data |Computed by this page"), 0
     for page in pages.values():
         for shown in page.soup.select(".ganseg-figure, .ganseg-table"):
             caption = shown.find(["caption", "figcaption"])
@@ -192,3 +194,16 @@ def test_no_page_scrolls_sideways_on_a_phone(html: Path, pages: dict[Path, Page]
     widths = dict(re.findall(r"WIDTH (\S+) (\d+)", document))
     assert set(widths) == set(names)
     assert not {name: width for name, width in widths.items() if int(width) > 390}
+
+
+def test_the_ledger_has_a_card_a_claim_and_shows_those_of_one_verdict_alone(html: Path, tmp_path: Path) -> None:
+    tab = browser.Page(tmp_path)
+    tab.open((html / "notebooks" / "40_claims.html").as_uri())
+    seen = "[...document.querySelectorAll('.ganseg-card')].filter(card => card.offsetParent).map(c => c.className)"
+    cards = tab.script(seen)
+    assert len(cards) == len(Ledger().claims)
+    tab.script("document.getElementById('v-undecided').click()")
+    assert tab.script(seen) == [name for name in cards if "v-undecided" in name]
+    tab.script("document.querySelector('.ganseg-card.v-undecided summary').click()")
+    assert "Rules" in tab.script("document.querySelector('.ganseg-card[open] dl').innerText")
+    tab.close()

@@ -89,7 +89,9 @@ def test_a_long_table_folds_under_its_caption_and_keeps_its_data(tmp_path: Path,
     (bundle,) = shown
     assert re.match(r'<details class="ganseg-folded"><summary>2 rows: Runs\.</summary>', bundle["text/html"])
     inside = bundle["text/html"].partition("</summary>")[2]
-    assert inside.endswith("</details>") and 'download="t.csv"' in inside and "seed 3" in inside
+    table, _, below = inside.partition("</details>")
+    assert "<td>" in table or "<th" in table
+    assert 'download="t.csv"' in below and "seed 3" in below
 
 
 def test_an_answer_shows_its_word_its_number_and_its_picture(shown: list[dict[str, str]]) -> None:
@@ -123,3 +125,10 @@ def test_a_verdict_follows_from_its_checks(
     (bundle,) = shown
     assert f"Verdict: {word}" in bundle["text/html"] and bundle["text/html"].count("<li>") == len(checks)
     assert ("too short" in bundle["text/html"]) is not testable
+
+
+def test_the_provenance_of_several_runs_is_one_line_that_unfolds(tmp_path: Path, shown: list[dict[str, str]]) -> None:
+    page.show_table(pd.DataFrame({"Seed": [3]}), "t", caption="Runs.", runs=[RUN, RUN], results=tmp_path)
+    (bundle,) = shown
+    line = bundle["text/html"].partition('<details class="ganseg-provenance">')[2]
+    assert re.match(r"<summary>Scale \w+; data [\w-]+; 2 runs</summary>Scale", line) and "; seed 3;" in line
