@@ -115,7 +115,7 @@ def show_answer(outcomes: Mapping[str, str], frame: pd.DataFrame, by: str = "var
         f"Claims: {words}",
         told[0].split()[0] if told else BLANK,
         f"foreground IoU on {place(frame)}: {'; '.join(told) or 'no labels to measure it by'}.",
-        {name: sample_rows(run)["its parts"] for name, run in runs.items()},
+        {textwrap.fill(name, 15): sample_rows(run)["its parts"] for name, run in runs.items()},
         f"Rows of eight generated images with their masks over them: {', '.join(runs)}.",
     )
 
