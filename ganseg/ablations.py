@@ -18,9 +18,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from ganseg import metrics, page, pictures, plots
+from ganseg import metrics, pictures, plots
 from ganseg.generator import Generator
-from ganseg.page import show, show_table
+from ganseg.page import answer, show, show_table
 from ganseg.runs import Run
 from ganseg.studies import place, sample_rows, samples, summary, table
 from ganseg.tables import BLANK
@@ -111,9 +111,9 @@ def show_answer(outcomes: Mapping[str, str], frame: pd.DataFrame, by: str = "var
     words = ", ".join(f"{count} {word.lower()}" for word, count in pd.Series(outcomes).value_counts().items())
     runs, found = firsts(frame, by), summary([frame], by, ["iou"]).sort_values("n", ascending=False, kind="stable")
     told = [f"{row.mean:.3f} ({named(getattr(row, by), by)}, n = {row.n})" for row in found.itertuples()]
-    page.answer(
+    answer(
         f"Claims: {words}",
-        told[0].split()[0] if told else BLANK,
+        f"{found['mean'].iloc[0]:.3f}" if told else BLANK,
         f"foreground IoU on {place(frame)}: {'; '.join(told) or 'no labels to measure it by'}.",
         {textwrap.fill(name, 15): sample_rows(run)["its parts"] for name, run in runs.items()},
         f"Rows of eight generated images with their masks over them: {', '.join(runs)}.",
@@ -122,11 +122,11 @@ def show_answer(outcomes: Mapping[str, str], frame: pd.DataFrame, by: str = "var
 
 def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
     """Display `models_figure`, a row for the first run of each value of `by`."""
-    rows = {name: samples(run) for name, run in firsts(frame, by).items()}
-    caption = f"{place(frame)}: generated images, and their masks in colour over the image in grey. "
-    alt = "Rows of generated images, each with its part masks beside it; from top to bottom"
-    show(models_figure(rows), name, runs=list(firsts(frame, by).values()), data=samples_data(rows), **where,
-         caption=caption + "All models were given the same noise.", alt=f"{alt}: {', '.join(rows)}.")  # fmt: skip
+    runs = firsts(frame, by)
+    rows = {name: samples(run) for name, run in runs.items()}
+    caption = f"{place(frame)}: images from the same noise for all models, and their masks in colour over them in grey."
+    alt = f"Rows of generated images, each with its part masks beside it; from top to bottom: {', '.join(rows)}."
+    show(models_figure(rows), name, runs=[*runs.values()], data=samples_data(rows), **where, caption=caption, alt=alt)
 
 
 def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:

@@ -130,8 +130,8 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     stream = Batches(images, config.optim.batch_size, config.seed, augment, fabric.device)
     if fabric.is_global_zero:
         sweep(directory)
-        told = {"variant": experiment.variant, "scale": experiment.scale}
-        write_json(directory / CONFIG, {"config": config.model_dump(), **told})
+        known = {"config": config.model_dump(), "variant": experiment.variant, "scale": experiment.scale}
+        write_json(directory / CONFIG, known)
     gan = GanTrainer(config, fabric, stream)
     trained = {"train_images": len(images)}
     draw = lambda step: draw_samples(gan.result(), fabric, directory)

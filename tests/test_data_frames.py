@@ -108,6 +108,11 @@ def test_a_malicious_pickle_is_refused_by_name_and_not_run(name, tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
+def test_a_name_that_frames_need_is_refused_from_another_module(tmp_path):
+    with pytest.raises(pickle.UnpicklingError, match=r"asks for codecs\.encode"):
+        read_back(tmp_path, b"\x80\x02" + global_("codecs", "encode") + text("x") + b"\x85R.")
+
+
 def test_the_attacks_are_real(tmp_path):
     """Without the restricted reader they do what they say."""
     pickle.loads(attacks(tmp_path / "marker")["system"])

@@ -28,6 +28,7 @@ LANDMARKS, SIDE = 18, 256  # a frame, and pixels of the frames that they were ma
 FRAMES = ("taichi-256/train", "taichi/train", "train")
 MASKS = "taichi-test-masks"
 UNPACK = "Unpack the archive again."
+MODULES = "pandas numpy builtins __builtin__ copyreg copy_reg _codecs".split()
 NEEDED = (
     "DataFrame BlockManager _unpickle_block __pyx_unpickle_NDArrayBacked StringArray StringArrayNumpySemantics "
     "StringDtype _new_Index Index RangeIndex Int64Index UInt64Index Float64Index ndarray _reconstruct _frombuffer "
@@ -71,7 +72,7 @@ class FrameUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> type[Record]:
         """The stand-in for a name; UnpicklingError for one that no frame needs."""
-        if name in NEEDED:
+        if module.split(".")[0] in MODULES and name in NEEDED:
             return type(name, (Record,), {"complete": self.complete})
         raise pickle.UnpicklingError(
             f"it asks for {module}.{name}, which no table of landmarks needs. Trust no such file; if you do trust it, "
