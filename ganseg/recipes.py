@@ -97,7 +97,7 @@ _SIX_BLOCKS: Settings = {
 DATA: dict[tuple[str, str], Settings] = {
     ("flowers", "tiny"): {"losses.lambda_con": 10.0},
     ("flowers", "laptop"): {"losses.lambda_con": 6.4},
-    ("cub", "laptop"): {"losses.lambda_con": 20.0},  # found for an earlier recipe, not tried anew
+    ("cub", "laptop"): {"losses.lambda_con": 12.0},  # of 3, 6.4, 12 and 40: the least landmark error
     ("flowers", "gpu"): _SIX_BLOCKS | {"losses.lambda_con": 6.4, "generator.point_spread": 0.2},  # 30: parts vanish
     ("flowers", "paper"): _SIX_BLOCKS | {"losses.lambda_con": 30.0, "optim.steps": 8600},
     ("cub", "gpu"): _SIX_BLOCKS,
