@@ -177,7 +177,8 @@ def clusters(config: Config, test: Split) -> Reached:
 def centroid(config: Config, test: Split) -> Reached:
     """Landmarks regressed from a single point, the centre of the true foreground."""
     protocol = Protocol.of(config.data.name)
-    train = regression_images(config, test, protocol, None)
+    fitted = config.replace({"data.train_limit": protocol.regression_images})  # of a set that is drawn, no more
+    train = regression_images(fitted, test, protocol, None)
     one, other = (metrics.part_centres(np.asarray(split.foreground)[:, None]) for split in (train, test))
     return {"landmark_error_ratio": [landmarks(train, one, test, other, protocol.normaliser)["landmark_error_ratio"]]}
 
