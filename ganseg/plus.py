@@ -34,7 +34,7 @@ def shift_matrix(draws: Tensor, size: int) -> Tensor:
     """
     index = torch.arange(size, device=draws.device)
     moved = index[:, None] - ((2 * draws - 1) * SHIFT * size).round()[:, None, None]
-    return (moved == index).float()
+    return (moved == index).to(draws.dtype)
 
 
 def hole(draws: Tensor, size: int) -> Tensor:
