@@ -160,8 +160,6 @@ PLUS = (
     "augmented-discriminator", "relativistic", "balanced-concentration", "part-floor", "photometric-pairs",
     "self-training", "flip-at-test",
 )  # fmt: skip
-
-
 BASES = {"paper": (), "released": tuple(DIFFERENCES), "plus": PLUS}  # and what each has in it
 
 
@@ -176,11 +174,9 @@ def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
     (base, *extras), known = variant.split("+"), DIFFERENCES | OPTIONS
     without = {f"no-{name}": name for name in BASES.get(base, ())}
     if base not in BASES or not known.keys() | without >= set(extras):
-        added = ", ".join(f"+{name}" for name in known)
-        taken = ", ".join(f"+no-{name}" for name in PLUS)
-        bases = ", ".join(BASES)
-        raise UserError(f"unknown variant {variant!r}; it is one of {bases}, followed by any of: {added}; "
-                        f"plus also by {taken}")  # fmt: skip
+        added, taken = (", ".join(f"+{name}" for name in names) for names in (known, without))
+        told = f"it is one of {', '.join(BASES)}, followed by any of: {added}" + (f", {taken}" if without else "")
+        raise UserError(f"unknown variant {variant!r}; {told}")
     names = [name for name in BASES[base] if f"no-{name}" not in extras]
     names += ["single-convolution"] if base == "released" and data == "flowers" else []
     names += ["imagenet-segmenter"] if base == "released" and scale in ("gpu", "paper") and imagenet_at_hand() else []

@@ -187,14 +187,16 @@ class SegmenterTrainer:
         self.segmenter = place(untrained_segmenter(config), fabric).train()
         self.s_optim = adam(self.segmenter, config.segmenter.lr, (0.9, 0.999), fabric)
         self.parts = {"segmenter": self.segmenter, "s_optim": self.s_optim}  # what a checkpoint holds
-        if config.plus.self_training:
+        self.first = math.inf  # of the steps that have real images
+        if share := config.plus.self_training:
+            self.first = (1 - share) * config.segmenter.steps
             self.parts["teacher"] = copy.deepcopy(self.segmenter).eval().requires_grad_(False)
 
     def step(self, t: int) -> dict[str, Tensor]:
         """Train the segmentation network once; returns its losses."""
         seed_step(self.config.seed, self.name, t)
         noise = self.generator.noise(self.config.segmenter.batch_size)
-        extra, self_training, values = self.config.plus, t >= self.self_training_from, {}
+        extra, self_training, values = self.config.plus, t >= self.first, {}
         with self.fabric.autocast():
             with torch.no_grad():
                 images, labels = self.generator.pairs(Noise(*(own(z, self.fabric) for z in noise)))
@@ -213,12 +215,6 @@ class SegmenterTrainer:
         if "teacher" in self.parts:
             plus.follow(self.parts["teacher"], self.segmenter, min(extra.teacher, (t + 1) / (t + 10)))
         return values
-
-    @property
-    def self_training_from(self) -> float:
-        """The first step that has real images; infinity without."""
-        share, steps = self.config.plus.self_training, self.config.segmenter.steps
-        return (1 - share) * steps if share else math.inf
 
     def photographs(self, t: int) -> tuple[Tensor, Tensor]:
         """Real images (B, 3, H, W) in [-1, 1], and the labels (B, H, W) that the averaged network is sure of."""
