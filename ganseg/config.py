@@ -28,8 +28,11 @@ Positive = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=2)]
 Real = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Sizes = Annotated[tuple[Several, ...], Field(min_length=1), BeforeValidator(listed)]
 Widths = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(listed)]
+
+Band = Annotated[tuple[Share, Share], BeforeValidator(listed)]
 
 
 class Section(BaseModel):
@@ -145,6 +148,21 @@ class SegmenterConfig(Section):
     output_stride: Count = 8
 
 
+class PlusConfig(Section):
+    """Beyond the paper (`ganseg.plus`). By default all of it is off."""
+
+    augment: Share = 0.0  # probability of each change of what D sees; 1 in the work cited there
+    relativistic: bool = False  # D and G compare pairs of a real and a generated image; R2 beside R1
+    balance: Real = 0.0  # step with which the weight of L_con finds its balance; 0: lambda_con as it is
+    foreground: Band = (0.15, 0.4)  # share of generated images, least and most, that needs no correction
+    floor: Fraction = 0.0  # least area of a part, over an even share of the foreground
+    photometric: Share = 0.0  # strength of the changes to generated pairs of stage 2
+    self_training: Share = 0.0  # the last part of stage 2 in which it learns from real images, too
+    confidence: Fraction = 0.8  # least probability of a label that is learned from
+    teacher: Fraction = 0.98  # decay of the averaged segmentation network
+    flip_at_test: bool = False  # foreground averaged over an image and its mirror image
+
+
 class Config(Section):
     """One fully resolved experiment."""
 
@@ -154,12 +172,18 @@ class Config(Section):
     losses: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
+    plus: PlusConfig = PlusConfig()
     seed: Count = 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What keys are made of: all fields, but `plus` only where some of it is on, as older keys do without."""
+        return self.model_dump(exclude=None if self.plus != PlusConfig() else {"plus"})
 
     @model_validator(mode="after")
     def can_be_built(self) -> Self:
         """Refuse fields that do not go together."""
-        g, s = self.generator, self.segmenter
+        g, s, band = self.generator, self.segmenter, self.plus.foreground
         sizes, widths, strides = g.block_sizes, g.block_widths, STRIDES[s.backbone]
         blocks, channels = f"generator.block_sizes={sizes}", f"generator.block_widths={widths}"
         jumps = ", ".join(f"{a} -> {b}" for a, b in pairwise(sizes) if b not in (a, 2 * a))
@@ -170,6 +194,7 @@ class Config(Section):
             (widths[0] % 2, f"{channels}: the first must be even (sine and cosine halves of Eq. 5)"),
             (g.rgb_kernel % 2 == 0, f"generator.rgb_kernel={g.rgb_kernel} must be odd: the image keeps its size"),
             (s.pretrained and s.backbone != "resnet50", f"segmenter.pretrained: there are no weights of {s.backbone}"),
+            (not 0 < band[0] < band[1], f"plus.foreground={band}: the first must be above 0 and below the second"),
             (s.output_stride not in strides, f"segmenter.output_stride={s.output_stride}: {s.backbone} has {strides}"),
         ):
             if wrong:

@@ -62,7 +62,7 @@ class Experiment:
     @functools.cached_property
     def key(self) -> str:
         """Hash of the configuration, of the data, and of RECIPE."""
-        text = json.dumps([self.config.model_dump(), self.fingerprint, RECIPE], sort_keys=True)
+        text = json.dumps([self.config.identity, self.fingerprint, RECIPE], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
@@ -136,7 +136,7 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     trained = {"train_images": len(images)}
     draw = lambda step: draw_samples(gan.result(), fabric, directory)
     trained["seconds_gan"] = fit(gan, config.optim.steps, directory, on_checkpoint=draw, **schedule)
-    stage2 = SegmenterTrainer(config, fabric, gan.result())
+    stage2 = SegmenterTrainer(config, fabric, gan.result(), stream)
     trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)
     if fabric.is_global_zero:
         finish(experiment, directory, stage2, trained)
@@ -145,12 +145,13 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
 
 def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, trained: Mapping[str, Any]) -> None:
     """Write weights, pictures, provenance (with what is known of how it was `trained`) and metrics, in this order."""
-    config, fabric, data_dir, start = experiment.config, stage2.fabric, experiment.data_dir, time.monotonic()
+    config, fabric, segmenter = experiment.config, stage2.fabric, stage2.result()
+    data_dir, start = experiment.data_dir, time.monotonic()
     save_weights(directory / GENERATOR, stage2.generator, half=True)
-    save_weights(directory / SEGMENTER, stage2.segmenter, half=True)
+    save_weights(directory / SEGMENTER, segmenter, half=True)
     draw_samples(stage2.generator, fabric, directory)
-    draw_segmentation(config, stage2.segmenter, fabric, directory, data_dir)
-    metrics = evaluate(config, stage2.segmenter, fabric, data_dir, generator=stage2.generator)
+    draw_segmentation(config, segmenter, fabric, directory, data_dir)
+    metrics = evaluate(config, segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
         "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": provenance.now(),

@@ -146,23 +146,42 @@ OPTIONS: dict[str, Settings] = {
     "shared-noise": {"generator.shared_noise": True},  # section 3.1 gives place and appearance a noise each
     "usual-gaussian": {"generator.heatmap": "gaussian_usual"},  # section 3.2 leaves the factor 2 out
     "single-convolution": {"generator.rgb_layers": 1},  # the released code's choice for Flowers alone
+    # beyond the paper, see `ganseg.plus`
+    "augmented-discriminator": {"plus.augment": 1.0},
+    "relativistic": {"plus.relativistic": True},
+    "balanced-concentration": {"plus.balance": 0.01, "losses.lambda_con": 10.0},  # whatever the data set
+    "part-floor": {"plus.floor": 0.25},
+    "photometric-pairs": {"plus.photometric": 0.5},
+    "self-training": {"plus.self_training": 0.5},
+    "flip-at-test": {"plus.flip_at_test": True},
 }  # fmt: skip
+
+PLUS = (
+    "augmented-discriminator", "relativistic", "balanced-concentration", "part-floor", "photometric-pairs",
+    "self-training", "flip-at-test",
+)  # fmt: skip
+BASES = {"paper": (), "released": tuple(DIFFERENCES), "plus": PLUS}  # and what each has in it
 
 
 def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
-    """Settings of `paper`, `released`, or either with differences and options added: `paper+cone-heatmap+no-area`.
+    """Settings of a base, with differences and options added, or with what is in it taken away:
+    `paper+cone-heatmap+no-area`, `plus+no-part-floor`.
 
-    `released` is every difference, and with `data` and `scale` what the released code does there alone: one convolution
-    for Flowers, and a segmentation network that starts from ImageNet, where its weights can be had.
+    `paper` is as printed. `released` is every difference, and with `data` and `scale` what the released code does there
+    alone: one convolution for Flowers, and a segmentation network that starts from ImageNet, where its weights can be
+    had. `plus` is all that `PLUS` names.
     """
     (base, *extras), known = variant.split("+"), DIFFERENCES | OPTIONS
-    if base not in ("paper", "released") or not known.keys() >= set(extras):
-        added = ", ".join(f"+{name}" for name in known)
-        raise UserError(f"unknown variant {variant!r}; it is paper or released, followed by any of: {added}")
-    names = [] if base == "paper" else list(DIFFERENCES)
+    without = {f"no-{name}": name for name in BASES.get(base, ())}
+    if base not in BASES or not known.keys() | without >= set(extras):
+        added, taken = (", ".join(f"+{name}" for name in names) for names in (known, without))
+        told = f"it is one of {', '.join(BASES)}, followed by any of: {added}" + (f", {taken}" if without else "")
+        raise UserError(f"unknown variant {variant!r}; {told}")
+    names = [name for name in BASES[base] if f"no-{name}" not in extras]
     names += ["single-convolution"] if base == "released" and data == "flowers" else []
     names += ["imagenet-segmenter"] if base == "released" and scale in ("gpu", "paper") and imagenet_at_hand() else []
-    return {key: value for name in (*names, *extras) for key, value in known[name].items()}
+    names += [name for name in extras if name not in without]
+    return {key: value for name in names for key, value in known[name].items()}
 
 
 def resolve(

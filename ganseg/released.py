@@ -199,7 +199,7 @@ def write_run(
 ) -> Path:
     """Write the run directory, config.json last; its name tells the files, so that importing again changes nothing."""
     hashes = {kind: hashlib.sha256(path.read_bytes()).hexdigest() for kind, path in files.items()}
-    text = json.dumps([[*hashes.values()], config.model_dump()], sort_keys=True)
+    text = json.dumps([[*hashes.values()], config.identity], sort_keys=True)
     key, epoch = hashlib.sha256(text.encode()).hexdigest()[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
     name = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
     directory = results / SCALE / "runs" / name

@@ -103,7 +103,7 @@ class Run:
         if self.imported and not path.exists():
             take = "`ganseg import-released` takes it with --segmenter FILE"
             raise UserError(f"{self.directory} was imported without a segmentation network; {take}")
-        return load_weights(path, Segmenter(self.config.segmenter, self.config.generator.parts)).eval()
+        return load_weights(path, Segmenter.of(self.config)).eval()
 
 
 def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:

@@ -10,7 +10,8 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
-from ganseg.config import SegmenterConfig
+from ganseg.config import Config, SegmenterConfig
+from ganseg.plus import both_ways
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -31,12 +32,18 @@ class Segmenter(nn.Module):
 
     `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper, or "resnet18-light", which keeps more
     resolution for images of 32 to 64 px and whose first layers have `config.width` channels. All weights are random.
+    `flip`: `probabilities` look at the mirror image, too.
     """
 
-    def __init__(self, config: SegmenterConfig, parts: int) -> None:
+    def __init__(self, config: SegmenterConfig, parts: int, flip: bool = False) -> None:
         super().__init__()
-        self.parts = parts
+        self.parts, self.flip = parts, flip
         self.network = (_resnet50 if config.backbone == "resnet50" else _resnet18_light)(config, parts + 1)
+
+    @classmethod
+    def of(cls, config: Config) -> Segmenter:
+        """The network that an experiment asks for."""
+        return cls(config.segmenter, config.generator.parts, config.plus.flip_at_test)
 
     def forward(self, images: Tensor) -> Tensor:
         """`images` (B, 3, H, W) in [-1, 1] -> logits (B, K + 1, H, W), background first."""
@@ -44,7 +51,7 @@ class Segmenter(nn.Module):
 
     def probabilities(self, images: Tensor) -> Tensor:
         """As `forward`, but softmax probabilities."""
-        return self(images).softmax(dim=1)
+        return both_ways(self, images) if self.flip else self(images).softmax(dim=1)
 
 
 def _resnet50(config: SegmenterConfig, classes: int) -> nn.Module:

@@ -122,7 +122,7 @@ DIR = {"parser": place, "metavar": "DIR"}
 COMPUTING = {"rich_help_panel": "Computing"}
 DATA = "A data set that 'ganseg data list' names, such as flowers; or folder: your own images."
 SCALE = "Size and budget: tiny (a minute), laptop (15 minutes), gpu (5 minutes of one) or paper (hours)."
-VARIANT = "Equations: paper (as printed) or released (the authors' code); add departures by +, as in paper+no-area."
+VARIANT = "paper (as printed), released (the authors' code) or plus (beyond both); more by +, as in paper+no-area."
 RUN = "A model that 'ganseg models' lists; or a run's folder, its key, a part of its name no other has."
 RunName = Annotated[str, Argument(metavar="RUN", help=RUN)]
 Results = Annotated[Path | None, Option(**DIR, help="Folder of all runs; else results/ of the project.")]

@@ -6,6 +6,7 @@ Every random draw of step t is a function of (seed, t) alone, so a resumed run r
 from __future__ import annotations
 
 import copy
+import math
 import zlib
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 from torchvision.models import ResNet50_Weights
 
-from ganseg import losses
+from ganseg import losses, plus
 from ganseg.config import Config
 from ganseg.data import Batches
 from ganseg.devices import Fabric, adam, own, place, update
@@ -28,6 +29,11 @@ STATISTICS = 512  # generated images that give an averaged generator its batch s
 def seed_step(seed: int, stage: str, step: int) -> None:
     """Seed every random draw of this step, alike in all processes."""
     torch.manual_seed(zlib.crc32(f"{seed}/{stage}/{step}/0".encode()))
+
+
+def uniform(rows: int, columns: int, fabric: Fabric) -> Tensor:
+    """This process's `rows` of numbers from U(0, 1), (rows, columns)."""
+    return own(torch.rand(rows * fabric.world_size, columns, device=fabric.device), fabric)
 
 
 def to_unit(images: Tensor, device: torch.device) -> Tensor:
@@ -53,6 +59,8 @@ class GanTrainer:
         self.d_optim = adam(self.discriminator, optim.lr_discriminator, optim.betas, fabric)
         self.parts = {"generator": self.generator, "discriminator": self.discriminator}  # what a checkpoint holds
         self.parts |= {"g_optim": self.g_optim, "d_optim": self.d_optim} | ({"ema": self.ema} if self.ema else {})
+        if config.plus.balance:
+            self.parts["balance"] = plus.Balance(config.plus).to(fabric.device)
 
     def step(self, t: int) -> dict[str, Tensor]:
         """Train both networks once; returns the losses of step `t`."""
@@ -62,7 +70,7 @@ class GanTrainer:
         values = self.discriminator_step(t, real, scene.image.detach())
         if not self.config.optim.share_fakes:
             scene = self.scene()
-        values |= self.generator_step(t, scene)
+        values |= self.generator_step(t, scene, real)
         self.average()
         return values
 
@@ -75,40 +83,61 @@ class GanTrainer:
         """This process's share of a batch of noise."""
         return Noise(*(own(z, self.fabric) for z in self.generator.noise(self.config.optim.batch_size)))
 
+    def judged(self, images: Tensor) -> Tensor:
+        """Logits (B,) of D on what it sees of `images`."""
+        if probability := self.config.plus.augment:
+            images = plus.augment(images, uniform(len(images), plus.AUGMENT_DRAWS, self.fabric), probability)
+        return self.discriminator(images)
+
     def discriminator_step(self, t: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """One step of D (Eq. 18), with the penalty in every `penalty_every`-th."""
         weights, penalty, values = self.config.losses, torch.zeros(()), {}
+        pairing = self.config.plus.relativistic
         with self.fabric.autocast():
-            fake_logits, real_logits = self.discriminator(torch.cat([fake, real])).chunk(2)
-            gan = losses.discriminator_loss(fake_logits, real_logits)
+            fake_logits, real_logits = self.judged(torch.cat([fake, real])).chunk(2)
+            gan = (plus.relativistic_loss if pairing else losses.discriminator_loss)(fake_logits, real_logits)
             if weights.lambda_gp and t % weights.penalty_every == 0:
-                penalty = losses.gradient_penalty(self.discriminator, real, weights.gradient_penalty)
+                sides = (real, fake) if pairing else (real,)
+                penalty = sum(losses.gradient_penalty(self.judged, side, weights.gradient_penalty) for side in sides)
                 values = {"gp": penalty.detach()}
             loss = losses.discriminator_objective(gan, penalty, weights)
         update(self.discriminator, self.d_optim, loss, self.fabric)
         return {"d": gan.detach(), **values}
 
-    def generator_step(self, t: int, scene: Scene) -> dict[str, Tensor]:
-        """One step of G (Eq. 19), with the geometric losses in every `geometry_every`-th."""
+    def generator_step(self, t: int, scene: Scene, real: Tensor | None = None) -> dict[str, Tensor]:
+        """One step of G (Eq. 19), with the geometric losses in every `geometry_every`-th. `real`: to pair with."""
         with self.fabric.autocast():
-            gan = losses.generator_loss(self.discriminator(scene.image))
+            gan = self.adversarial(scene.image, real)
         loss, values = gan, {"g": gan.detach()}
         if t % self.config.losses.geometry_every == 0:
             concentration, area = self.geometry(scene)
+            areas = scene.masks[:, 1:].detach().mean(dim=(0, 2, 3))  # (K,) of the image
+            values |= {"con": concentration.detach(), "area": area.detach(), "foreground": areas.sum()}
+            if "balance" in self.parts:
+                shared = self.fabric.all_reduce(areas) if self.fabric.world_size > 1 else areas
+                values["balance"] = self.parts["balance"](shared)
+            concentration = concentration * values.get("balance", 1)
             loss = losses.generator_objective(gan, concentration, area, self.config.losses)
-            values |= {"con": concentration.detach(), "area": area.detach()}
-            values["foreground"] = scene.masks[:, 1:].detach().sum(dim=1).mean()
         update(self.generator, self.g_optim, loss, self.fabric)
         return values
 
+    def adversarial(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """What G learns from D: Eq. 13, or `plus.relativistic_loss` against `real` images (B, 3, H, W)."""
+        logits = self.judged(fake)
+        if not self.config.plus.relativistic:
+            return losses.generator_loss(logits)
+        with torch.no_grad():
+            real_logits = self.judged(real)
+        return plus.relativistic_loss(real_logits, logits)
+
     def geometry(self, scene: Scene) -> tuple[Tensor, Tensor]:
-        """L_con and L_area (Eq. 16, 17)."""
+        """L_con and L_area (Eq. 16, 17), with `plus.floor_loss` where it is asked for."""
         weights, masks, grid = self.config.losses, scene.masks[:, 1:], self.generator.grid
-        heatmap = self.config.generator.heatmap
-        return (
-            losses.concentration_loss(masks, scene.centres, grid, weights.over_parts),
-            losses.area_loss(masks, scene.centres, scene.scales, grid, heatmap, weights.area),
-        )
+        heatmap, extra = self.config.generator.heatmap, self.config.plus
+        area = losses.area_loss(masks, scene.centres, scene.scales, grid, heatmap, weights.area)
+        if extra.floor:
+            area = area + plus.floor_loss(masks, extra.floor, extra.foreground[0])
+        return losses.concentration_loss(masks, scene.centres, grid, weights.over_parts), area
 
     @torch.no_grad()
     def average(self) -> None:
@@ -130,7 +159,7 @@ class GanTrainer:
 
 def untrained_segmenter(config: Config) -> Segmenter:
     """The segmentation network before stage 2, from random weights or from ImageNet's; UserError without the latter."""
-    segmenter, url = Segmenter(config.segmenter, config.generator.parts), ResNet50_Weights.IMAGENET1K_V1.url
+    segmenter, url = Segmenter.of(config), ResNet50_Weights.IMAGENET1K_V1.url
     if config.segmenter.pretrained:
         if not imagenet_at_hand():
             raise UserError(f"PyTorch's cache lacks {url}, and nothing is fetched unasked; {DOWNLOADS}=1 fetches it")
@@ -143,25 +172,61 @@ def untrained_segmenter(config: Config) -> Segmenter:
 
 
 class SegmenterTrainer:
-    """Stage 2: the segmentation network on a stream of generated pairs; G is in eval mode and does not change."""
+    """Stage 2: the segmentation network on a stream of generated pairs; G is in eval mode and does not change.
+
+    With self-training (`ganseg.plus`) it learns, in the last steps, from the images of `stream` as well, as its average
+    over the steps labels them; that average is the result then.
+    """
 
     name = "segmenter"
 
-    def __init__(self, config: Config, fabric: Fabric, generator: Generator) -> None:
+    def __init__(self, config: Config, fabric: Fabric, generator: Generator, stream: Batches | None = None) -> None:
         seed_step(config.seed, "init-segmenter", 0)
-        self.config, self.fabric = config, fabric
+        self.config, self.fabric, self.stream = config, fabric, stream
         self.generator = generator.eval().requires_grad_(False)
         self.segmenter = place(untrained_segmenter(config), fabric).train()
         self.s_optim = adam(self.segmenter, config.segmenter.lr, (0.9, 0.999), fabric)
         self.parts = {"segmenter": self.segmenter, "s_optim": self.s_optim}  # what a checkpoint holds
+        self.first = math.inf  # of the steps that have real images
+        if share := config.plus.self_training:
+            self.first = (1 - share) * config.segmenter.steps
+            self.parts["teacher"] = copy.deepcopy(self.segmenter).eval().requires_grad_(False)
 
     def step(self, t: int) -> dict[str, Tensor]:
-        """Train the segmentation network once; returns its loss."""
+        """Train the segmentation network once; returns its losses."""
         seed_step(self.config.seed, self.name, t)
         noise = self.generator.noise(self.config.segmenter.batch_size)
+        extra, self_training, values = self.config.plus, t >= self.first, {}
         with self.fabric.autocast():
             with torch.no_grad():
                 images, labels = self.generator.pairs(Noise(*(own(z, self.fabric) for z in noise)))
-            loss = segmentation_loss(self.segmenter(images.clamp(-1, 1)), labels)
+            images = self.varied(images.clamp(-1, 1), extra.photometric)
+            if self_training:
+                photographs, trusted = self.photographs(t)
+                images = torch.cat([images, self.varied(photographs, 1.0)])
+            logits = self.segmenter(images)
+            loss = segmentation_loss(logits[: len(labels)], labels)
+            values["segmentation"] = loss.detach()
+            if self_training:
+                own_loss = plus.self_training_loss(logits[len(labels) :], trusted)
+                values |= {"self": own_loss.detach(), "trusted": (trusted >= 0).float().mean()}
+                loss = loss + own_loss
         update(self.segmenter, self.s_optim, loss, self.fabric)
-        return {"segmentation": loss.detach()}
+        if "teacher" in self.parts:
+            plus.follow(self.parts["teacher"], self.segmenter, min(extra.teacher, (t + 1) / (t + 10)))
+        return values
+
+    def photographs(self, t: int) -> tuple[Tensor, Tensor]:
+        """Real images (B, 3, H, W) in [-1, 1], and the labels (B, H, W) that the averaged network is sure of."""
+        images = to_unit(own(self.stream.batch(t), self.fabric), self.fabric.device)
+        return images, plus.pseudo_labels(self.parts["teacher"], images, self.config.plus.confidence)
+
+    def varied(self, images: Tensor, strength: float) -> Tensor:
+        """`images` (B, 3, H, W) with photometric changes."""
+        if not strength:
+            return images
+        return plus.photometric(images, uniform(len(images), plus.PHOTOMETRIC_DRAWS, self.fabric), strength)
+
+    def result(self) -> Segmenter:
+        """The segmentation network to use: the averaged one where there is one."""
+        return self.parts.get("teacher", self.segmenter)

@@ -25,7 +25,7 @@ from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
-EXPERIMENTS = [(variant, scale) for variant in ("paper", "released") for scale in ("laptop", "gpu", "paper")]
+EXPERIMENTS = [(variant, scale) for variant in ("paper", "released", "plus") for scale in ("laptop", "gpu", "paper")]
 
 
 def configured(variant: str, scale: str) -> Config:
@@ -82,8 +82,10 @@ def test_steps_of_stage_1_never_wait_for_a_value(variant: str, scale: str, meta:
 @pytest.mark.parametrize(("variant", "scale"), EXPERIMENTS)
 def test_steps_of_stage_2_never_wait_for_a_value(variant: str, scale: str, meta: Meta) -> None:
     config = configured(variant, scale)
-    trainer = SegmenterTrainer(config, meta, Generator(config.generator).to("meta"))
-    assert trainer.step(0)["segmentation"].device.type == "meta" and trainer.s_optim.state
+    trainer = SegmenterTrainer(config, meta, Generator(config.generator).to("meta"), Stream(config))
+    values = trainer.step(config.segmenter.steps - 1)
+    assert {value.device.type for value in values.values()} == {"meta"} and trainer.s_optim.state
+    assert values.keys() == {"segmentation"} | ({"self", "trusted"} if variant == "plus" else set())
 
 
 def reading(step: Any) -> Any:
@@ -103,7 +105,7 @@ def test_a_rehearsal_sees_a_value_read_a_device_mixed_and_a_boolean_index(plante
     config = configured("paper", "laptop")
     trainer = GanTrainer(config, meta, Stream(config))
     faulty = planted(functools.partial(trainer.generator_step, 1))
-    trainer.generator_step = lambda t, scene: faulty(scene)  # type: ignore[method-assign]
+    trainer.generator_step = lambda t, scene, real: faulty(scene)  # type: ignore[method-assign]
     with pytest.raises(RuntimeError):
         trainer.step(1)
 
@@ -121,7 +123,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
 def test_scenes_and_segmentations_stay_on_a_gpu_in_bf16(variant: str, scale: str, fake: FakeTensorMode) -> None:
     config = configured(variant, scale)
     with torch.device("cuda"):
-        generator, network = Generator(config.generator), Segmenter(config.segmenter, config.generator.parts)
+        generator, network = Generator(config.generator), Segmenter.of(config)
     with torch.autocast("cuda", torch.bfloat16):
         for mode in (True, False):
             images, labels = generator.train(mode).pairs(generator.noise(2))

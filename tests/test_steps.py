@@ -58,9 +58,9 @@ def test_the_generator_learns_from_the_discriminator_that_has_just_learnt(fabric
         setattr(trainer, name, lambda *args, step=step, name=name: order.append(name) or step(*args))
     inner = trainer.generator_step
 
-    def looking(t: int, scene: object) -> object:
+    def looking(t: int, scene: object, real: object) -> object:
         seen.extend(torch.equal(p, s) for p, s in zip(trainer.discriminator.parameters(), start, strict=True))
-        return inner(t, scene)
+        return inner(t, scene, real)
 
     trainer.generator_step = looking  # type: ignore[method-assign]
     trainer.step(1)

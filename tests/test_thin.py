@@ -19,7 +19,7 @@ METHOD = "points masks image layers generator discriminator losses segmenter tra
 FLOORS = [
     "files progress",
     "config recipes",
-    "layers points masks image generator discriminator losses segmenter metrics",
+    "layers points masks image generator discriminator losses plus segmenter metrics",
     "data.files data.images data.sets data.download data.synthetic data.creatures data.batches "
     "data.flowers data.cub data.celeba data.taichi data.folder data",
     "devices training loop provenance pictures titles protocols probes evaluation",

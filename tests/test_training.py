@@ -19,6 +19,7 @@ from ganseg.devices import Fabric, make_fabric
 from ganseg.files import UserError, write_json
 from ganseg.generator import Generator
 from ganseg.loop import OutOfTime, fit, load_state, load_weights, mean_losses, save_state, save_weights
+from ganseg.recipes import variant_settings
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
@@ -29,6 +30,7 @@ MINUTE = Config().replace({
     "optim.steps": 6, "optim.batch_size": 4, "optim.ema": 0.9, "optim.lr_generator": 1e-3,
     "segmenter.backbone": "resnet18-light", "segmenter.output_stride": 4, "segmenter.batch_size": 2,
 })  # fmt: skip
+PLUS = MINUTE.replace(variant_settings("plus") | {"segmenter.steps": 22, "segmenter.width": 8, "plus.confidence": 0.25})
 
 
 class Noise:
@@ -62,7 +64,7 @@ def gan(fabric: Fabric, config: Config = MINUTE) -> GanTrainer:
 
 def segmenter(fabric: Fabric, config: Config = MINUTE) -> SegmenterTrainer:
     torch.manual_seed(0)
-    return SegmenterTrainer(config, fabric, Generator(config.generator))
+    return SegmenterTrainer(config, fabric, Generator(config.generator), Noise(config))
 
 
 def after(step: int, trainer: GanTrainer | SegmenterTrainer, act: Callable[[dict[str, Tensor]], None]) -> None:
@@ -99,9 +101,10 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.parametrize("config", [MINUTE, PLUS], ids=["paper", "plus"])
 @pytest.mark.parametrize(("make", "steps"), [(gan, 24), (segmenter, 22)])
-def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, tmp_path: Path) -> None:
-    whole, first, second = make(fabric), make(fabric), make(fabric)
+def test_a_killed_run_goes_on_bitwise(make: object, steps: int, config: Config, fabric: Fabric, tmp_path: Path) -> None:
+    whole, first, second = (make(fabric, config) for _ in range(3))
     fit(whole, steps, tmp_path / "whole", every=0, progress=False)
     after(steps - 2, first, die)
     with pytest.raises(Killed):

@@ -1,0 +1,156 @@
+"""What `plus` adds to the paper: each piece alone, and off by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from commands import SETTINGS, done, mistaken
+from conftest import ROOT
+from test_training import MINUTE, flat, gan, same, segmenter
+from test_training import PLUS as EVERYTHING
+from torch import Tensor, nn
+
+from ganseg import Experiment, Run, find_runs, losses, plus
+from ganseg.config import PlusConfig
+from ganseg.devices import Fabric, make_fabric
+from ganseg.recipes import OPTIONS, PLUS, resolve
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    return make_fabric("cpu", precision="bf16-mixed")
+
+
+def test_each_ingredient_is_an_option_that_is_added_alone_or_taken_away_and_none_is_on_by_default() -> None:
+    everything, off = resolve("flowers", "plus", "laptop"), resolve("flowers", "paper", "laptop")
+    assert off.plus == PlusConfig() and everything.generator == off.generator, "positions leak nowhere"
+    for name in PLUS:
+        alone, without = (resolve("flowers", v, "laptop") for v in (f"paper+{name}", f"plus+no-{name}"))
+        for key in (key.removeprefix("plus.") for key in OPTIONS[name] if key.startswith("plus.")):
+            values = [getattr(config.plus, key) for config in (alone, everything, without, off)]
+            assert values[0] == values[1] != values[2] == values[3], (name, key)
+    assert "+no-part-floor" in mistaken("train --variant plus+no-floor")
+
+
+def test_committed_runs_keep_their_keys(monkeypatch) -> None:
+    found = find_runs(ROOT / "results", "laptop", data=("synthetic-bird", "synthetic-face"), own_settings=True)
+    for told in (run.provenance for run in found):
+        monkeypatch.setattr("ganseg.experiments.RECIPE", told["recipe"])
+        names = ("data", "variant", "parts", "seed", "scale", "overrides")
+        assert Experiment(**{name: told[name] for name in names}).key == told["key"]
+    assert len(found) > 10
+
+
+def test_an_augmentation_can_be_penalised_moves_little_and_leaves_images_alone_where_it_is_not_asked_for() -> None:
+    torch.manual_seed(0)
+    images, draws = torch.rand(4, 3, 16, 16) * 2 - 1, torch.rand(4, plus.AUGMENT_DRAWS)
+    torch.testing.assert_close(plus.augment(images, draws, 0.0), images)
+    small, few = images[:2, :, :4, :4].double().requires_grad_(), draws[:2].double()
+    assert torch.autograd.gradgradcheck(lambda x: plus.augment(x, few, 1.0).square(), small)
+    draws[:, :3], draws[:, 3:5], draws[:, 7:] = 0.5, torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+    moved = plus.augment(images, draws, 0.5)
+    torch.testing.assert_close(moved[:, :, 2:, :-2], images[:, :, :-2, 2:])
+    assert not moved[:, :, :2].any() and not moved[:, :, :, -2:].any()
+    draws[:, 5:] = torch.tensor([0.5, 0.5, 1.0, 1.0, 0.0])
+    cut = plus.augment(images, draws, 0.5)
+    assert not cut[:, :, 4:12, 4:12].any() and torch.equal(cut[:, :, :4], images[:, :, :4])
+
+
+def test_d_sees_real_and_generated_images_augmented_alike_in_both_steps(fabric: Fabric, monkeypatch) -> None:
+    trainer, seen, whole = gan(fabric, EVERYTHING), [], plus.augment
+    monkeypatch.setattr(plus, "augment", lambda images, *rest: seen.append(len(images)) or whole(images, *rest))
+    trainer.step(1)
+    assert seen == [8, 4, 4], "fakes and reals; fakes, and the reals that they are paired with"
+    trainer.step(2)
+    assert seen[3:] == [8, 4, 4, 4, 4], "and both penalties"
+
+
+def test_the_relativistic_losses_compare_pairs_and_penalise_both_sides(monkeypatch) -> None:
+    found, images = [], torch.rand(2, 4, 3, 16, 16)
+    monkeypatch.setattr("ganseg.training.update", lambda module, optimizer, loss, fabric: found.append(loss.detach()))
+    config = MINUTE.replace({"plus.relativistic": True, "losses.lambda_gp": 3})
+    trainer = gan(make_fabric("cpu", precision="32-true"), config)
+    trainer.discriminator_step(0, *images)
+    real, fake = map(trainer.discriminator, images)
+    pairs = torch.log1p((fake - real).exp()).mean()
+    penalty = sum(losses.gradient_penalty(trainer.discriminator, side) for side in images)
+    torch.testing.assert_close(found[0], (pairs + 6 * penalty).detach())
+    torch.testing.assert_close(trainer.adversarial(images[1], images[0]), torch.log1p((real - fake).exp()).mean())
+
+
+def test_the_floor_lifts_a_part_that_vanishes_and_no_other() -> None:
+    masks = torch.zeros(2, 4, 10, 10)
+    masks[0, 0], masks[:, 1, :5] = 0.8, 0.4  # in pixels, on average: 40, 20, 0, 0
+    masks.requires_grad_()
+    loss = plus.floor_loss(masks, 0.5, 0.1)
+    assert loss.item() == pytest.approx(2 * 0.5 * 60 / 4)
+    loss.backward()
+    assert masks.grad.amax(dim=(0, 2, 3)).tolist() == masks.grad.amin(dim=(0, 2, 3)).tolist() == [0, 0, -0.5, -0.5]
+    assert plus.floor_loss(torch.zeros(2, 4, 10, 10), 0.5, 0.1).item() == pytest.approx(0.5 * 10)
+
+
+def test_the_balance_rises_above_its_band_falls_below_it_or_for_a_starved_part_and_rests_within() -> None:
+    def after_steps(shares: list[float], steps: int = 10) -> float:
+        balance = plus.Balance(PlusConfig(balance=0.1, foreground=(0.2, 0.4)))
+        return [balance(torch.tensor(shares)) for _ in range(steps)][-1].item()
+
+    assert after_steps([0.15, 0.15]) == 1
+    assert after_steps([0.3, 0.3]) == pytest.approx((0.6 / 0.4) ** (0.1 * 10), rel=1e-4)
+    assert after_steps([0.05, 0.05]) == pytest.approx(0.5**1.0, rel=1e-4)
+    assert after_steps([0.3, 0.0]) < 1 < after_steps([0.9, 0.0])
+    assert (after_steps([0.5, 0.4], 999), after_steps([0.0, 0.0], 999)) == (plus.LIMIT, 1 / plus.LIMIT)
+
+
+def test_photometric_changes_stay_within_range_and_leave_flat_images_flat_where_there_is_no_noise() -> None:
+    draws, flat_images = torch.rand(8, plus.PHOTOMETRIC_DRAWS), torch.rand(8, 3, 1, 1).expand(-1, -1, 16, 16)
+    assert plus.photometric(flat_images, draws, 1.0).abs().max() <= 1
+    draws[:, 7] = 0
+    changed = plus.photometric(flat_images, draws, 1.0)
+    torch.testing.assert_close(changed, changed[..., :1, :1].expand_as(changed))
+    assert (changed - flat_images).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+
+
+class Sided(nn.Module):
+    """Foreground wherever the red channel is bright: part 1 in the left half of an image, part 2 in the right."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        left = (torch.arange(images.shape[3]) < images.shape[3] // 2).expand_as(images[:, 0])
+        return 4 * torch.stack([-images[:, 0], images[:, 0] * left, images[:, 0] * ~left], dim=1)
+
+
+def test_mirrors_decide_on_the_foreground_together_and_change_no_sides() -> None:
+    images = torch.ones(1, 3, 4, 8)
+    images[..., :2, :] = -1
+    direct, both = Sided()(images).softmax(dim=1), plus.both_ways(Sided(), images)
+    torch.testing.assert_close(both, direct)
+    labels = plus.pseudo_labels(Sided(), images, 0.9)
+    assert labels[0, 3].tolist() == [1] * 4 + [2] * 4 and not labels[0, 0].any()
+    skewed = lambda x: Sided()(x) + torch.linspace(-4, 4, 8)[None, None] * torch.tensor([1.0, 0, 0])[:, None, None]
+    assert (plus.pseudo_labels(skewed, images, 0.9) == -1).any(), "the mirror image disagrees"
+    background = plus.both_ways(skewed, images)[:, 0]
+    torch.testing.assert_close(background, plus.both_ways(skewed, images.flip(3)).flip(3)[:, 0])
+
+
+def test_only_trusted_pixels_teach() -> None:
+    logits, labels = torch.randn(2, 3, 4, 4, requires_grad=True), torch.full((2, 4, 4), -1)
+    labels[0, 1, 2] = 2
+    plus.self_training_loss(logits, labels).backward()
+    touched = logits.grad.abs().sum(dim=1) > 0
+    assert touched.nonzero().tolist() == [[0, 1, 2]]
+
+
+def test_self_training_takes_photographs_in_its_last_steps_and_hands_on_the_average(fabric: Fabric) -> None:
+    trainer = segmenter(fabric, EVERYTHING)
+    first, last = trainer.step(10), trainer.step(11)
+    assert first.keys() == {"segmentation"} and trainer.stream.steps == [11] and last["trusted"] > 0
+    assert trainer.result() is not trainer.segmenter
+    assert not same(flat(trainer.result()), flat(trainer.segmenter))
+
+
+def test_a_run_of_plus_is_trained_and_segments_with_flips(tmp_path: Path) -> None:
+    settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    out = done("train -q --variant plus -K 3 --results", tmp_path, *settings).output
+    run = Run.open(out.split()[-1])
+    assert run.segmenter().flip and run.metrics["iou"] >= 0 and run.provenance["variant"] == "plus"
