@@ -3,8 +3,6 @@
 `where`, in all `show_*`: `results` and `scale`, as of `page.show`.
 """
 
-from __future__ import annotations
-
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence

@@ -7,8 +7,6 @@ The last ones are competitors that learned nothing; what they reach on drawn tes
 rules. Each is a function of a configuration and its test images that gives values by metric, one a start.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple

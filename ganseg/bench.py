@@ -3,8 +3,6 @@
 Images are random: nothing is read. Settings that are compared take their steps in turn, in one process.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext

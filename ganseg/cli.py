@@ -3,8 +3,6 @@
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from importlib.metadata import distributions

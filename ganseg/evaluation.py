@@ -5,8 +5,6 @@ The features are those of a network with random weights, so that nothing has to 
 them no worse than those of ImageNet's Inception network (FID) for images unlike ImageNet's.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Iterator

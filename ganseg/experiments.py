@@ -1,7 +1,5 @@
 """An experiment is trained once, from images to metrics; what that leaves is a run."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

@@ -12,12 +12,10 @@ that pass Benjamini and Hochberg (1995): a share of `RATE` of either is expected
 their p-values depend on each other positively, which that procedure allows.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 import yaml
@@ -100,7 +98,7 @@ class Check(NamedTuple):
         other = other if other != one else ""
         return f"{self.data} {self.scale}: {one}{self.left} against {other}{self.right}: {told}"
 
-    def tested(self) -> Check:
+    def tested(self) -> Self:
         """With its p-values."""
         one, other, paired = self.left.values, self.right.values, "," not in self.data
         if self.relation == "steadier than":

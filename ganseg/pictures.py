@@ -3,8 +3,6 @@
 Images are uint8 (N, H, W, 3), label maps integers (N, H, W) with background 0. NumPy in, NumPy or Pillow out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

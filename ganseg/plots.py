@@ -4,8 +4,6 @@ Arrays or DataFrames in, a matplotlib Figure out. Images are uint8 (N, H, W, 3),
 positions (x, y) in [-1, 1]. Figures have a light face of their own, and so read alike on light and dark pages.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any

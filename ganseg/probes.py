@@ -3,8 +3,6 @@
 Scenes are made of the same noise, as they are and with other `Parts`; pixels are assigned to parts as labels are.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from functools import partial

@@ -4,12 +4,10 @@ A score follows the released code. Beside it stands what it would be with one co
 `iou` and `iou_dataset`, `landmark_error` and `landmark_error_affine`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy import ndimage
@@ -34,7 +32,7 @@ class Protocol(NamedTuple):
     normaliser: str
 
     @classmethod
-    def of(cls, data: str, data_dir: str | Path | None = None) -> Protocol:
+    def of(cls, data: str, data_dir: str | Path | None = None) -> Self:
         """The paper's protocol for the data set `data`.
 
         Flowers with trimaps instead of the publisher's masks is scored on test and validation images together, because

@@ -1,7 +1,5 @@
 """Where a number comes from: commit, machine, versions, time."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform

@@ -10,8 +10,6 @@ The released code stores coordinates as (row, column), subtracts x - p where Eq.
 mask last; weights are permuted so that ours, in (x, y) and background first, compute the same function.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

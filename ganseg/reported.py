@@ -4,8 +4,6 @@ He, Wandt and Rhodin, "GANSeg: Learning to Segment by Unsupervised Hierarchical 
 Methods and types are named as printed, reference numbers included. `reported.yml` holds the tables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

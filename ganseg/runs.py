@@ -1,12 +1,10 @@
 """What an experiment leaves on disk: a run, found by what it is."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -30,7 +28,7 @@ class Run:
     directory: Path
 
     @classmethod
-    def open(cls, directory: str | Path) -> Run:
+    def open(cls, directory: str | Path) -> Self:
         """UserError when `directory` is not a run, or not a finished one."""
         run = cls(Path(directory))
         if not (run.directory / CONFIG).exists():
@@ -40,7 +38,7 @@ class Run:
         return run
 
     @classmethod
-    def find(cls, name: str, results: str | Path | None = None) -> Run:
+    def find(cls, name: str, results: str | Path | None = None) -> Self:
         """The run of a shipped model, or that `name` means: a directory, a part of SCALE/NAME that no other has."""
         name = shipped_models(results).get(name, {"run": name})["run"]
         path, place = Path(name).expanduser(), results_dir(results)

@@ -1,7 +1,5 @@
 """Part masks of anyone's photographs, written as label maps, overlays and `parts.json`."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 from pathlib import Path

@@ -4,8 +4,6 @@ A study is a DataFrame of one row a finished run, with what `measurements` has o
 and seed are compared, which differ in what is studied.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The paper's tables with our rows beside the printed ones, and the keypoints behind them."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
