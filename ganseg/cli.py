@@ -220,8 +220,7 @@ def bench(
     seconds: Annotated[float, Option(min=0, help="Seconds for each measurement, about.")] = 10,
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
-    """Count and measure a training step: FLOPs, bytes, time of its parts, images/s, memory, share of what the
-    device can do.
+    """Count and measure a training step: FLOPs, bytes, images/s, memory, share of what the device can do.
 
     Images are random: nothing is read. Settings that are compared take steps in turn, in one process. The
     report goes to SCALE/bench/ of the results.
