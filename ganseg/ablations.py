@@ -129,8 +129,8 @@ def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: A
 
 def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
     """Display the generated foreground through stage 1 of every run of a study."""
-    curves = pd.concat([plots.foreground_history(row.run, MODELS[row.variant]) for row in frame.itertuples()])
-    show(plots.foreground_curves(curves), name, runs=list(frame["run"]), data=curves.round(4), **where,
+    figure, curves = plots.foreground_curves(zip(frame["variant"].map(MODELS), frame["run"], strict=True))
+    show(figure, name, runs=list(frame["run"]), data=curves.round(4), **where,
          caption=f"{place(frame)}: share of the generated images that the parts cover, through stage 1.",
          alt="Lines of the generated foreground fraction over the first training stage: a colour for each model, "
          "a line for each seed.")  # fmt: skip

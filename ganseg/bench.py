@@ -16,12 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ganseg import provenance
 from ganseg.config import Config
 from ganseg.data import Batches, Split
 from ganseg.devices import make_fabric
 from ganseg.experiments import Experiment
 from ganseg.files import UserError
+from ganseg.runs import origin
 from ganseg.training import GanTrainer
 
 Report = dict[str, Any]
@@ -136,7 +136,7 @@ def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds
     return {
         "data": first.data, "scale": first.scale, "variant": first.variant, "overrides": dict(first.overrides),
         "parts": first.config.generator.parts, "blocks": len(first.config.generator.block_sizes), "seconds": seconds,
-        "provenance": provenance.git_state() | provenance.describe_machine(machine), "ceilings": limits,
+        "provenance": origin(machine), "ceilings": limits,
         "settings": rows,
     } | ({"ratio": {"of": [*rows], "images_per_second": ratio, **memory}} if len(rows) > 1 else {})  # fmt: skip
 
