@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from ganseg import page, reported
+from ganseg import page, tables
 from ganseg.baselines import COMPETITORS, reached
 from ganseg.data import DATASETS, describe
 from ganseg.experiments import Experiment
@@ -149,7 +149,7 @@ class Ledger:
             return Side(side, pd.Series([float(side)]))
         if " / " in side:
             name, column, method = side.split(" / ", 2)
-            table = known("table", name, reported.TABLES)
+            table = known("table", name, tables.TABLES)
             value = table.value(column, method) / (100 if table.columns[column].unit == "%" else 1)
             return Side(f"{value:g} ({method} in {name})", pd.Series([value]))
         name, _, metric = side.partition(".")

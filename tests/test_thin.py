@@ -24,7 +24,7 @@ FLOORS = [
     "data.flowers data.cub data.celeba data.taichi data.folder data",
     "devices training loop pictures titles protocols probes evaluation",
     "runs experiments",
-    "segment released baselines bench reported plots tables page studies ablations ledger",
+    "segment released baselines bench plots tables page studies ablations ledger",
     "terminal cli_data cli",
 ]
 
