@@ -86,11 +86,9 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
 def samples_data(rows: Rows) -> pd.DataFrame:
     """What `models_figure` shows as numbers: share of the image of each part of each sample."""
     parts = max(1, *(int(labels.max(initial=0)) for _, labels in rows.values()))
-    areas = {name: pd.DataFrame(metrics.part_areas(labels, parts)) for name, (_, labels) in rows.items()}
-    table = (
-        pd.concat(areas, names=["model", "sample"]).rename_axis(columns="part").stack().rename("share").reset_index()
-    )
-    return table.assign(sample=table["sample"] + 1, part=table["part"] + 1).round(5)
+    areas = {name: metrics.part_areas(labels, parts) for name, (_, labels) in rows.items()}
+    lines = [(name, i + 1, k + 1, share) for name, found in areas.items() for (i, k), share in np.ndenumerate(found)]
+    return pd.DataFrame(lines, columns=["model", "sample", "part", "share"]).round(5)
 
 
 def named(value: Any, by: str) -> str:

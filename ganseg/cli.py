@@ -107,8 +107,8 @@ def sample(
     """
     from ganseg import Run
     from ganseg.devices import make_fabric, place
-    from ganseg.evaluation import imagined
     from ganseg.pictures import sample_sheet
+    from ganseg.probes import imagined
 
     opened, fabric = Run.find(run, results), make_fabric(device)
     path = out or Path(f"{opened.directory.resolve().name}-samples.png")
@@ -195,10 +195,9 @@ def evaluate(
     """
     from ganseg import Run, evaluation
     from ganseg.devices import make_fabric, place
-    from ganseg.protocols import Protocol
 
     opened = Run.find(run, results)
-    usual = Protocol.of(opened.config.data.name, data_dir)
+    usual = evaluation.Protocol.of(opened.config.data.name, data_dir)
     own = {name: value for name, value in (("split", split), ("regression", regression))
            if value not in (None, getattr(usual, name))}  # fmt: skip
     protocol, fabric = usual._replace(**own), make_fabric(device, wanted=opened.config.optim.precision)

@@ -1,15 +1,11 @@
 """The claims ledger: what the paper claims (`claims.yml`), and a verdict on each claim, computed from finished runs.
 
-    full.iou > no_points.iou                              two measurements, or a measurement and a bar
-    full.ari_foreground > grid.ari_foreground             the bar is what a competitor that learned nothing reaches
-    cub.iou ~ Table 2 / cub / ReDO [4] +- 0.05            equal up to a margin: two one-sided tests
-    full.iou steadier than one_point.iou                  nearer to the median over seeds (Brown and Forsythe 1974)
-
-A rule decides with all seeds of its experiments, at a scale where the claim can be judged, unless a side has collapsed.
-Where several data sets allow it, it must hold on each. A claim is supported at the largest p-value of its rules,
-opposed at the smallest times their number (Bonferroni). Of all claims those are called reproduced, or contradicted,
-that pass Benjamini and Hochberg (1995): a share of `RATE` of either is expected to be wrong. Claims share runs, so
-their p-values depend on each other positively, which that procedure allows.
+Rules are written as `claims.yml` says; `~` takes two one-sided tests, `steadier than` distances from the median over
+seeds (Brown and Forsythe 1974). A rule decides with all seeds of its experiments, at a scale where the claim can be
+judged, unless a side has collapsed. Where several data sets allow it, it must hold on each. A claim is supported at the
+largest p-value of its rules, opposed at the smallest times their number (Bonferroni). Of all claims those are called
+reproduced, or contradicted, that pass Benjamini and Hochberg (1995): a share of `RATE` of either is expected to be
+wrong. Claims share runs, so their p-values depend on each other positively, which that procedure allows.
 """
 
 import re

@@ -16,10 +16,9 @@ import yaml
 
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import find_parts, held_out, regression_images
+from ganseg.evaluation import Protocol, find_parts, held_out, predicted_keypoints, regression_images, shown
 from ganseg.files import PACKAGE, UserError
 from ganseg.pictures import colour_labels, read_sheet
-from ganseg.protocols import Protocol, predicted_keypoints, shown
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import find_runs
 from ganseg.titles import MODELS
