@@ -7,8 +7,8 @@ noise, as they are and with other `Parts`; pixels are assigned to parts as label
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from ganseg import pictures
 from ganseg.devices import Fabric
 from ganseg.files import UserError
 from ganseg.generator import Generator, Noise, Scene
-from ganseg.points import Parts
 from ganseg.training import to_unit
 
 BATCH = 100
@@ -81,9 +80,9 @@ def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) ->
     return pictures.to_pictures(images), labels.byte().cpu().numpy()
 
 
-def changed(generator: Generator, noise: Noise, change: Callable[[Parts], Parts]) -> Scene:
-    """The scenes of `noise`, `change` done to what Level 1 hands on."""
-    hook = generator.point_generator.register_forward_hook(lambda level, given, parts: change(parts))
+def changed(generator: Generator, noise: Noise, **fields: Tensor) -> Scene:
+    """The scenes of `noise` with other `fields` of the `Parts` that Level 1 hands on."""
+    hook = generator.point_generator.register_forward_hook(lambda level, given, parts: parts._replace(**fields))
     try:
         return generator(noise)
     finally:
@@ -100,8 +99,7 @@ def moved_part(generator: Generator, noise: Noise) -> float:
     step = one.image.shape[-1] // generator.config.start_size  # pixels
     for k, chosen in enumerate(torch.eye(generator.config.parts, device=one.image.device)):
         way = torch.stack([chosen, 0 * chosen], dim=-1) * 2 * step / one.image.shape[-1]  # (K, 2)
-        move = lambda parts, way: parts._replace(points=parts.points + way[:, None], centres=parts.centres + way)
-        other = changed(generator, noise, partial(move, way=way))
+        other = changed(generator, noise, points=one.points + way[:, None], centres=one.centres + way)
         both = (one.labels[..., :-step] == k + 1) & (other.labels[..., step:] == k + 1)
         apart = [scene.image[..., step:] - one.image[..., :-step] for scene in (other, one)]
         sums += torch.stack([(gap.square() * both[:, None]).sum().cpu() for gap in apart])
@@ -118,10 +116,8 @@ def embedding_leak(generator: Generator, noise: Noise) -> float:
     one, inside, outside = own(noise), [], []
     for k in range(generator.config.parts):
         here = (torch.arange(generator.config.parts, device=one.image.device) == k)[:, None]
-        swap = lambda parts, here: parts._replace(
-            embeddings=torch.where(here, parts.embeddings.roll(1, dims=0), parts.embeddings)
-        )
-        change = (changed(own, noise, partial(swap, here=here)).image - one.image).abs().mean(dim=1)  # (B, H, W)
+        swapped = torch.where(here, one.embeddings.roll(1, dims=0), one.embeddings)
+        change = (changed(own, noise, embeddings=swapped).image - one.image).abs().mean(dim=1)  # (B, H, W)
         inside.append(change[one.labels == k + 1])
         outside.append(change[(one.labels > 0) & (one.labels != k + 1)])
     return (torch.cat(outside).mean() / torch.cat(inside).mean()).item()
