@@ -24,7 +24,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from ganseg.files import UserError, atomic_path
-from ganseg.provenance import describe_machine, git_state
+from ganseg.runs import origin
 
 PATHS = ("results_dir", "data_dir")  # parameters that name a machine's folders: never recorded
 
@@ -155,7 +155,7 @@ def _cleaned(executed: Any, source: Any) -> Any:
 
 def _record(source: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Where an execution came from: its text, parameters, machine, commit (`+`: not as committed) and day."""
-    state, device = git_state(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = origin(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     shown = {name: value for name, value in values.items() if name not in PATHS}
-    known = {"source": source_hash(source), "parameters": shown, "commit": state["commit"][:10] + "+" * state["dirty"]}
-    return known | describe_machine(device)
+    commit = found["commit"][:10] + "+" * found.pop("dirty")
+    return found | {"source": source_hash(source), "parameters": shown, "commit": commit}

@@ -11,7 +11,6 @@ from ganseg import ledger, tables
 from ganseg.data import describe
 from ganseg.files import atomic_path
 from ganseg.pictures import HEAD, save, sheet
-from ganseg.reported import TABLE_2
 from ganseg.runs import Run
 
 DATA = ("flowers", "synthetic-bird")  # those that the numbers speak of; the picture is of the first that has runs
@@ -27,7 +26,7 @@ def coverage(results: Path, data: str) -> str:
     ours, bar = (tables.summarise(runs, key) for key in ("iou", "iou_constant_mask"))
     ious, size = sorted(run.metrics["iou"] for run in runs), runs[0].config.data.size
     seeds = f"mean of {len(ious)} seeds, {ious[0]:.3f} to {ious[-1]:.3f}" if len(ious) > 1 else "one seed"
-    paper = f"The paper, at 128 px: {TABLE_2.value(data):.3f}. " if data in TABLE_2.columns else ""
+    paper = f"The paper, at 128 px: {tables.TABLE_2.value(data):.3f}. " if data in tables.TABLE_2.columns else ""
     text = f"**{ours['mean']:.3f}** foreground IoU on {title}, {seeds}, at {size} px. "
     return f"{text}{paper}Best constant mask: {bar['mean']:.3f}."
 

@@ -26,7 +26,7 @@ from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
 from ganseg.files import UserError
 from ganseg.layers import Spade
-from ganseg.pictures import enlarge, part_colours, part_rows, save, sheet
+from ganseg.pictures import COLOURS, enlarge, part_rows, save, sheet
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import Run, find_runs
 
@@ -102,7 +102,7 @@ def export(run: Run, folder: Path) -> dict[str, Any]:
         "name": config.data.name, "title": title, "about": f"{size} px, trained on {title} ({seen}).",
         "size": size, "stride": config.segmenter.output_stride, "bytes": sizes,
         "generator": {name: getattr(config.generator, name) for name in TOLD},
-        "colours": ["#" + bytes(colour).hex() for colour in part_colours(config.generator.parts)],
+        "colours": ["#" + bytes(colour).hex() for colour in COLOURS[: config.generator.parts + 1]],
     }  # fmt: skip
 
 

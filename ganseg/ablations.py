@@ -3,8 +3,6 @@
 `where`, in all `show_*`: `results` and `scale`, as of `page.show`.
 """
 
-from __future__ import annotations
-
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -88,11 +86,9 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
 def samples_data(rows: Rows) -> pd.DataFrame:
     """What `models_figure` shows as numbers: share of the image of each part of each sample."""
     parts = max(1, *(int(labels.max(initial=0)) for _, labels in rows.values()))
-    areas = {name: pd.DataFrame(metrics.part_areas(labels, parts)) for name, (_, labels) in rows.items()}
-    table = (
-        pd.concat(areas, names=["model", "sample"]).rename_axis(columns="part").stack().rename("share").reset_index()
-    )
-    return table.assign(sample=table["sample"] + 1, part=table["part"] + 1).round(5)
+    areas = {name: metrics.part_areas(labels, parts) for name, (_, labels) in rows.items()}
+    lines = [(name, i + 1, k + 1, share) for name, found in areas.items() for (i, k), share in np.ndenumerate(found)]
+    return pd.DataFrame(lines, columns=["model", "sample", "part", "share"]).round(5)
 
 
 def named(value: Any, by: str) -> str:
@@ -131,8 +127,8 @@ def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: A
 
 def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:
     """Display the generated foreground through stage 1 of every run of a study."""
-    curves = pd.concat([plots.foreground_history(row.run, MODELS[row.variant]) for row in frame.itertuples()])
-    show(plots.foreground_curves(curves), name, runs=list(frame["run"]), data=curves.round(4), **where,
+    figure, curves = plots.foreground_curves(zip(frame["variant"].map(MODELS), frame["run"], strict=True))
+    show(figure, name, runs=list(frame["run"]), data=curves.round(4), **where,
          caption=f"{place(frame)}: share of the generated images that the parts cover, through stage 1.",
          alt="Lines of the generated foreground fraction over the first training stage: a colour for each model, "
          "a line for each seed.")  # fmt: skip

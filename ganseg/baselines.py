@@ -7,8 +7,6 @@ The last ones are competitors that learned nothing; what they reach on drawn tes
 rules. Each is a function of a configuration and its test images that gives values by metric, one a start.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +23,9 @@ from ganseg import metrics
 from ganseg.config import Config, SegmenterConfig
 from ganseg.data import Split, describe
 from ganseg.devices import make_fabric
-from ganseg.evaluation import batches, find_parts, held_out, regression_images
+from ganseg.evaluation import Protocol, agreement, coverage, find_parts, held_out, landmarks, regression_images
 from ganseg.files import read_json, write_json
-from ganseg.protocols import Protocol, agreement, coverage, landmarks
+from ganseg.probes import batches
 from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 

@@ -1,14 +1,12 @@
-"""What a training step costs: FLOPs, least bytes, seconds of its parts, images/s, memory; and against another setting.
+"""What a training step costs: FLOPs, least bytes, images/s, memory; and against another setting.
 
 Images are random: nothing is read. Settings that are compared take their steps in turn, in one process.
 """
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ganseg import provenance
 from ganseg.config import Config
 from ganseg.data import Batches, Split
 from ganseg.devices import make_fabric
 from ganseg.experiments import Experiment
 from ganseg.files import UserError
+from ganseg.runs import origin
 from ganseg.training import GanTrainer
 
 Report = dict[str, Any]
@@ -84,71 +82,36 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def watch(take: Callable[[], object], methods: Mapping[str, tuple[Any, str]], budget: float) -> dict[str, np.ndarray]:
-    """FLOPs, least bytes and seconds, (rounds, 3), of all that `take()` does, "whole", and of what it calls.
+def interleaved(takes: Mapping[str, Callable[[], object]], budget: float) -> dict[str, np.ndarray]:
+    """Seconds (rounds,) of each of `takes`, which come in turn, so that the machine's noise meets them alike.
 
-    `methods`: part -> an object and which method of it is that part. Round 0 warms up, and it alone counts FLOPs and
-    bytes; its seconds say nothing. Three rounds follow at least, and more until `budget` seconds are over.
+    After one round to warm up three follow at least, and more until `budget` seconds are over.
     """
-    counter, rounds = Counter(), []
-
-    def watched(part: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            before = [counter.flops, counter.bytes, clock()]
-            result = method(*arguments)
-            rounds[-1][part] += np.subtract([counter.flops, counter.bytes, clock()], before)
-            return result
-
-        return call
-
-    whole, begin = watched("whole", take), time.perf_counter()
-    for part, (owner, method) in methods.items():
-        setattr(owner, method, watched(part, getattr(owner, method)))
+    rounds, begin = [], time.perf_counter()
     while len(rounds) < 4 or time.perf_counter() - begin < budget:
-        with nullcontext() if rounds else counter:
-            rounds.append({part: np.zeros(3) for part in ("whole", *methods)})
-            whole()
-    for owner, method in methods.values():
-        delattr(owner, method)
-    return {part: np.array([spent[part] for spent in rounds]) for part in rounds[0]}
-
-
-def spread(samples: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles of samples, and how many there are."""
-    low, middle, high = np.percentile(samples, [25, 50, 75])
-    return {"median": float(middle), "q1": float(low), "q3": float(high), "n": len(samples)}
-
-
-def cost(rounds: np.ndarray) -> Report:
-    """FLOPs, bytes and seconds of what was watched, (rounds, 3)."""
-    return {"flops": rounds[0, 0], "bytes": rounds[0, 1], "seconds": spread(rounds[1:, 2])}
+        marks = [clock()]
+        for take in takes.values():
+            take()
+            marks.append(clock())
+        rounds.append(np.diff(marks))
+    return dict(zip(takes, np.transpose(rounds[1:]), strict=True))
 
 
 def compare(steps: Mapping[str, Step], budget: float) -> tuple[dict[str, float], dict[str, float]]:
     """Images/s of each step, the penalty in its share; how many times the last's the first makes in a round."""
-    methods, rounds = {name: (step, "take") for name, step in steps.items()}, {}
-    # all in turn, A, B, A, B, so that the machine's noise meets them alike
-    penalised = watch(lambda: [step.take(True) for step in steps.values()], methods, budget / 4)
-    ordinary = watch(lambda: [step.take() for step in steps.values()], methods, budget * 3 / 4)
+    penalised = interleaved({name: partial(step.take, True) for name, step in steps.items()}, budget / 4)
+    ordinary = interleaved({name: step.take for name, step in steps.items()}, budget * 3 / 4)
+    rounds = {}
     for name, step in steps.items():
-        seconds = (1 - step.share) * ordinary[name][1:, 2] + step.share * np.median(penalised[name][1:, 2])
-        rounds[name] = step.batch / seconds
-    rates = {name: float(np.median(values)) for name, values in rounds.items()}
-    ratio = spread(rounds[next(iter(rounds))] / rounds[name])
-    return rates, {"value": ratio.pop("median"), **ratio}
-
-
-def step_parts(step: Step, budget: float) -> Report:
-    """What the trainer's own methods cost in a step; the rest is called data."""
-    names = ("scene", "discriminator_step", "generator_step", "average")
-    found = watch(step.take, {name.removesuffix("_step"): (step.trainer, name) for name in names}, budget)
-    found["data"] = found.pop("whole") - sum(found.values())
-    return {part: cost(rounds) for part, rounds in found.items()}
+        rounds[name] = step.batch / ((1 - step.share) * ordinary[name] + step.share * np.median(penalised[name]))
+    low, middle, high = np.percentile(next(iter(rounds.values())) / rounds[name], [25, 50, 75]).tolist()
+    ratio = {"value": middle, "q1": low, "q3": high, "n": len(rounds[name])}
+    return {name: float(np.median(rates)) for name, rates in rounds.items()}, ratio
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
     """The device's measured limits: FLOP/s of large matrix products by precision, bytes/s of a large copy."""
-    least = lambda run: watch(run, {}, 0.25)["whole"][1:, 2].min()
+    least = lambda run: interleaved({"": run}, 0.25)[""].min()
     found = {}
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
         n = 8192 if device.type == "cuda" else 512 if dtype == torch.bfloat16 else 2048  # many CPUs only emulate bf16
@@ -167,29 +130,30 @@ def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds
     steps = {label: Step(experiment.config, device) for label, experiment in experiments.items()}
     first, machine = next(iter(experiments.values())), make_fabric(device).device
     limits, (rates, ratio) = ceilings(machine), compare(steps, seconds * len(steps))
-    rows = {label: measured(step, rates[label], limits, seconds) for label, step in steps.items()}
+    rows = {label: measured(step, rates[label], limits) for label, step in steps.items()}
     peaks = [row["memory"]["bytes"] for row in rows.values() if "memory" in row]
     memory = {"peak_memory": peaks[0] / peaks[-1]} if peaks else {}
     return {
         "data": first.data, "scale": first.scale, "variant": first.variant, "overrides": dict(first.overrides),
         "parts": first.config.generator.parts, "blocks": len(first.config.generator.block_sizes), "seconds": seconds,
-        "provenance": provenance.git_state() | provenance.describe_machine(machine), "ceilings": limits,
+        "provenance": origin(machine), "ceilings": limits,
         "settings": rows,
     } | ({"ratio": {"of": [*rows], "images_per_second": ratio, **memory}} if len(rows) > 1 else {})  # fmt: skip
 
 
-def measured(step: Step, rate: float, limits: Mapping[str, float], budget: float) -> Report:
+def measured(step: Step, rate: float, limits: Mapping[str, float]) -> Report:
     """What was measured of one configuration, and its shares of the device's ceilings.
 
     `memory`, on a GPU: the largest allocation in two steps, with weights, in bytes.
     """
-    precision, parts = str(step.fabric._precision.precision), step_parts(step, budget)
-    seconds, flops, moved = step.batch / rate, *(sum(p[key] for p in parts.values()) for key in ("flops", "bytes"))
+    precision, seconds = str(step.fabric._precision.precision), step.batch / rate
+    with Counter() as counter:
+        step.take()
     matmul = limits["matmul_bf16-mixed" if "bf16" in precision else "matmul_32-true"]
     row = {
-        "precision": precision, "batch_size": step.batch, "size": step.config.data.size, "parts": parts,
-        "flops": flops, "bytes": moved, "images_per_second": rate, "seconds": seconds,
-        "share_of_matmul": flops / seconds / matmul, "share_of_copy": moved / seconds / limits["copy"],
+        "precision": precision, "batch_size": step.batch, "size": step.config.data.size,
+        "flops": counter.flops, "bytes": counter.bytes, "images_per_second": rate, "seconds": seconds,
+        "share_of_matmul": counter.flops / seconds / matmul, "share_of_copy": counter.bytes / seconds / limits["copy"],
     }  # fmt: skip
     if step.fabric.device.type == "cuda":
         before = torch.cuda.memory_allocated()

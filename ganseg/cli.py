@@ -3,8 +3,6 @@
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from importlib.metadata import distributions
@@ -109,8 +107,8 @@ def sample(
     """
     from ganseg import Run
     from ganseg.devices import make_fabric, place
-    from ganseg.evaluation import imagined
     from ganseg.pictures import sample_sheet
+    from ganseg.probes import imagined
 
     opened, fabric = Run.find(run, results), make_fabric(device)
     path = out or Path(f"{opened.directory.resolve().name}-samples.png")
@@ -197,10 +195,9 @@ def evaluate(
     """
     from ganseg import Run, evaluation
     from ganseg.devices import make_fabric, place
-    from ganseg.protocols import Protocol
 
     opened = Run.find(run, results)
-    usual = Protocol.of(opened.config.data.name, data_dir)
+    usual = evaluation.Protocol.of(opened.config.data.name, data_dir)
     own = {name: value for name, value in (("split", split), ("regression", regression))
            if value not in (None, getattr(usual, name))}  # fmt: skip
     protocol, fabric = usual._replace(**own), make_fabric(device, wanted=opened.config.optim.precision)
@@ -222,8 +219,7 @@ def bench(
     seconds: Annotated[float, Option(min=0, help="Seconds for each measurement, about.")] = 10,
     results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
-    """Count and measure a training step: FLOPs, bytes, time of its parts, images/s, memory, share of what the
-    device can do.
+    """Count and measure a training step: FLOPs, bytes, images/s, memory, share of what the device can do.
 
     Images are random: nothing is read. Settings that are compared take steps in turn, in one process. The
     report goes to SCALE/bench/ of the results.

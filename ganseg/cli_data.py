@@ -1,7 +1,5 @@
 """`ganseg data`: which data sets there are, how to get them, whether they are whole, what they look like."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

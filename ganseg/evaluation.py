@@ -1,38 +1,57 @@
-"""How a run is scored, and shown, on held-out images: its segmentation network by every score that the labels allow
-(section 4.1), its generator by the Frechet distance of its images from real ones (Heusel et al. 2017).
+"""How a run is scored, and shown, on held-out images: by every score that the labels allow (section 4.1).
 
-The features are those of a network with random weights, so that nothing has to be fetched: Naeem et al. (2020) find
-them no worse than those of ImageNet's Inception network (FID) for images unlike ImageNet's.
+A score follows the released code. Beside it stands what it would be with one convention changed, named after both:
+`iou` and `iou_dataset`, `landmark_error` and `landmark_error_affine`.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torchvision.models import resnet18
+from scipy import ndimage
+from torch import Tensor
 
 from ganseg import metrics, pictures
 from ganseg.config import Config
-from ganseg.data import Split, load
+from ganseg.data import Split, describe, load
 from ganseg.devices import Fabric
-from ganseg.files import UserError, atomic_path
+from ganseg.files import UserError, atomic_path, place
 from ganseg.generator import Generator
-from ganseg.probes import probe
-from ganseg.protocols import Protocol, agreement, coverage, landmarks
+from ganseg.probes import BATCH, batches, imagined, probe
 from ganseg.segmenter import Segmenter
-from ganseg.training import to_unit
 
-BATCH = 100
 EQUIVARIANCE_IMAGES = 200
-FRECHET_IMAGES = 1000  # at most, generated and real ones each
 SHEET = 12  # pictures in a sheet
+DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
+ENDS = (("beak tip", "tail tip"), ("beak", "tail"))  # keypoints at the two ends of an object
+FRAME = 256  # px, the side of a Taichi frame, in which its MAE is measured
+
+
+class Protocol(NamedTuple):
+    """How a run is scored (section 4.1)."""
+
+    split: str  # the images that are scored
+    regression: str  # the images that regressions are fitted on; those that are scored are left out
+    regression_images: int  # at most so many of them; 0 = all
+    # What a landmark error is divided by: the root of the area of the object's box, the distance of the eyes
+    # (keypoints 0 and 1), the image's edge. "taichi": no error, but the MAE of Table 3.
+    normaliser: str
+
+    @classmethod
+    def of(cls, data: str, data_dir: str | Path | None = None) -> Self:
+        """The paper's protocol for the data set `data`.
+
+        Flowers with trimaps instead of the publisher's masks is scored on test and validation images together, because
+        only some of them have one.
+        """
+        known = describe(data)
+        trimaps = known.name == "flowers" and not (place(data_dir or ".") / "segmim").is_dir()
+        images = 0 if known.needs_dir else DRAWN
+        return cls("test+val" if trimaps else "test", known.regression, images, known.normaliser)
 
 
 class Found(NamedTuple):
@@ -55,13 +74,6 @@ def find_parts(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Foun
     parts = (predict(segmenter, images[start : start + BATCH], fabric) for start in range(0, len(images), BATCH))
     found = [(one.argmax(dim=1).numpy().astype(np.uint8), metrics.part_centres(one[:, 1:].numpy())) for one in parts]
     return Found(*map(np.concatenate, zip(*found, strict=True)))
-
-
-def batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    """uint8 `images` (N, S, S, 3) as networks take them: (B, 3, S, S) in [-1, 1]."""
-    for start in range(0, len(images), BATCH):
-        batch = torch.from_numpy(np.array(images[start : start + BATCH]))
-        yield to_unit(batch.permute(0, 3, 1, 2), device)
 
 
 def held_out(config: Config, data_dir: str | Path | None, protocol: Protocol | None = None) -> Split:
@@ -109,9 +121,113 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     some, known = np.asarray(test.images[:EQUIVARIANCE_IMAGES]), labels[:EQUIVARIANCE_IMAGES]
     values["equivariance_error"] = metrics.equivariance_error(lambda moved: find(moved).labels, some, labels=known)
     if generator is not None:
-        values |= image_quality(generator, test.images, fabric) | probe(generator, fabric)
+        values |= probe(generator, test.images, fabric)
     measured = {name: np.round(value, 6) for name, value in values.items()}  # more is noise between machines
     return {name: value.tolist() for name, value in measured.items() if not np.isnan(value).any()}
+
+
+def coverage(labels: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
+    """Foreground IoU (Tables 2 and 3) of label maps (N, S, S) over the images with a mask; {} without any.
+
+    Beside the mean over images: of pixels pooled, with ReDO's oracle (the better of mask and complement in each image),
+    and of the best constant mask.
+    """
+    known = np.zeros(0, bool) if truth is None else (np.asarray(truth) != 255).any(axis=(1, 2))
+    if not known.any():
+        return {}
+    truth, found = np.asarray(truth)[known], labels[known]
+    return {
+        "iou": metrics.mean_iou(found, truth),
+        "iou_dataset": metrics.dataset_iou(found, truth),
+        "iou_oracle": metrics.mean_iou(metrics.better_side(found, truth), truth),
+        "iou_constant_mask": metrics.best_constant_mask(truth)[1],
+        "iou_images": int(known.sum()),
+    }
+
+
+def agreement(labels: np.ndarray, test: Split) -> dict[str, float]:
+    """NMI and ARI of label maps (N, S, S) with the true parts, by which pixels count, and keypoints; `lingering`."""
+    scores = {}
+    if test.parts is not None:
+        scores = {over: metrics.nmi_ari(labels, test.parts, over) for over in ("foreground", "both", "all")}
+    if test.keypoints is not None:
+        scores["keypoints"] = metrics.keypoint_nmi_ari(labels, test.keypoints, shown(test))
+    found = {f"{name}_{over}": both[i] for over, both in scores.items() for i, name in enumerate(("nmi", "ari"))}
+    return found | ({} if test.parts is None else lingering(labels, test.parts))
+
+
+def lingering(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """`lingering_parts`: of the images that hide a true part, the share where a found part that stands for it shows.
+
+    A found part stands for the true one that it shares most pixels with. {} where no such part is hidden.
+    """
+    truth = np.asarray(truth)
+    known, found = range(1, int(truth.max()) + 1), range(1, int(labels.max()) + 1)
+    shared = np.array([[((labels == k) & (truth == t)).sum() for t in known] for k in found]).reshape(-1, len(known))
+    stands = (shared == shared.max(axis=1, keepdims=True, initial=0)) & (shared > 0)  # (K, T)
+    shows = metrics.part_areas(labels, len(found)) >= metrics.SPECK if len(found) else np.zeros((len(labels), 0))
+    hidden = (metrics.part_areas(truth, len(known)) == 0) & stands.any(axis=0)  # (N, T)
+    return {"lingering_parts": float((shows @ stands > 0)[hidden].mean())} if hidden.any() else {}
+
+
+def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres: np.ndarray,
+              normaliser: str) -> dict[str, float]:  # fmt: skip
+    """Keypoints regressed from part centres (N, K, 2): landmark errors (Table 1, CUB), MAE (Table 3).
+
+    The mean predictor's error stands beside each. {} where no keypoint is visible in both train and test.
+    """
+    visible, values = shown(test), {}
+    if not (shown(train).any(axis=0) & visible.any(axis=0)).any():
+        return values
+    regressed = functools.partial(predicted_keypoints, train, train_centres, test_centres)
+    mean = predicted_keypoints(train, train_centres[:, :0], test_centres[:, :0], "affine")
+    found = {"": regressed("released"), "_mean": mean, "_centred": regressed("centred"), "_affine": regressed("affine")}
+    for key, distance in (("taichi_mae", "l1"), ("taichi_mae_l2", "l2")):
+        for name, marks in {key: found["_affine"], f"{key}_mean": mean}.items():
+            values[name] = metrics.taichi_mae(marks, test.keypoints, distance, visible) * FRAME / test.size
+    for unit, lengths in normalisers(test).items():
+        own, unit = unit == normaliser, unit.replace("-", "_")
+        for name in found if own else ("", "_mean"):
+            key = f"landmark_error{'' if own else f'_{unit}'}{name}"
+            values[key] = metrics.landmark_error(found[name], test.keypoints, lengths, visible)
+    if "landmark_error" in values:
+        values["landmark_error_ratio"] = values["landmark_error"] / values["landmark_error_mean"]
+    return values | swapped(found["_affine"], test)
+
+
+def swapped(marks: np.ndarray, test: Split) -> dict[str, float]:
+    """`swapped_ends`: share of the images whose `ENDS`, predicted in `marks` (N, J, 2), fit better when exchanged."""
+    for ends in (pair for pair in ENDS if set(pair) <= set(test.keypoint_names)):
+        rows = [test.keypoint_names.index(name) for name in ends]
+        both = shown(test)[:, rows].all(axis=1)
+        predicted, true = marks[both][:, rows], np.asarray(test.keypoints)[both][:, rows]  # (N', 2, 2)
+        straight, crossed = (np.linalg.norm(predicted - t, axis=-1).sum(axis=1) for t in (true, true[:, ::-1]))
+        return {"swapped_ends": float((crossed < straight).mean())} if both.any() else {}
+    return {}
+
+
+def predicted_keypoints(train: Split, train_centres: np.ndarray, test_centres: np.ndarray, origin: str) -> np.ndarray:
+    """Keypoints (N', J, 2) in pixels, regressed from part centres (N', K, 2); images of both splits have one size."""
+    given = (train_centres, np.asarray(train.keypoints), test_centres)
+    return metrics.predict_landmarks(*given, origin=origin, size=train.size, visible=shown(train))
+
+
+def normalisers(test: Split) -> dict[str, float | np.ndarray]:
+    """What the errors on `test` can be divided by: a length in pixels, or one an image (N,)."""
+    known: dict[str, float | np.ndarray] = {"edge": test.size}
+    if test.foreground is not None:  # the box of the object, at least a pixel
+        boxes = (ndimage.find_objects((mask == 1).astype(np.uint8)) for mask in test.foreground)
+        known["object"] = np.sqrt([math.prod(side.stop - side.start for side in sum(box, ())) for box in boxes])
+    if [name.replace("_", " ").split()[-1] for name in test.keypoint_names[:2]] == ["eye", "eye"]:
+        eyes = np.asarray(test.keypoints[:, :2], np.float64)  # (N, 2, 2)
+        known["inter-ocular"] = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)
+    return known
+
+
+def shown(split: Split) -> np.ndarray:
+    """Visibility (N, J) of the keypoints; all where the split does not say."""
+    given = np.asarray(split.keypoints)
+    return np.ones(given.shape[:2], bool) if split.visible is None else np.asarray(split.visible, bool)
 
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
@@ -124,60 +240,6 @@ def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
         "landmark_error": "nothing shows the length to divide it by, or no keypoint: the landmark error is",
     }
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]
-
-
-def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
-    r"""$\|\mu_1 - \mu_2\|^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2})$ of (N, C) and (M, C).
-
-    The bias of few images is positive: compare numbers of equally many images only. UserError below two images.
-    """
-    if min(len(one), len(other)) < 2:
-        raise UserError(f"a Frechet distance needs two images on both sides, not {len(one)} and {len(other)}")
-    sides = [x.astype(np.float64) for x in (one, other)]
-    means = [x.mean(axis=0) for x in sides]
-    factors = [(x - mean) / np.sqrt(len(x) - 1) for x, mean in zip(sides, means, strict=True)]  # A: Sigma = A^T A
-    roots = np.linalg.norm(factors[0] @ factors[1].T, "nuc")  # tr (S1 S2)^(1/2), without rounding below zero
-    return max(0.0, float(np.square(means[0] - means[1]).sum() + sum(np.square(x).sum() for x in factors) - 2 * roots))
-
-
-def relative_distance(real: np.ndarray, other: np.ndarray) -> float:
-    """`frechet_distance` over the variance of the `real` features (N, C): it does not depend on the features' unit."""
-    return frechet_distance(real, other) / float(real.var(axis=0, ddof=1).sum())
-
-
-@functools.cache
-def random_network() -> nn.Module:
-    """A ResNet-18 with the same random weights on every machine, up to its average over places: C = 512."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = resnet18(weights=None)
-    network.fc = nn.Identity()
-    return network.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def described(images: np.ndarray, fabric: Fabric) -> np.ndarray:
-    """Features (N, C) of uint8 `images` (N, S, S, 3) by `random_network`, in fp32."""
-    network = random_network().to(fabric.device)
-    return np.concatenate([network(unit).cpu().numpy() for unit in batches(images, fabric.device)])
-
-
-@torch.no_grad()
-def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Generated images (N, S, S, 3) and their labels (N, S, S), uint8; the same for one seed and device."""
-    random = torch.Generator(fabric.device).manual_seed(seed)
-    sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
-    with fabric.autocast():
-        made = [generator.pairs(generator.noise(size, random)) for size in sizes]
-    images, labels = map(torch.cat, zip(*made, strict=True))
-    return pictures.to_pictures(images), labels.byte().cpu().numpy()
-
-
-def image_quality(generator: Generator, real: np.ndarray, fabric: Fabric) -> dict[str, float]:
-    """`frechet_distance` (relative) of at most `FRECHET_IMAGES` real images and as many generated ones; {} for one."""
-    sides = real[:FRECHET_IMAGES], imagined(generator, len(real[:FRECHET_IMAGES]), fabric)[0]
-    found = [described(images, fabric) for images in sides]
-    return {"frechet_distance": relative_distance(*found)} if len(real) > 1 else {}
 
 
 def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:

@@ -1,7 +1,5 @@
 """An experiment is trained once, from images to metrics; what that leaves is a run."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json
@@ -14,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ganseg import provenance
 from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load, warn_once
 from ganseg.devices import Fabric, check_shares, make_fabric
@@ -22,7 +19,7 @@ from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
 from ganseg.files import global_rank, locked, results_dir, sweep, write_json
 from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
-from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, sound
+from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, now, origin, sound
 from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
 RECIPE = 3  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
@@ -154,11 +151,11 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
     metrics = evaluate(config, segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
-        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": provenance.now(),
+        "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": now(),
         "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained,
         "seconds_evaluation": round(time.monotonic() - start, 1),
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
     }  # fmt: skip
-    write_json(directory / PROVENANCE, facts | provenance.git_state() | provenance.describe_machine(fabric.device))
+    write_json(directory / PROVENANCE, facts | origin(fabric.device))
     write_json(directory / METRICS, metrics)
     shutil.rmtree(directory / CHECKPOINT, ignore_errors=True)

@@ -1,29 +1,23 @@
 """The claims ledger: what the paper claims (`claims.yml`), and a verdict on each claim, computed from finished runs.
 
-    full.iou > no_points.iou                              two measurements, or a measurement and a bar
-    full.ari_foreground > grid.ari_foreground             the bar is what a competitor that learned nothing reaches
-    cub.iou ~ Table 2 / cub / ReDO [4] +- 0.05            equal up to a margin: two one-sided tests
-    full.iou steadier than one_point.iou                  nearer to the median over seeds (Brown and Forsythe 1974)
-
-A rule decides with all seeds of its experiments, at a scale where the claim can be judged, unless a side has collapsed.
-Where several data sets allow it, it must hold on each. A claim is supported at the largest p-value of its rules,
-opposed at the smallest times their number (Bonferroni). Of all claims those are called reproduced, or contradicted,
-that pass Benjamini and Hochberg (1995): a share of `RATE` of either is expected to be wrong. Claims share runs, so
-their p-values depend on each other positively, which that procedure allows.
+Rules are written as `claims.yml` says; `~` takes two one-sided tests, `steadier than` distances from the median over
+seeds (Brown and Forsythe 1974). A rule decides with all seeds of its experiments, at a scale where the claim can be
+judged, unless a side has collapsed. Where several data sets allow it, it must hold on each. A claim is supported at the
+largest p-value of its rules, opposed at the smallest times their number (Bonferroni). Of all claims those are called
+reproduced, or contradicted, that pass Benjamini and Hochberg (1995): a share of `RATE` of either is expected to be
+wrong. Claims share runs, so their p-values depend on each other positively, which that procedure allows.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 import yaml
 from scipy import stats
 
-from ganseg import page, reported
+from ganseg import page, tables
 from ganseg.baselines import COMPETITORS, reached
 from ganseg.data import DATASETS, describe
 from ganseg.experiments import Experiment
@@ -100,7 +94,7 @@ class Check(NamedTuple):
         other = other if other != one else ""
         return f"{self.data} {self.scale}: {one}{self.left} against {other}{self.right}: {told}"
 
-    def tested(self) -> Check:
+    def tested(self) -> Self:
         """With its p-values."""
         one, other, paired = self.left.values, self.right.values, "," not in self.data
         if self.relation == "steadier than":
@@ -151,7 +145,7 @@ class Ledger:
             return Side(side, pd.Series([float(side)]))
         if " / " in side:
             name, column, method = side.split(" / ", 2)
-            table = known("table", name, reported.TABLES)
+            table = known("table", name, tables.TABLES)
             value = table.value(column, method) / (100 if table.columns[column].unit == "%" else 1)
             return Side(f"{value:g} ({method} in {name})", pd.Series([value]))
         name, _, metric = side.partition(".")

@@ -1,7 +1,5 @@
 """The loop that both stages share: a budget of time, checkpoints to go on from, history.csv, files of weights."""
 
-from __future__ import annotations
-
 import io
 import math
 import time

@@ -4,8 +4,6 @@ Under every figure and table stand its data as CSV and a line of provenance. Eac
 compares, beside its HTML.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

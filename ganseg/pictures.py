@@ -3,8 +3,6 @@
 Images are uint8 (N, H, W, 3), label maps integers (N, H, W) with background 0. NumPy in, NumPy or Pillow out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy.ndimage import find_objects, label, morphological_gradient
+from scipy.spatial import KDTree
 
 from ganseg.data import Split
 from ganseg.files import atomic_path
@@ -32,11 +31,6 @@ def to_pictures(images: Any) -> np.ndarray:
     return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def part_colours(parts: int) -> np.ndarray:
-    """RGB uint8 (parts + 1, 3): the background's colour, then one for each part."""
-    return COLOURS[: parts + 1].copy()
-
-
 def colour_labels(labels: np.ndarray) -> np.ndarray:
     """Label maps (N, H, W) or (H, W) as colours, uint8 with a last axis of 3; 255 means unknown."""
     return COLOURS[np.asarray(labels)]
@@ -44,11 +38,8 @@ def colour_labels(labels: np.ndarray) -> np.ndarray:
 
 def labels_of(colours: np.ndarray) -> np.ndarray:
     """The label maps (N, H, W), uint8, that `colour_labels` painted (N, H, W, 3); 1 for a colour of no label."""
-    code = lambda rgb: rgb.astype(int) @ (65536, 256, 1)
-    known, wanted = code(COLOURS), code(colours)
-    order = known.argsort()
-    found = order[np.searchsorted(known[order], wanted).clip(max=len(order) - 1)]
-    return np.where(known[found] == wanted, found, 1).astype(np.uint8)
+    apart, found = KDTree(COLOURS).query(colours)
+    return np.where(apart == 0, found, 1).astype(np.uint8)
 
 
 def overlay(images: np.ndarray, labels: np.ndarray, alpha: float = 0.55, contour: int = 1) -> np.ndarray:

@@ -4,10 +4,8 @@ Arrays or DataFrames in, a matplotlib Figure out. Images are uint8 (N, H, W, 3),
 positions (x, y) in [-1, 1]. Figures have a light face of their own, and so read alike on light and dark pages.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +67,7 @@ def line_colours(count: int) -> list[Any]:
 
 def hues(parts: int) -> list[tuple[float, ...]]:
     """The colours of so many parts as matplotlib takes them, without the background's."""
-    return [tuple(colour / 255) for colour in pictures.part_colours(parts)[1:]]
+    return [tuple(colour / 255) for colour in pictures.COLOURS[1 : parts + 1]]
 
 
 def picture(ax: Axes, image: np.ndarray | None, reach: float = 1.0, **look: Any) -> None:
@@ -88,7 +86,7 @@ def dots(ax: Axes, centres: np.ndarray, size: float) -> None:
 
 def blend(maps: np.ndarray) -> np.ndarray:
     """Soft maps (B, K, H, W) as colours of their parts, uint8 (B, H, W, 3); what they leave is the background's."""
-    maps, colours = np.asarray(maps), pictures.part_colours(maps.shape[1]).astype(np.float32)  # colours (K + 1, 3)
+    maps, colours = np.asarray(maps), pictures.COLOURS[: maps.shape[1] + 1].astype(np.float32)  # (K + 1, 3)
     total = maps.sum(axis=1)  # (B, H, W)
     mixed = np.einsum("bkhw,kc->bhwc", maps, colours[1:]) / np.maximum(total, 1)[..., None]
     return np.rint(mixed + np.clip(1 - total, 0, 1)[..., None] * colours[0]).clip(0, 255).astype(np.uint8)
@@ -181,12 +179,6 @@ def image_rows(rows: Mapping[str, Any], marks: Mapping[str, Any] | None = None, 
     return figure
 
 
-def segmentation_figure(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None,
-                        titles: Sequence[str] = ()) -> Figure:  # fmt: skip
-    """Fig. 1, right: the `pictures.part_rows` of images, labels and, where there is one, the truth; below `titles`."""
-    return image_rows(pictures.part_rows(images, labels, truth), titles=titles)
-
-
 def curves(frame: pd.DataFrame, x: str, y: str, hue: str, labels: tuple[str, str], **options: Any) -> Figure:
     """Lines of `y` over `x`, one colour a `hue`; repeats: mean and middle half. `options`: of `seaborn.lineplot`."""
     figure = new_figure(3.0)
@@ -213,19 +205,18 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     return figure
 
 
-def foreground_history(run: Any, model: str) -> pd.DataFrame:
-    """What `foreground_curves` draws of one run of `model`: columns model, seed, progress (0 to 1), foreground."""
-    known = run.history.dropna(subset=["foreground"]).assign(model=model, seed=run.provenance["seed"])
-    return known.assign(progress=known["step"] / known["step"].max())[["model", "seed", "progress", "foreground"]]
+def foreground_curves(runs: Iterable[tuple[str, Any]]) -> tuple[Figure, pd.DataFrame]:
+    """Area of the generated foreground through stage 1: a colour a model, a line a run; and what it draws.
 
-
-def foreground_curves(frame: pd.DataFrame) -> Figure:
-    """Mean area of the generated foreground through stage 1: a colour for each model, a line for each of its seeds."""
+    `runs`: models and a run of each. Columns model, seed, progress (0 to 1), foreground.
+    """
+    known = [run.history.dropna(subset=["foreground"]).assign(model=m, seed=run.provenance["seed"]) for m, run in runs]
+    frame = pd.concat([one.assign(progress=one["step"] / one["step"].max()) for one in known], ignore_index=True)
     look = {"units": "seed", "estimator": None, "dashes": True, "linewidth": 1.2}
     labels = ("fraction of stage 1", "foreground, fraction of the image")
     figure = curves(frame, "progress", "foreground", "model", labels, **look)
     figure.axes[0].set_ylim(0, 1)
-    return figure
+    return figure, frame[["model", "seed", "progress", "foreground"]]
 
 
 def keypoints_figure(images: np.ndarray, keypoints: pd.DataFrame) -> Figure:

@@ -1,7 +1,5 @@
 """How far a long computation is: a bar on a terminal and in a notebook, in a log a line every tenth."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -10,8 +10,6 @@ The released code stores coordinates as (row, column), subtracts x - p where Eq.
 mask last; weights are permuted so that ours, in (x, y) and background first, compute the same function.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -23,14 +21,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
 from ganseg.files import UserError, place, read_json, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
 from ganseg.recipes import resolve
-from ganseg.runs import CONFIG, GENERATOR, PROVENANCE, SEGMENTER
+from ganseg.runs import CONFIG, GENERATOR, PROVENANCE, SEGMENTER, now, origin
 from ganseg.segmenter import Segmenter
 
 Tensors = dict[str, Tensor]
@@ -205,11 +202,11 @@ def write_run(
     directory = results / SCALE / "runs" / name
     for file, module in modules.items():
         save_weights(directory / file, module)
-    write_json(directory / PROVENANCE, provenance.git_state() | provenance.describe_machine(torch.device("cpu")) | {
+    write_json(directory / PROVENANCE, origin(torch.device("cpu")) | {
         "imported": {kind: {"file": path.name, "sha256": hashes[kind]} for kind, path in files.items()},
         "epoch": int(epoch[1]) if epoch else None, "steps": None, "notes": notes, "overrides": {}, "key": key,
         "data": config.data.name, "parts": config.generator.parts, "seed": config.seed, "scale": SCALE,
-        "variant": VARIANT, "finished": provenance.now(),
+        "variant": VARIANT, "finished": now(),
     })  # fmt: skip
     write_json(directory / CONFIG, {"config": config.model_dump(), "variant": VARIANT, "scale": SCALE})
     return directory

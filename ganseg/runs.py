@@ -1,18 +1,22 @@
-"""What an experiment leaves on disk: a run, found by what it is."""
+"""What an experiment leaves on disk: a run, found by what it is; and where its numbers come from."""
 
-from __future__ import annotations
-
+import datetime
 import functools
+import os
+import platform
+import re
+import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
+import torch
 
 from ganseg.config import Config
 from ganseg.data import warn_once
-from ganseg.files import UserError, read_json, reading, results_dir, shipped_models
+from ganseg.files import PACKAGE, UserError, read_json, reading, results_dir, shipped_models
 from ganseg.generator import Generator
 from ganseg.loop import load_weights
 from ganseg.recipes import resolve
@@ -30,7 +34,7 @@ class Run:
     directory: Path
 
     @classmethod
-    def open(cls, directory: str | Path) -> Run:
+    def open(cls, directory: str | Path) -> Self:
         """UserError when `directory` is not a run, or not a finished one."""
         run = cls(Path(directory))
         if not (run.directory / CONFIG).exists():
@@ -40,7 +44,7 @@ class Run:
         return run
 
     @classmethod
-    def find(cls, name: str, results: str | Path | None = None) -> Run:
+    def find(cls, name: str, results: str | Path | None = None) -> Self:
         """The run of a shipped model, or that `name` means: a directory, a part of SCALE/NAME that no other has."""
         name = shipped_models(results).get(name, {"run": name})["run"]
         path, place = Path(name).expanduser(), results_dir(results)
@@ -133,3 +137,30 @@ def find_runs(results: str | Path | None = None, scale: str = "*", *, older: boo
             slot = told["scale"], name, str(own)
             newest[slot] = max(run, newest.get(slot, run), key=lambda found: found.provenance["finished"])
     return list(newest.values())
+
+
+def origin(device: torch.device) -> dict[str, Any]:
+    """Where a number comes from: commit of the package, whether its files differ from it, machine, versions, day.
+
+    Of a CPU the cores that may be used are named, too. Outside a checkout the commit is $GANSEG_COMMIT.
+    """
+    git = lambda *words: subprocess.check_output(["git", "-C", PACKAGE, *words], text=True, stderr=subprocess.DEVNULL)
+    try:
+        commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        commit, changed = os.environ.get("GANSEG_COMMIT", "unknown"), ""
+    info = Path("/proc/cpuinfo")  # where Linux names the processor
+    named = re.search(r"^model name\s*: (.+)", info.read_text() if info.exists() else "", re.MULTILINE)
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpu = f"{named[1] if named else platform.machine()} ({count} {'core' if count == 1 else 'cores'})"
+    return {
+        "commit": commit.strip(), "dirty": bool(changed), "accelerator": device.type,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "threads": torch.get_num_threads(), "python": platform.python_version(), "torch": torch.__version__,
+        "date": now()[:10],
+    }  # fmt: skip
+
+
+def now() -> str:
+    """The time in UTC, to the second: 2026-01-31T12:00:00+00:00."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,7 +1,5 @@
 """Part masks of anyone's photographs, written as label maps, overlays and `parts.json`."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +18,7 @@ from ganseg.evaluation import predict
 from ganseg.files import UserError, write_json
 from ganseg.files import place as typed
 from ganseg.metrics import SPECK, part_centres
-from ganseg.pictures import colour_labels, overlay, part_colours, save
+from ganseg.pictures import colour_labels, overlay, save
 from ganseg.progress import follow
 from ganseg.runs import Run
 
@@ -52,7 +50,7 @@ def segment_images(
     """
     out, fabric, size = typed(out), make_fabric(device), run.config.data.size
     (photographs, left_out), done = find_photographs(paths, out), {}
-    segmenter, colours = place(run.segmenter(), fabric), part_colours(run.config.generator.parts)
+    segmenter, colours = place(run.segmenter(), fabric), colour_labels(np.arange(run.config.generator.parts + 1))
     with follow(total=len(photographs), desc="segmenting", unit=" images", disable=not progress) as bar:
         for start in range(0, len(photographs), batch_size):
             batch = photographs[start : start + batch_size]

@@ -4,10 +4,9 @@ A study is a DataFrame of one row a finished run, with what `measurements` has o
 and seed are compared, which differ in what is studied.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,17 +95,13 @@ def difference(one: pd.Series, other: pd.Series, key: str = "", margin: float = 
         return Difference(Interval(gap), 1.0, 1.0)
     shown, error, degrees = _student(gap, samples, (low - high, high - low))
     if key in COUNTS:
-        return Difference(shown, *(_exact(one - margin, other, way) for way in ("greater", "less")))
+        apart = lambda x, y, axis=-1: np.mean(x, axis=axis) - np.mean(y, axis=axis)
+        exact = partial(stats.permutation_test, (one - margin, other), apart, n_resamples=math.inf)  # all ways to share
+        return Difference(shown, *(float(exact(alternative=way).pvalue) for way in ("greater", "less")))
     if error < 1e-9:  # all alike: beyond the margin or not
         return Difference(shown, *(float(not way * (gap - margin) > 1e-9) for way in (1, -1)))
     p = float(stats.t.sf((gap - margin) / error, degrees))
     return Difference(shown, p, 1 - p)
-
-
-def _exact(one: pd.Series, other: pd.Series, way: str) -> float:
-    """p-value of the permutation test of two means, over all ways to share the values out."""
-    apart = lambda x, y, axis=-1: np.mean(x, axis=axis) - np.mean(y, axis=axis)
-    return float(stats.permutation_test((one, other), apart, n_resamples=math.inf, alternative=way).pvalue)
 
 
 def measurements(runs: Iterable[Run]) -> pd.DataFrame:
@@ -131,9 +126,9 @@ def sample_rows(run: Run, count: int = 8) -> dict[str, np.ndarray]:
 def counts(run: Run) -> dict[str, float]:
     """How many parts vanished on held-out images, whether the run has `COLLAPSED`, and statistics of stored samples."""
     usage, foreground = np.array(run.metrics["part_usage"]), run.metrics["foreground_fraction"]
-    found = {"vanished_parts": int((usage < RARE).sum())}
-    healthy = COLLAPSED[0] <= foreground <= COLLAPSED[1] and found["vanished_parts"] < len(usage) / 2
-    found["collapsed"] = int(not healthy)
+    vanished = int((usage < RARE).sum())
+    healthy = COLLAPSED[0] <= foreground <= COLLAPSED[1] and vanished < len(usage) / 2
+    found = {"vanished_parts": vanished, "collapsed": int(not healthy)}
     if not (run.directory / "samples.npz").exists():
         return found
     (_, labels), parts = samples(run), run.provenance["parts"]

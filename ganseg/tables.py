@@ -1,24 +1,25 @@
-"""The paper's tables with our rows beside the printed ones, and the keypoints behind them."""
+"""The paper's tables, with our rows and the best of later work beside the printed ones, and the keypoints behind them.
 
-from __future__ import annotations
+He, Wandt and Rhodin, "GANSeg: Learning to Segment by Unsupervised Hierarchical Image Generation", CVPR 2022.
+Methods and types are named as printed, reference numbers included. `reported.yml` holds the numbers.
+"""
 
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import find_parts, held_out, regression_images
-from ganseg.files import UserError
+from ganseg.evaluation import Protocol, find_parts, held_out, predicted_keypoints, regression_images, shown
+from ganseg.files import PACKAGE, UserError
 from ganseg.pictures import colour_labels, read_sheet
-from ganseg.protocols import Protocol, predicted_keypoints, shown
 from ganseg.recipes import PARTS, SCALES
-from ganseg.reported import Table
 from ganseg.runs import find_runs
 from ganseg.titles import MODELS
 
@@ -31,6 +32,79 @@ ORIGINS = {  # of a landmark regression -> the error, and that of the mean predi
     "centre of the image": ("landmark_error_centred", "landmark_error_mean"),
     "with a bias": ("landmark_error_affine", "landmark_error_mean"),
 }
+
+
+class Column(NamedTuple):
+    """A column of a table: `better` is lower or higher, `digits` are those printed."""
+
+    title: str
+    better: str
+    digits: int
+    unit: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title with its unit and an arrow to the better side: "CUB ↑", "Wild (K=4), % ↓"."""
+        return ", ".join(filter(None, (self.title, self.unit))) + (" ↓" if self.better == "lower" else " ↑")
+
+
+class Table(NamedTuple):
+    """A table of the paper. Its `numbers`, in the columns' units: method, type, column, mean, mark, scale, source."""
+
+    name: str
+    columns: Mapping[str, Column]
+    numbers: Sequence[Mapping[str, Any]]
+    marks: Mapping[str, str]
+    remarks: Sequence[str]
+
+    def value(self, column: str, method: str = "Ours") -> float:
+        """The number in the paper's row `method`, in the column's unit; UserError where none is printed."""
+        for number in self.numbers:
+            if (number["column"], number["method"], number["scale"]) == (column, method, "as printed"):
+                return number["mean"]
+        known = ", ".join(self.columns)
+        raise UserError(f"{self.name} prints no number for {method!r} in column {column!r}; it has {known}")
+
+    def beside(self, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> dict[str, Any]:
+        """What `page.show_table` takes of the paper's numbers, of later work if `later`, and of `our_row`s.
+
+        `frame`: what is displayed, a line a method and scale, all cells text; `data`: a line a number, unrounded;
+        `notes`: what the paper's marks mean, and our remarks.
+        """
+        printed = [number for number in self.numbers if later or number["scale"] != "later work"]
+        data, keys = pd.DataFrame([*printed, *ours], columns=TIDY), ["method", "column", "scale"]
+        for twice in data[data.duplicated(keys)][keys].values:
+            raise UserError(f"{self.name} has two numbers for {', '.join(twice)}; give them different methods")
+        first = next(iter(self.columns.values()))
+        columns = self.columns | {key: first._replace(title=key) for key in data["column"] if key not in self.columns}
+        lines: dict[Any, dict[str, str]] = {}
+        for cell in data.to_dict("records"):
+            column, mark = columns[cell["column"]], f" {cell['mark']}" if pd.notna(cell["mark"]) else ""
+            line = lines.setdefault((cell["method"], cell["scale"]), {"Method": cell["method"], "Type": cell["type"]})
+            line[column.heading] = mean_std(cell["mean"], cell["std"], cell["n"], column.digits) + mark
+        heads = ["Method", "Type", *(column.heading for column in columns.values()), "Scale"]
+        rows = [line | {"Scale": scale} for (_, scale), line in lines.items()]
+        notes = [f"{mark} {meaning}" for mark, meaning in self.marks.items()] + list(self.remarks)
+        return {"frame": pd.DataFrame(rows, columns=heads).fillna(BLANK), "data": data, "notes": notes}
+
+
+def _table(name: str, raw: Mapping[str, Any]) -> Table:
+    """A table of the file, where a cell is a number, "number mark", or None for a dash."""
+    columns, numbers = {key: Column(**fields) for key, fields in raw["columns"].items()}, []
+    for kind, scale in (("rows", "as printed"), ("later", "later work")):
+        for method, type_, *cells in raw.get(kind, ()):
+            source = raw.get("sources", {}).get(method, raw.get("source", f"{name}, row '{method}'"))
+            about = {"method": method, "type": type_, "scale": scale, "source": source}
+            for column, cell in zip(columns, cells, strict=True):
+                number, _, mark = str(cell).partition(" ")
+                if cell is not None:
+                    numbers.append(about | {"column": column, "mean": float(number), "mark": mark or None})
+    return Table(name, columns, numbers, raw.get("marks", {}), raw.get("remarks", ()))
+
+
+FILE = PACKAGE / "reported.yml"
+TABLES = {name: _table(name, raw) for name, raw in yaml.safe_load(FILE.read_text(encoding="utf-8")).items()}
+TABLE_1, TABLE_2, TABLE_3, CUB_LANDMARKS, CUB_PARTS = TABLES.values()
 
 
 def grouped(runs: Iterable[Any], first: str = "", same: Sequence[str] = KIND) -> list[list[Any]]:
@@ -114,35 +188,6 @@ def our_row(runs: Iterable[Any], metric: str, *, factor: float = 1.0, **fields: 
     seeds = ", ".join(map(str, sorted(run.provenance["seed"] for run in runs)))
     row |= {"scale": scale, "data": data, "seeds": seeds, "source": f"{data}, seed{'s' * (len(runs) > 1)} {seeds}"}
     return {"method": "This reproduction", "type": "Part", "column": data} | row | fields
-
-
-def tidy(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
-    """One line a number, unrounded, of the paper, of later work if `later`, of ours: the data behind `wide`."""
-    printed = [number for number in table.numbers if later or number["scale"] != "later work"]
-    frame = pd.DataFrame([*printed, *ours], columns=TIDY)
-    keys = ["method", "column", "scale"]
-    for twice in frame[frame.duplicated(keys)][keys].values:
-        raise UserError(f"{table.name} has two numbers for {', '.join(twice)}; give them different methods")
-    return frame
-
-
-def wide(table: Table, ours: Iterable[Mapping[str, Any]] = (), later: bool = False) -> pd.DataFrame:
-    """The table as displayed: one line a method and scale, all cells text."""
-    frame, first = tidy(table, ours, later), next(iter(table.columns.values()))
-    columns = table.columns | {key: first._replace(title=key) for key in frame["column"] if key not in table.columns}
-    lines: dict[Any, dict[str, str]] = {}
-    for cell in frame.to_dict("records"):
-        column, mark = columns[cell["column"]], f" {cell['mark']}" if pd.notna(cell["mark"]) else ""
-        line = lines.setdefault((cell["method"], cell["scale"]), {"Method": cell["method"], "Type": cell["type"]})
-        line[column.heading] = mean_std(cell["mean"], cell["std"], cell["n"], column.digits) + mark
-    heads = ["Method", "Type", *(column.heading for column in columns.values()), "Scale"]
-    rows = [line | {"Scale": scale} for (_, scale), line in lines.items()]
-    return pd.DataFrame(rows, columns=heads).fillna(BLANK)
-
-
-def notes(table: Table) -> list[str]:
-    """What the marks in the paper's rows mean, and our remarks on them: lines to put below the table."""
-    return [f"{mark} {meaning}" for mark, meaning in table.marks.items()] + list(table.remarks)
 
 
 def errors_by_convention(runs: Iterable[Any], conventions: Mapping[str, tuple[str, str]] = ORIGINS,

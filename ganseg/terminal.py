@@ -1,7 +1,5 @@
 """What the commands share: their options, how a failure is told, how a table is printed."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

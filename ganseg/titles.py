@@ -1,7 +1,5 @@
 """How models and metrics are called wherever people read them, and which side of a metric is better."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 MODELS = {  # the rows of Fig. 9 in the paper's order, the first in two readings: variant, and what is disabled

@@ -33,15 +33,6 @@ def test_flops_and_bytes_of_layers_are_those_of_arithmetic() -> None:
     assert counter.flops > 3 * 2 * 4 * 8 * 8  # second derivatives, too
 
 
-def test_parts_are_counted_once_timed_often_and_left_as_they_were() -> None:
-    layer = nn.Linear(8, 8, bias=False)
-    x = torch.randn(4, 8)
-    found = bench.watch(lambda: layer.forward(layer.forward(x)) @ layer.weight, {"layer": (layer, "forward")}, 0)
-    assert found["whole"].shape == found["layer"].shape == (4, 3) and (found["layer"][:, 2] > 0).all()
-    assert (found["layer"][0, 0], found["whole"][0, 0]) == (2 * 512, 3 * 512)
-    assert (found["whole"][1:, :2] == 0).all() and "forward" not in vars(layer)
-
-
 class Waiting(bench.Step):
     """A step of 2 images that lets a clock go on by `seconds`, and five times as far with the penalty."""
 
@@ -69,17 +60,6 @@ def test_steps_have_the_penalty_when_they_are_asked_to() -> None:
     step.trainer.step = lambda t: seen.append("gp" in whole(t))
     step.take(), step.take(), step.take(True), step.take()
     assert seen == [False, False, True, False]
-
-
-def test_the_parts_of_a_step_are_its_own_methods_and_what_they_leave() -> None:
-    step = bench.Step(OURS.config, "cpu")
-    found = bench.step_parts(step, 0)
-    assert set(found) == {"scene", "discriminator", "generator", "average", "data"}
-    assert all(part["seconds"]["median"] >= 0 for part in found.values())
-    assert found["generator"]["flops"] > found["scene"]["flops"] > found["average"]["flops"] == 0
-    assert found["data"]["flops"] == 0 and not {"scene", "average"} & set(vars(step.trainer))
-    fresh = bench.step_parts(bench.Step(bench.other("optim.share_fakes=0", OURS).config, "cpu"), 0)
-    assert fresh["scene"]["flops"] == 2 * found["scene"]["flops"]  # all its calls in a step
 
 
 def test_another_setting_has_what_its_words_say_and_else_is_as_ours() -> None:

@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT
 from finished_runs import write_run
 
-from ganseg import baselines, ledger, reported
+from ganseg import baselines, ledger, tables
 from ganseg.data import Split
 from ganseg.files import UserError
 from ganseg.ledger import CONTRADICTED, LEDGER, REPRODUCED, UNDECIDED, UNTESTED, Ledger, evaluate_claims
@@ -113,7 +113,7 @@ def test_printed_numbers_come_from_the_paper_as_fractions(tmp_path: Path) -> Non
     rows = ledger.measurements(find_runs(tmp_path)).to_dict("records")
     known = Ledger({ledger.Role("").key("laptop", "synthetic-bird"): rows})
     check = known.read("full.iou > 2 * Table 1 / wild_k8 / Liu et al. [32]", "laptop", "synthetic-bird")
-    assert set(check.right.values) == {2 * reported.TABLE_1.value("wild_k8", "Liu et al. [32]") / 100}
+    assert set(check.right.values) == {2 * tables.TABLE_1.value("wild_k8", "Liu et al. [32]") / 100}
     check = known.read("full.iou ~ Table 2 / cub / ReDO [4] +- 0.05", "laptop", "synthetic-bird")
     assert check.margin == 0.05 and check.right.values[3] == 0.426 and "ReDO [4] in Table 2" in str(check)
 

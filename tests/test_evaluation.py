@@ -13,15 +13,15 @@ import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor, nn
 
-from ganseg import evaluation, metrics, protocols, tables
+from ganseg import evaluation, metrics, tables
 from ganseg.config import Config
 from ganseg.data import DATASETS, DataSet, Listing, Sample, Split, load
 from ganseg.devices import make_fabric
-from ganseg.evaluation import described, frechet_distance, image_quality, random_network, relative_distance
+from ganseg.evaluation import Protocol
 from ganseg.files import UserError
 from ganseg.generator import Generator
 from ganseg.pictures import colour_labels
-from ganseg.protocols import Protocol
+from ganseg.probes import described, frechet_distance, probe, random_network, relative_distance
 from ganseg.recipes import resolve
 from ganseg.titles import TITLES
 
@@ -110,7 +110,7 @@ def regressed(golden: dict[str, np.ndarray], name: str, normaliser: str, scale: 
         size, visible = round(scale * (256 if name == "taichi" else 128)), (keypoints != -1).all(axis=-1)
         centres = golden[f"{name}/{split}_centres"]
         given += [a_split((keypoints + 0.5) * scale - 0.5, size, visible=visible, **fields), centres * scale]
-    return protocols.landmarks(*given, normaliser)
+    return evaluation.landmarks(*given, normaliser)
 
 
 def test_table_1_is_the_released_codes(golden_metrics):
@@ -129,7 +129,7 @@ def test_table_3_is_the_released_codes_whatever_the_size_of_the_images(golden_me
 
 def test_table_2_is_the_released_codes(golden_metrics):
     given = golden_metrics["iou/prediction"], golden_metrics["iou/truth"]
-    values, expected = protocols.coverage(*given), golden_metrics["iou/expected_per_image"]
+    values, expected = evaluation.coverage(*given), golden_metrics["iou/expected_per_image"]
     np.testing.assert_allclose(metrics.iou_per_image(*given), expected, rtol=1e-4)
     assert values["iou"] == pytest.approx(float(expected.mean()), rel=1e-4)
     one = metrics.mean_iou(*given, empty=1.0)
@@ -146,7 +146,7 @@ MASKS[0, 0] = MASKS[1] = 1  # two pixels, four, none
 def test_iou_by_hand_in_every_convention():
     labels = np.zeros_like(MASKS)
     labels[0, 0, 0] = 3
-    values = protocols.coverage(labels, MASKS)
+    values = evaluation.coverage(labels, MASKS)
     assert values["iou"] == pytest.approx((1 / 2 + 0 + 0) / 3)
     assert values["iou_dataset"] == pytest.approx(1 / 6)
     assert values["iou_oracle"] == pytest.approx((1 / 2 + 1 + 0) / 3)
@@ -155,8 +155,8 @@ def test_iou_by_hand_in_every_convention():
 
 def test_images_without_any_label_do_not_count():
     truth = np.concatenate([MASKS, np.full((1, 2, 2), 255, np.uint8)])
-    assert protocols.coverage(np.zeros_like(truth), truth)["iou_images"] == 3
-    assert protocols.coverage(MASKS, np.full_like(MASKS, 255)) == {}
+    assert evaluation.coverage(np.zeros_like(truth), truth)["iou_images"] == 3
+    assert evaluation.coverage(MASKS, np.full_like(MASKS, 255)) == {}
 
 
 def test_the_mean_predictor_of_taichi_and_the_sizes_of_objects_by_hand():
@@ -164,10 +164,10 @@ def test_the_mean_predictor_of_taichi_and_the_sizes_of_objects_by_hand():
     masks[0, 2, 1] = masks[0, 6, 4] = masks[1, 3, 3] = 1
     masks[1, 0] = 255
     train, test = a_split(np.zeros((4, 2, 2)), 128), a_split(np.full((3, 2, 2), (3.0, 4.0)), 128, foreground=masks)
-    values = protocols.landmarks(train, np.zeros((4, 1, 2)), test, np.zeros((3, 1, 2)), "object")
+    values = evaluation.landmarks(train, np.zeros((4, 1, 2)), test, np.zeros((3, 1, 2)), "object")
     assert values["taichi_mae_mean"] == pytest.approx(2 * (6 + 8))  # in pixels of 256
     assert values["taichi_mae_l2_mean"] == pytest.approx(2 * 10)
-    np.testing.assert_allclose(protocols.normalisers(test)["object"], np.sqrt([5 * 4, 1, 1]))  # of their boxes
+    np.testing.assert_allclose(evaluation.normalisers(test)["object"], np.sqrt([5 * 4, 1, 1]))  # of their boxes
 
 
 # A whole evaluation
@@ -272,11 +272,11 @@ def test_the_random_network_is_the_same_each_time_and_leaves_no_trace(birds: np.
 
 def test_a_generator_is_compared_with_as_many_images_always_alike(birds: np.ndarray) -> None:
     generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
-    found = image_quality(generator, birds, CPU)
-    assert found == image_quality(generator, birds, CPU) and found.keys() == {"frechet_distance"}
+    found = probe(generator, birds, CPU)
+    assert found == probe(generator, birds, CPU)
     halves = (described(x, CPU) for x in (birds[:60], birds[60:]))
     assert found["frechet_distance"] > 2 * relative_distance(*halves)
-    assert image_quality(generator, birds[:1], CPU) == {}
+    assert "frechet_distance" not in probe(generator, birds[:1], CPU)
 
 
 # What becomes of hidden parts, and of front and back
@@ -286,17 +286,17 @@ def test_a_found_part_lingers_where_it_shows_in_images_that_hide_the_true_one_it
     truth = np.zeros((4, 20, 20), np.uint8)
     truth[:, :10], truth[:2, 10:] = 1, 2  # two images hide part 2
     stays, goes = np.where(truth == 1, 3, 1), np.where(truth == 1, 3, np.where(truth == 2, 1, 0))
-    assert protocols.lingering(stays.astype(np.uint8), truth) == {"lingering_parts": 1.0}
-    assert protocols.lingering(goes.astype(np.uint8), truth) == {"lingering_parts": 0.0}
+    assert evaluation.lingering(stays.astype(np.uint8), truth) == {"lingering_parts": 1.0}
+    assert evaluation.lingering(goes.astype(np.uint8), truth) == {"lingering_parts": 0.0}
     one = np.concatenate([stays[:3], goes[3:]]).astype(np.uint8)
-    assert protocols.lingering(one, truth) == {"lingering_parts": 0.5}
-    assert protocols.lingering(goes.astype(np.uint8)[:2], truth[:2]) == {}  # nothing is hidden
-    assert protocols.lingering(np.zeros_like(truth), truth) == {}  # nothing was found
+    assert evaluation.lingering(one, truth) == {"lingering_parts": 0.5}
+    assert evaluation.lingering(goes.astype(np.uint8)[:2], truth[:2]) == {}  # nothing is hidden
+    assert evaluation.lingering(np.zeros_like(truth), truth) == {}  # nothing was found
 
 
 def test_ends_are_exchanged_where_they_fit_better_so() -> None:
     true = np.array([[[2.0, 5.0], [16.0, 5.0]]] * 4)  # beak and tail
     test = a_split(true, 20, keypoint_names=("beak", "tail"), visible=np.array([[True, True]] * 3 + [[True, False]]))
     marks = np.stack([true[0], true[0, ::-1], true[0] + 1, true[0, ::-1]])
-    assert protocols.swapped(marks, test) == {"swapped_ends": pytest.approx(1 / 3)}
-    assert protocols.swapped(marks, dataclasses.replace(test, keypoint_names=("left eye", "right eye"))) == {}
+    assert evaluation.swapped(marks, test) == {"swapped_ends": pytest.approx(1 / 3)}
+    assert evaluation.swapped(marks, dataclasses.replace(test, keypoint_names=("left eye", "right eye"))) == {}

@@ -16,8 +16,8 @@ from PIL import Image
 from book import front
 from ganseg import tables
 from ganseg.pictures import sample_sheet
-from ganseg.reported import TABLE_2
 from ganseg.runs import Run
+from ganseg.tables import TABLE_2
 
 
 def seed(results: Path, number: int, iou: float, **more: Any) -> Run:

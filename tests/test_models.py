@@ -9,9 +9,8 @@ from PIL import Image
 from ganseg import Run
 from ganseg.data import describe, load
 from ganseg.devices import make_fabric
-from ganseg.evaluation import find_parts, held_out
+from ganseg.evaluation import agreement, coverage, find_parts, held_out
 from ganseg.files import shipped_models
-from ganseg.protocols import agreement, coverage
 from tests.commands import done, mistaken
 
 NAMES = sorted(shipped_models())

@@ -3,7 +3,7 @@
 A typed measurement is a number in prose that looks measured: it has a decimal point or stands before a per
 cent sign, a unit of time or memory, or `times`. Prose is Markdown without what is quoted exactly: code,
 formulas, links, roles, citations. Three kinds of such numbers are no measurements of ours and pass by
-themselves: those that the paper or later work prints (`reported`), those that the page's own code computes
+themselves: those that the paper or later work prints (`tables`), those that the page's own code computes
 with (a rule's bar, a threshold), and numbers of sections, equations, figures and versions. What is left must
 be on the list below, with a reason.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from ganseg import reported
+from ganseg.tables import TABLES
 
 PAGES = sorted([*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").rglob("*.md")])
 UNITS = "%|per cent|ms|s|seconds|minutes|min|hours|h|MB|MiB|GB|GiB|TB|GFLOP|images/s|images a second|times"
@@ -60,7 +60,7 @@ def numbers(text: str) -> set[float]:
 
 def printed() -> set[float]:
     """Every number of the paper's tables and of later work, and those in the remarks on them."""
-    tables = reported.TABLES.values()
+    tables = TABLES.values()
     remarked = {value for table in tables for value in numbers(" ".join(table.remarks)) if value % 1}
     return remarked | {number["mean"] for table in tables for number in table.numbers}
 

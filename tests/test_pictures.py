@@ -28,7 +28,7 @@ def seen(colours: np.ndarray, blindness: str) -> np.ndarray:
 
 @pytest.mark.parametrize("blindness", BLINDNESS)
 def test_parts_differ_and_are_lighter_than_the_background_for_every_kind_of_colour_vision(blindness):
-    linear = seen(pictures.part_colours(12), blindness)
+    linear = seen(pictures.COLOURS[:13], blindness)
     lightness = 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16  # L* of CIELAB, 0 to 100
     assert lightness[1:].min() > lightness[0] + 4
     pairs = itertools.combinations(np.cbrt(linear[:9]), 2)  # the first eight parts
@@ -39,7 +39,7 @@ def test_labels_become_the_colours_of_their_parts_which_never_repeat():
     coloured = pictures.colour_labels(np.arange(256).reshape(1, 16, 16))
     assert coloured.shape == (1, 16, 16, 3) and coloured.dtype == np.uint8
     assert len(np.unique(coloured.reshape(-1, 3), axis=0)) == 256
-    np.testing.assert_array_equal(coloured[0, 0, :6], pictures.part_colours(5))
+    np.testing.assert_array_equal(coloured[0, 0, :6], pictures.COLOURS[:6])
 
 
 SQUARE = np.zeros((1, 8, 8), int)
@@ -55,7 +55,7 @@ def test_outlines_are_the_inner_border_of_a_part(contour: int, count: int) -> No
 
 def test_an_overlay_leaves_the_background_and_blends_the_parts():
     images = np.full((1, 8, 8, 3), 100, np.uint8)
-    drawn, colour = pictures.overlay(images, SQUARE, alpha=0.25, contour=1), pictures.part_colours(1)[1]
+    drawn, colour = pictures.overlay(images, SQUARE, alpha=0.25, contour=1), pictures.COLOURS[1]
     assert (drawn[SQUARE == 0] == 100).all()
     np.testing.assert_allclose(drawn[0, 3, 3], 0.75 * 100 + 0.25 * colour, atol=1)
     np.testing.assert_array_equal(drawn[0, 2, 2], colour)
@@ -100,7 +100,7 @@ def test_a_sheet_of_parts_is_enlarged_and_written_whole(tmp_path, with_truth):
     assert [p.name for p in path.parent.iterdir()] == ["s.png"]
     drawn = np.asarray(Image.open(path))[24:]
     assert drawn.shape == ((3 + with_truth) * 148 - 4, 3 * 148 - 4, 4)
-    _, one, two = pictures.part_colours(2)
+    _, one, two = pictures.COLOURS[:3]
     rows = [[100] * 3, two, np.rint(0.45 * 100 + 0.55 * two), one][: 3 + with_truth]
     np.testing.assert_array_equal(drawn[::148, 0, :3], rows)
 
@@ -113,7 +113,7 @@ def test_a_sheet_of_data_has_a_row_for_images_and_one_for_each_kind_of_label(tmp
     marks[:, 0], marks[2] = (8.0, 24.0), 4.0  # (x, y)
     known = {"foreground": labels, "keypoints": marks, "visible": np.array([[True] * 2] * 2 + [[False] * 2])}
     pictures.data_sheet(Split(images, ("a", "b", "c"), **known), tmp_path / "all.png")
-    sheet, colours = np.asarray(Image.open(tmp_path / "all.png"))[24:, :, :3], pictures.part_colours(2)
+    sheet, colours = np.asarray(Image.open(tmp_path / "all.png"))[24:, :, :3], pictures.COLOURS[:3]
     assert len(sheet) == 3 * 196 - 4
     np.testing.assert_array_equal(sheet[196, 0], np.rint(0.55 * colours[1]))
     keypoints = sheet[2 * 196 :]

@@ -31,7 +31,7 @@ def scene(generator: Generator) -> Scene:
 def test_blend_gives_each_part_its_colour_and_the_rest_to_the_background() -> None:
     maps = np.zeros((1, 2, 1, 4), np.float32)
     maps[0, 0, 0, 0] = maps[0, 1, 0, 1] = maps[0, :, 0, 3] = 1
-    background, first, second = pictures.part_colours(2).astype(int)
+    background, first, second = pictures.COLOURS[:3].astype(int)
     expected = [first, second, background, np.rint((first + second) / 2)]
     np.testing.assert_allclose(plots.blend(torch.from_numpy(maps))[0, 0].astype(int), expected, atol=1)
 
@@ -71,11 +71,13 @@ def test_learning_curves_leave_out_what_the_history_does_not_have() -> None:
 def test_each_seed_has_a_line_in_the_colour_of_its_model() -> None:
     history = pd.DataFrame({"stage": "gan", "step": [10, 20, 20], "foreground": [0.8, 0.2, None]})
     runs = [("a", 0), ("a", 1), ("b", 0)]
-    frames = [plots.foreground_history(SimpleNamespace(history=history, provenance={"seed": s}), m) for m, s in runs]
-    ax = plots.foreground_curves(pd.concat(frames)).axes[0]
+    runs = [(model, SimpleNamespace(history=history, provenance={"seed": seed})) for model, seed in runs]
+    figure, frame = plots.foreground_curves(runs)
+    ax = figure.axes[0]
     drawn = [line for line in ax.lines if len(line.get_xdata())]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
     assert len(drawn) == 3 and drawn[0].get_color() == drawn[1].get_color() != drawn[2].get_color()
+    assert list(frame["progress"]) == [0.5, 1.0] * 3
     np.testing.assert_array_equal(drawn[0].get_xydata(), [[0.5, 0.8], [1.0, 0.2]])
 
 

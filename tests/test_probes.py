@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -80,12 +81,13 @@ def test_a_generator_is_probed_as_it_is_and_left_as_it_was(monkeypatch: pytest.M
     monkeypatch.setattr(probes, "SCENES", 4)
     generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    found = probes.probe(generator, FABRIC)
-    assert found == probes.probe(generator, FABRIC) and found["embedding_leak"] > 0
+    none = np.zeros((0, 32, 32, 3), np.uint8)
+    found = probes.probe(generator, none, FABRIC)
+    assert found == probes.probe(generator, none, FABRIC) and found["embedding_leak"] > 0
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
     assert not generator.training and not generator.point_generator._forward_hooks
     without = Generator(resolve("synthetic-bird", "paper+no-points", "tiny").generator).eval()
-    assert "moved_part" not in probes.probe(without, FABRIC)
+    assert "moved_part" not in probes.probe(without, none, FABRIC)
 
 
 # ---- the switches that the ledger compares with

@@ -17,9 +17,9 @@ from docutils.core import publish_doctree
 
 from book import reference
 from book.build import build
-from ganseg import reported
 from ganseg.config import GeneratorConfig
 from ganseg.points import Parts
+from ganseg.tables import TABLES
 
 PAGE = (ROOT / "book" / "api.md").read_text()
 MODULES = re.findall(r"automodule:: (\S+)", PAGE)
@@ -93,9 +93,9 @@ def works() -> set[str]:
     return {re.sub(r"\W", "", key or author).lower() for key, author in names}
 
 
-@pytest.mark.parametrize("table", reported.TABLES)
+@pytest.mark.parametrize("table", TABLES)
 def test_every_method_in_our_tables_is_in_the_bibliography(table: str) -> None:
-    numbers = reported.TABLES[table].numbers
+    numbers = TABLES[table].numbers
     first = {re.sub(r"\W", "", number["method"].split()[0]).lower() for number in numbers} - {"ours"}
     assert first and not {name for name in first if not any(work.startswith(name) for work in works())}
 

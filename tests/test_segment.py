@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganseg.files import UserError
-from ganseg.pictures import part_colours
+from ganseg.pictures import COLOURS
 from ganseg.segment import find_photographs, full_size_labels, measure_parts, segment_images
 
 RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
@@ -68,14 +68,14 @@ def test_masks_overlays_and_parts_are_written_under_the_names_of_the_images(run,
     assert set(np.unique(labels)) == {0, 1, 2} and (labels[:20] == 0).all()
     assert (labels[30:45, 5:90] == 1).all() and (labels[55:70, 110:195] == 2).all()
     coloured = np.asarray(mask.convert("RGB"))
-    np.testing.assert_array_equal(coloured[[10, 38, 60], [10, 50, 150]], part_colours(2))
+    np.testing.assert_array_equal(coloured[[10, 38, 60], [10, 50, 150]], COLOURS[:3])
     assert json.loads((out / "parts.json").read_text()) == json.loads(json.dumps(told))
     assert [image["file"] for image in told["images"]] == ["below/tall.JPG", "tiny.bmp", "wide.png"]
     first, second, third = told["images"][2]["parts"]
     np.testing.assert_allclose([first["centre"], second["centre"]], [[49.5, 37], [149.5, 62]], atol=1)
     assert first["area"] == pytest.approx(1 / 8, abs=0.02)
     assert (third["centre"], third["area"], third["visible"]) == (None, 0.0, False)
-    assert told["colours"][1] == "#" + bytes(part_colours(1)[1]).hex()
+    assert told["colours"][1] == "#" + bytes(COLOURS[1]).hex()
     assert [one["file"] for one in told["skipped"]] == ["broken.jpg"] and told["skipped"][0]["reason"]
 
 

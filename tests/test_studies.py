@@ -224,7 +224,7 @@ def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any) -> None
     figure = ablations.models_figure(rows, columns=4)
     assert [ax.get_ylabel() for ax in figure.axes[::8]] == list(rows) and len(figure.axes) == 16
     image, masks = (ax.images[0].get_array() for ax in figure.axes[8:10])
-    tint = np.rint(ablations.TINT * pictures.part_colours(1)[1].astype(float))
+    tint = np.rint(ablations.TINT * pictures.COLOURS[1].astype(float))
     assert not image.any() and not masks[4:].any() and (np.abs(masks[:4].astype(float) - tint) <= 1).all()
     panels = ablations.statistics_figure([laptop], "variant", ["iou", "components_per_part"]).axes  # one has no value
     assert [ax.get_title() for ax in panels if ax.get_visible()] == ["Foreground IoU ↑", "Pieces per part, found ↓"]

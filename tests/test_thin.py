@@ -22,9 +22,9 @@ FLOORS = [
     "layers points masks image generator discriminator losses plus segmenter metrics",
     "data.files data.images data.sets data.download data.synthetic data.creatures data.batches "
     "data.flowers data.cub data.celeba data.taichi data.folder data",
-    "devices training loop provenance pictures titles protocols probes evaluation",
+    "devices training loop pictures titles probes evaluation",
     "runs experiments",
-    "segment released baselines bench reported plots tables page studies ablations ledger",
+    "segment released baselines bench plots tables page studies ablations ledger",
     "terminal cli_data cli",
 ]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ganseg import reported, tables
+from ganseg import tables
 from ganseg.files import UserError
 
 
@@ -30,7 +30,7 @@ def test_every_printed_cell_is_in_the_papers_text(shared: Path) -> None:
     """The paper's table rows, cell by cell; a blank cell stands for a dash."""
     text = (shared / "reference" / "paper.txt").read_text()
     lines = [line.split("\t") for line in text.splitlines() if "\t" in line]
-    for table in (reported.TABLE_1, reported.TABLE_2, reported.TABLE_3):
+    for table in (tables.TABLE_1, tables.TABLE_2, tables.TABLE_3):
         frame = pd.DataFrame([number for number in table.numbers if number["scale"] == "as printed"]).fillna("")
         printed = [line for line in lines if len(line) == 2 + len(table.columns) and line[1] in set(frame["type"])]
         ours = []
@@ -43,18 +43,18 @@ def test_every_printed_cell_is_in_the_papers_text(shared: Path) -> None:
 
 
 def test_every_number_has_its_source_and_every_mark_its_meaning() -> None:
-    for table in reported.TABLES.values():
+    for table in tables.TABLES.values():
         assert all(number["source"] and number["type"] for number in table.numbers)
         assert {number["mark"] for number in table.numbers} - {None} <= set(table.marks)
-    assert reported.TABLE_2.numbers[0]["source"] == "Table 2, row 'GrabCut [44]'"
-    assert reported.CUB_LANDMARKS.numbers[0]["source"] == "Section 4.4, in the text"
-    assert reported.CUB_LANDMARKS.value("cub") == 3.23
+    assert tables.TABLE_2.numbers[0]["source"] == "Table 2, row 'GrabCut [44]'"
+    assert tables.CUB_LANDMARKS.numbers[0]["source"] == "Section 4.4, in the text"
+    assert tables.CUB_LANDMARKS.value("cub") == 3.23
 
 
 @pytest.mark.parametrize("place", [("celeba",), ("flowers", "PerturbGAN [2]"), ("cub", "Dombrowski et al.")])
 def test_what_the_paper_does_not_print_is_refused(place: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="no number for .* it has cub, flowers"):
-        reported.TABLE_2.value(*place)  # the last is later work
+        tables.TABLE_2.value(*place)  # the last is later work
 
 
 # Rows of ours
@@ -86,7 +86,7 @@ def test_mean_and_deviation_as_text() -> None:
 
 def test_table_2_sets_ours_beside_the_paper_and_data_that_it_does_not_use_into_a_column_of_its_own() -> None:
     rows = [tables.our_row(RUNS, "iou"), tables.our_row([run(0, 0.5, data="synthetic-bird")], "iou")]
-    frame = tables.wide(reported.TABLE_2, rows).set_index("Method")
+    frame = tables.TABLE_2.beside(rows)["frame"].set_index("Method")
     assert list(frame.columns) == ["Type", "CUB ↑", "Flowers ↑", "synthetic-bird ↑", "Scale"]
     assert list(frame.loc["Ours"]) == ["Part Segmentation", "0.629", "0.739", "–", "as printed"]
     assert frame.loc["PerturbGAN [2]", "Flowers ↑"] == "–"
@@ -97,27 +97,27 @@ def test_table_2_sets_ours_beside_the_paper_and_data_that_it_does_not_use_into_a
 def test_scales_and_methods_have_rows_of_their_own() -> None:
     row = tables.our_row(RUNS, "iou")
     rows = [row, row | {"scale": "gpu"}, row | {"method": "Best constant mask", "type": "baseline"}]
-    assert list(tables.wide(reported.TABLE_2, rows).tail(3)["Scale"]) == ["tiny", "gpu", "tiny"]
+    assert list(tables.TABLE_2.beside(rows)["frame"].tail(3)["Scale"]) == ["tiny", "gpu", "tiny"]
     with pytest.raises(UserError, match="two numbers"):
-        tables.wide(reported.TABLE_2, [row, row])
+        tables.TABLE_2.beside([row, row])["frame"]
 
 
 def test_table_1_is_in_per_cent_and_later_work_comes_on_request() -> None:
-    plain = tables.wide(reported.TABLE_1)
+    plain = tables.TABLE_1.beside()["frame"]
     assert "Wild (K=8), % ↓" in plain.columns and not (plain["Scale"] == "later work").any()
-    later = tables.wide(reported.TABLE_1, later=True).set_index("Method")
+    later = tables.TABLE_1.beside(later=True)["frame"].set_index("Method")
     assert later.loc["AutoLink", "Wild (K=4), % ↓"] == "6.11"
     assert later.loc["Thewlis et al. [52]", "Wild (K=8), % ↓"] == "31.30 *"
 
 
 def test_table_3_has_two_metrics_of_one_data_set_with_the_digits_of_each() -> None:
     rows = [tables.our_row(RUNS[:1], "iou", column="mae", factor=1000.252), tables.our_row(RUNS, "iou", column="iou")]
-    ours = tables.wide(reported.TABLE_3, rows).iloc[-1]
+    ours = tables.TABLE_3.beside(rows)["frame"].iloc[-1]
     assert (ours["MAE ↓"], ours["IoU ↑"]) == ("500.13 (n = 1)", "0.7000 ± 0.2000 (n = 3)")
 
 
 def test_the_data_behind_a_table_is_unrounded_numbers_with_their_sources() -> None:
-    data = tables.tidy(reported.TABLE_2, [tables.our_row(RUNS, "iou")])
+    data = tables.TABLE_2.beside([tables.our_row(RUNS, "iou")])["data"]
     ours = data[data["method"] == "This reproduction"].iloc[0]
     assert (ours["mean"], ours["n"], ours["seeds"]) == (pytest.approx(0.7), 3, "0, 1, 2")
     assert ours["source"] == "flowers, seeds 0, 1, 2" and data["source"][0] == "Table 2, row 'GrabCut [44]'"
