@@ -15,7 +15,7 @@ from ganseg.config import PlusConfig
 AUGMENT_DRAWS, PHOTOMETRIC_DRAWS = 10, 8  # uniform numbers that an image takes
 SHIFT, CUTOUT = 1 / 8, 1 / 2  # largest translation and side of the hole, over the image's side
 DEAD = 0.1  # of an even share of the foreground: a part with less is starved
-LIMIT = 4.0  # most by which a balanced weight leaves its start, either way
+GAIN = 1.4  # a balanced weight is changed by a factor of 4 at most, either way
 
 
 def recolour(images: Tensor, draws: Tensor) -> Tensor:
@@ -93,11 +93,12 @@ def floor_loss(masks: Tensor, floor: float, least: float) -> Tensor:
 
 
 class Balance(nn.Module):
-    r"""The factor w of a weight that finds its balance: $w \leftarrow w\, (s / [s]_a^b)^\eta$ within 1 / LIMIT and
-    LIMIT, with $[s]_a^b$ the foreground's share s brought into a band.
+    r"""The factor w of a weight that finds its balance: $w \leftarrow w^{1 - \eta} (s / [s]_a^b)^{\eta\,GAIN}$, with
+    $[s]_a^b$ the foreground's share s brought into a band, and their ratio within 1 / e and e.
 
-    So L_con (Eq. 16) pulls harder while the foreground spreads and gives way while it, or a part, vanishes; within the
-    band it stays as it is. `config.foreground`: a, b; `config.balance`: eta. An integral controller in the logarithm.
+    So L_con (Eq. 16) pulls harder while the foreground spreads, gives way while it, or a part, vanishes, and within the
+    band returns to its weight: the first steps, in which masks cover nearly all, leave nothing behind.
+    `config.foreground`: a, b; `config.balance`: eta.
     """
 
     def __init__(self, config: PlusConfig) -> None:
@@ -112,7 +113,7 @@ class Balance(nn.Module):
         weakest = areas.min() * len(areas) / DEAD
         share = torch.where(share > high, share, torch.minimum(share, weakest)).clamp(min=1e-4)
         error = (share / share.clamp(low, high)).log().clamp(-1, 1)
-        self.factor.mul_((self.config.balance * error).exp()).clamp_(1 / LIMIT, LIMIT)
+        self.factor.copy_(torch.lerp(self.factor.log(), GAIN * error, self.config.balance).exp())
         return self.factor.clone()
 
 

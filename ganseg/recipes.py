@@ -149,7 +149,7 @@ OPTIONS: dict[str, Settings] = {
     # beyond the paper, see `ganseg.plus`
     "augmented-discriminator": {"plus.augment": 1.0},
     "relativistic": {"plus.relativistic": True},
-    "balanced-concentration": {"plus.balance": 0.01, "losses.lambda_con": 10.0},  # whatever the data set
+    "balanced-concentration": {"plus.balance": 0.02, "losses.lambda_con": 10.0},  # whatever the data set
     "part-floor": {"plus.floor": 0.25},
     "photometric-pairs": {"plus.photometric": 0.5},
     "self-training": {"plus.self_training": 0.5},

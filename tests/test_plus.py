@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -96,11 +97,15 @@ def test_the_balance_rises_above_its_band_falls_below_it_or_for_a_starved_part_a
         balance = plus.Balance(PlusConfig(balance=0.1, foreground=(0.2, 0.4)))
         return [balance(torch.tensor(shares)) for _ in range(steps)][-1].item()
 
+    share = 1 - 0.9**10  # of the way, in 10 steps of a tenth of the rest
     assert after_steps([0.15, 0.15]) == 1
-    assert after_steps([0.3, 0.3]) == pytest.approx((0.6 / 0.4) ** (0.1 * 10), rel=1e-4)
-    assert after_steps([0.05, 0.05]) == pytest.approx(0.5**1.0, rel=1e-4)
+    assert after_steps([0.3, 0.3]) == pytest.approx((0.6 / 0.4) ** (plus.GAIN * share), rel=1e-4)
+    assert after_steps([0.05, 0.05]) == pytest.approx(0.5 ** (plus.GAIN * share), rel=1e-4)
     assert after_steps([0.3, 0.0]) < 1 < after_steps([0.9, 0.0])
-    assert (after_steps([0.5, 0.4], 999), after_steps([0.0, 0.0], 999)) == (plus.LIMIT, 1 / plus.LIMIT)
+    assert after_steps([0.0, 0.0], 999) == pytest.approx(math.exp(-plus.GAIN))
+    balance = plus.Balance(PlusConfig(balance=0.1))
+    factors = [balance(torch.tensor([share])).item() for share in (0.9, *[0.3] * 99)]
+    assert factors[0] > 1.05 and factors[-1] == pytest.approx(1, abs=1e-4), "the start leaves nothing behind"
 
 
 def test_photometric_changes_stay_within_range_and_leave_flat_images_flat_where_there_is_no_noise() -> None:
