@@ -158,7 +158,7 @@ class PlusConfig(Section):
     floor: Fraction = 0.0  # least area of a part, over an even share of the foreground
     photometric: Share = 0.0  # strength of the changes to generated pairs of stage 2
     self_training: Share = 0.0  # the last part of stage 2 in which it learns from real images, too
-    confidence: Fraction = 0.8  # least probability of a label that is learned from
+    confidence: Fraction = 0.9  # least probability of a label that is learned from
     teacher: Fraction = 0.98  # decay of the averaged segmentation network
     flip_at_test: bool = False  # foreground averaged over an image and its mirror image
 

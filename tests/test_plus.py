@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ganseg import Experiment, Run, find_runs, losses, plus
 from ganseg.config import PlusConfig
 from ganseg.devices import Fabric, make_fabric
-from ganseg.recipes import OPTIONS, PLUS, resolve
+from ganseg.recipes import INGREDIENTS, PLUS, resolve
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,15 @@ def fabric() -> Fabric:
 
 
 def test_each_ingredient_is_an_option_that_is_added_alone_or_taken_away_and_none_is_on_by_default() -> None:
-    everything, off = resolve("flowers", "plus", "laptop"), resolve("flowers", "paper", "laptop")
+    everything, off = (resolve("flowers", v, "laptop") for v in ("+".join(("plus", *INGREDIENTS)), "paper"))
     assert off.plus == PlusConfig() and everything.generator == off.generator, "positions leak nowhere"
-    for name in PLUS:
-        alone, without = (resolve("flowers", v, "laptop") for v in (f"paper+{name}", f"plus+no-{name}"))
-        for key in (key.removeprefix("plus.") for key in OPTIONS[name] if key.startswith("plus.")):
+    for name in INGREDIENTS:
+        taken = f"plus+no-{name}" if name in PLUS else "paper"
+        alone, without = (resolve("flowers", v, "laptop") for v in (f"paper+{name}", taken))
+        for key in (key.removeprefix("plus.") for key in INGREDIENTS[name] if key.startswith("plus.")):
             values = [getattr(config.plus, key) for config in (alone, everything, without, off)]
             assert values[0] == values[1] != values[2] == values[3], (name, key)
-    assert "+no-part-floor" in mistaken("train --variant plus+no-floor")
+    assert "+no-self-training" in mistaken("train --variant plus+no-part-floor")
 
 
 def test_committed_runs_keep_their_keys(monkeypatch) -> None:

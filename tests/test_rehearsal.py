@@ -21,11 +21,12 @@ from ganseg import loop
 from ganseg.config import Config
 from ganseg.data import Batches, Split
 from ganseg.generator import Generator
-from ganseg.recipes import resolve
+from ganseg.recipes import INGREDIENTS, resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
-EXPERIMENTS = [(variant, scale) for variant in ("paper", "released", "plus") for scale in ("laptop", "gpu", "paper")]
+BEYOND = "+".join(("plus", *INGREDIENTS))
+EXPERIMENTS = [(variant, scale) for variant in ("paper", "released", BEYOND) for scale in ("laptop", "gpu", "paper")]
 
 
 def configured(variant: str, scale: str) -> Config:
@@ -85,7 +86,7 @@ def test_steps_of_stage_2_never_wait_for_a_value(variant: str, scale: str, meta:
     trainer = SegmenterTrainer(config, meta, Generator(config.generator).to("meta"), Stream(config))
     values = trainer.step(config.segmenter.steps - 1)
     assert {value.device.type for value in values.values()} == {"meta"} and trainer.s_optim.state
-    assert values.keys() == {"segmentation"} | ({"self", "trusted"} if variant == "plus" else set())
+    assert values.keys() == {"segmentation"} | ({"self", "trusted"} if variant == BEYOND else set())
 
 
 def reading(step: Any) -> Any:

@@ -19,7 +19,7 @@ from ganseg.devices import Fabric, make_fabric
 from ganseg.files import UserError, write_json
 from ganseg.generator import Generator
 from ganseg.loop import OutOfTime, fit, load_state, load_weights, mean_losses, save_state, save_weights
-from ganseg.recipes import variant_settings
+from ganseg.recipes import INGREDIENTS, variant_settings
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
@@ -30,7 +30,10 @@ MINUTE = Config().replace({
     "optim.steps": 6, "optim.batch_size": 4, "optim.ema": 0.9, "optim.lr_generator": 1e-3,
     "segmenter.backbone": "resnet18-light", "segmenter.output_stride": 4, "segmenter.batch_size": 2,
 })  # fmt: skip
-PLUS = MINUTE.replace(variant_settings("plus") | {"segmenter.steps": 22, "segmenter.width": 8, "plus.confidence": 0.25})
+PLUS = MINUTE.replace(
+    variant_settings("+".join(("paper", *INGREDIENTS)))
+    | {"segmenter.steps": 22, "segmenter.width": 8, "plus.confidence": 0.25}
+)
 
 
 class Noise:
