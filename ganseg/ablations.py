@@ -66,8 +66,11 @@ def show_answers(answers: pd.DataFrame, name: str, **where: Any) -> None:
     show_table(words, name, caption="Which outputs of an untrained generator change with which of its noises.", **where)
 
 
-def models_figure(rows: Rows, columns: int = 5) -> Figure:
-    """Fig. 9: a row a model; of each sample, from the same noise for all, the image, and its masks over it in grey."""
+def models_figure(rows: Rows, columns: int = 5) -> tuple[Figure, pd.DataFrame]:
+    """Fig. 9: a row a model; of each sample, from the same noise for all, the image, and its masks over it in grey.
+
+    And what it shows as numbers: the share of the image of each part of each sample.
+    """
     pairs = {}
     for name, (images, labels) in rows.items():
         grey = np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
@@ -80,15 +83,10 @@ def models_figure(rows: Rows, columns: int = 5) -> Figure:
         ax.set_ylabel(textwrap.fill(ax.get_ylabel(), 13), rotation=0, ha="right", va="center", fontsize=9.5)
     for number, ax in enumerate(places[0, ::2], 1):
         ax.set_title(f"sample {number}", loc="left", fontsize=9, color=plots.INK)
-    return figure
-
-
-def samples_data(rows: Rows) -> pd.DataFrame:
-    """What `models_figure` shows as numbers: share of the image of each part of each sample."""
     parts = max(1, *(int(labels.max(initial=0)) for _, labels in rows.values()))
     areas = {name: metrics.part_areas(labels, parts) for name, (_, labels) in rows.items()}
     lines = [(name, i + 1, k + 1, share) for name, found in areas.items() for (i, k), share in np.ndenumerate(found)]
-    return pd.DataFrame(lines, columns=["model", "sample", "part", "share"]).round(5)
+    return figure, pd.DataFrame(lines, columns=["model", "sample", "part", "share"]).round(5)
 
 
 def named(value: Any, by: str) -> str:
@@ -122,7 +120,8 @@ def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: A
     rows = {name: samples(run) for name, run in runs.items()}
     caption = f"{place(frame)}: images from the same noise for all models, and their masks in colour over them in grey."
     alt = f"Rows of generated images, each with its part masks beside it; from top to bottom: {', '.join(rows)}."
-    show(models_figure(rows), name, runs=[*runs.values()], data=samples_data(rows), **where, caption=caption, alt=alt)
+    figure, data = models_figure(rows)
+    show(figure, name, runs=[*runs.values()], data=data, **where, caption=caption, alt=alt)
 
 
 def show_foreground(frame: pd.DataFrame, name: str, **where: Any) -> None:

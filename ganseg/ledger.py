@@ -9,7 +9,7 @@ wrong. Claims share runs, so their p-values depend on each other positively, whi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -34,7 +34,6 @@ RATE = 0.05
 RULE = re.compile(r"(\S+) (>|<|~|steadier than) (?:([\d.]+) \* )?(.+?)(?: \+- ([\d.]+))?")
 HOME = "synthetic-bird"  # where roles that leave the data set open are trained
 Claim = Mapping[str, Any]
-Runs = Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]]  # `Role.key` -> a row a seed, as of `measurements`
 
 
 class Role(NamedTuple):
@@ -107,12 +106,16 @@ class Check(NamedTuple):
 
 
 class Ledger:
-    """The file's roles and claims, and the runs that they are held against."""
+    """The file's roles and claims, and the `rows` of `measurements` that they are held against: a run each."""
 
-    def __init__(self, runs: Runs | None = None, path: Path = LEDGER) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = (), path: Path = LEDGER) -> None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        self.runs, self.roles = runs or {}, {name: Role(**role) for name, role in content["roles"].items()}
+        self.roles = {name: Role(**role) for name, role in content["roles"].items()}
         self.claims: list[Claim] = [DEFAULTS | claim for claim in content["claims"]]
+        self.runs: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}  # by `Role.key`
+        for row in rows:
+            role = Role("", *(row[name] for name in ("variant", "data", "parts", "overrides")))
+            self.runs.setdefault(role.key(row["scale"]), []).append(row)
 
     def read(self, text: str, scale: str = "", data: str = "") -> Check:
         """The rule that `text` spells and what the runs have of it, on `data` where a role leaves that open.
@@ -226,11 +229,7 @@ def planned(scale: str, data: str = "", data_dir: str | Path | None = None) -> l
 
 def evaluate_claims(results: str | Path | None = None) -> pd.DataFrame:
     """The ledger judged on the runs among the results; see `Ledger.judged`."""
-    runs: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in measurements(find_runs(results, own_settings=True)).to_dict("records"):
-        role = Role("", *(row[name] for name in ("variant", "data", "parts", "overrides")))
-        runs.setdefault(role.key(row["scale"]), []).append(row)
-    return Ledger(runs).judged()
+    return Ledger(measurements(find_runs(results, own_settings=True)).to_dict("records")).judged()
 
 
 def verdict(chapter: str, results: str | Path | None = None) -> dict[str, str]:

@@ -237,20 +237,6 @@ def keypoints_figure(images: np.ndarray, keypoints: pd.DataFrame) -> Figure:
     return figure
 
 
-def conventions_figure(errors: pd.DataFrame, unit: str) -> Figure:
-    """Bars of `errors` (columns convention, predictor, error): a group a convention, a colour a predictor."""
-    figure = new_figure(0.55 * errors["convention"].nunique() + 0.9)
-    ax = figure.subplots()
-    look = {"palette": [LINES[0], "#b9b9b4"], "errorbar": "sd", "err_kws": {"color": INK, "linewidth": 1.2}}
-    sns.barplot(errors, x="error", y="convention", hue="predictor", ax=ax, **look)
-    for bars, ink in zip(ax.containers, ("white", INK), strict=True):  # inside the bars: whiskers stand at their ends
-        ax.bar_label(bars, fmt="%.3g", label_type="center", fontsize=8, color=ink)
-    dress(ax, unit)
-    ax.margins(x=0.12)
-    legend(ax, **BESIDE)
-    return figure
-
-
 def whisker(ax: Axes, row: Mapping[str, Any], y: float, colour: Any = None) -> None:
     """The `mean` of a `row` and its interval, `low` to `high`, at `y` in the look of its `side`; hollow if no seeds."""
     marker, usual = SIDES[row["side"]]

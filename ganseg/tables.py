@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import yaml
+from matplotlib.figure import Figure
 
+from ganseg import plots
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
 from ganseg.evaluation import Protocol, find_parts, held_out, predicted_keypoints, regression_images, shown
@@ -190,19 +193,30 @@ def our_row(runs: Iterable[Any], metric: str, *, factor: float = 1.0, **fields: 
     return {"method": "This reproduction", "type": "Part", "column": data} | row | fields
 
 
-def errors_by_convention(runs: Iterable[Any], conventions: Mapping[str, tuple[str, str]] = ORIGINS,
-                         factor: float = 100) -> pd.DataFrame:  # fmt: skip
-    """What `plots.conventions_figure` draws: convention, predictor, error (metric times `factor`), seed.
+def conventions_figure(runs: Iterable[Any], unit: str, conventions: Mapping[str, tuple[str, str]] = ORIGINS,
+                       factor: float = 100) -> tuple[Figure, pd.DataFrame]:  # fmt: skip
+    """Bars of errors (a metric times `factor`), a group a convention, a colour a predictor; and what they show.
 
     `conventions`: title -> metric of the parts, and of the mean predictor; by default landmark errors in %.
     """
+    predictors = ("part centres", "average keypoints")
     lines = [
         (title, predictor, factor * run.metrics[name], run.provenance["seed"])
         for run in runs
         for title, names in conventions.items()
-        for predictor, name in zip(("part centres", "average keypoints"), names, strict=True)
+        for predictor, name in zip(predictors, names, strict=True)
     ]
-    return pd.DataFrame(lines, columns=["convention", "predictor", "error", "seed"])
+    errors = pd.DataFrame(lines, columns=["convention", "predictor", "error", "seed"])
+    figure = plots.new_figure(0.55 * len(conventions) + 0.9)
+    ax = figure.subplots()
+    look = {"palette": [plots.LINES[0], "#b9b9b4"], "errorbar": "sd", "err_kws": {"color": plots.INK, "linewidth": 1.2}}
+    sns.barplot(errors, x="error", y="convention", hue="predictor", ax=ax, **look)
+    for bars, ink in zip(ax.containers, ("white", plots.INK), strict=True):  # inside: whiskers stand at the bars' ends
+        ax.bar_label(bars, fmt="%.3g", label_type="center", fontsize=8, color=ink)
+    plots.dress(ax, unit)
+    ax.margins(x=0.12)
+    plots.legend(ax, **plots.BESIDE)
+    return figure, errors
 
 
 def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int = 12,

@@ -110,8 +110,7 @@ def test_every_claim_has_known_fields_and_scales_and_rules_that_are_read() -> No
 
 def test_printed_numbers_come_from_the_paper_as_fractions(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    rows = ledger.measurements(find_runs(tmp_path)).to_dict("records")
-    known = Ledger({ledger.Role("").key("laptop", "synthetic-bird"): rows})
+    known = Ledger(ledger.measurements(find_runs(tmp_path)).to_dict("records"))
     check = known.read("full.iou > 2 * Table 1 / wild_k8 / Liu et al. [32]", "laptop", "synthetic-bird")
     assert set(check.right.values) == {2 * tables.TABLE_1.value("wild_k8", "Liu et al. [32]") / 100}
     check = known.read("full.iou ~ Table 2 / cub / ReDO [4] +- 0.05", "laptop", "synthetic-bird")

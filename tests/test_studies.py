@@ -221,7 +221,7 @@ def test_switched_off_inputs_reach_nothing() -> None:
 def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any) -> None:
     rows = {name: (np.zeros((12, 8, 8, 3), np.uint8), np.zeros((12, 8, 8), int)) for name in ("no points", "full")}
     rows["full"][1][:, :4] = 1
-    figure = ablations.models_figure(rows, columns=4)
+    figure, data = ablations.models_figure(rows, columns=4)
     assert [ax.get_ylabel() for ax in figure.axes[::8]] == list(rows) and len(figure.axes) == 16
     image, masks = (ax.images[0].get_array() for ax in figure.axes[8:10])
     tint = np.rint(ablations.TINT * pictures.COLOURS[1].astype(float))
@@ -229,7 +229,6 @@ def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any) -> None
     panels = ablations.statistics_figure([laptop], "variant", ["iou", "components_per_part"]).axes  # one has no value
     assert [ax.get_title() for ax in panels if ax.get_visible()] == ["Foreground IoU ↑", "Pieces per part, found ↓"]
     assert [label.get_text() for label in panels[0].get_yticklabels()][-1] == "full model"
-    data = ablations.samples_data(rows)
     assert dict(data.groupby("model")["share"].max()) == {"full": 0.5, "no points": 0} and len(data) == 24
 
 

@@ -137,7 +137,8 @@ def test_runs_of_one_kind_stand_together_and_the_best_scale_of_the_wanted_data_f
 def test_errors_by_origin_stand_beside_the_mean_predictors() -> None:
     values = {"landmark_error": 0.1, "landmark_error_centred": 0.2, "landmark_error_affine": 0.3}
     one = SimpleNamespace(metrics=values | {"landmark_error_mean": 0.5}, provenance={"seed": 4})
-    found = tables.errors_by_convention([one]).groupby("predictor")["error"].apply(list)
+    _, errors = tables.conventions_figure([one], "%")
+    found = errors.groupby("predictor")["error"].apply(list)
     assert found["part centres"] == pytest.approx([10, 20, 30]) and found["average keypoints"] == [50.0] * 3
 
 
