@@ -146,15 +146,15 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
 def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, trained: Mapping[str, Any]) -> None:
     """Write weights, pictures, provenance (with what is known of how it was `trained`) and metrics, in this order."""
     config, fabric, data_dir, start = experiment.config, stage2.fabric, experiment.data_dir, time.monotonic()
-    save_weights(directory / GENERATOR, stage2.generator, half=True)
-    save_weights(directory / SEGMENTER, stage2.segmenter, half=True)
+    networks = {GENERATOR: stage2.generator, SEGMENTER: stage2.segmenter}
+    weights = {name: save_weights(directory / name, network, half=True) for name, network in networks.items()}
     draw_samples(stage2.generator, fabric, directory)
     draw_segmentation(config, stage2.segmenter, fabric, directory, data_dir)
     metrics = evaluate(config, stage2.segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
         "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": provenance.now(),
-        "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained,
+        "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained, "weights": weights,
         "seconds_evaluation": round(time.monotonic() - start, 1),
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
     }  # fmt: skip

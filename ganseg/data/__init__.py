@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
 from ganseg.data.creatures import DRAWN
 from ganseg.data.cub import CUB
-from ganseg.data.files import digest
+from ganseg.data.files import contents, digest, sealed, unsealed
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
 from ganseg.data.sets import DataSet, Listing, Sample, Split
@@ -32,7 +33,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META, CONTENTS = 4, "meta.json", "hashes.json"  # of the cache
+FORMAT, META, CONTENTS = 5, "meta.json", "hashes.json"  # of the cache
 
 
 def load(
@@ -149,10 +150,10 @@ def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> 
     try:
         key = digest(FORMAT, listing.identity(folder / CONTENTS), listing.part_names, listing.keypoint_names)
         folder /= f"{label}-{size}-{key}"
-        split = _open(folder, size)
+        split = _open(folder)
         if not split:
             with locked(folder / ".lock", f"decoding {label}"):
-                split = _open(folder, size) or _keep(listing.decode(size, label), folder)
+                split = _open(folder) or _keep(listing.decode(size, label), folder)
         return split
     except OSError as error:
         raise UserError(
@@ -161,15 +162,16 @@ def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> 
         ) from error
 
 
-def _open(folder: Path, size: int) -> Split | None:
+def _open(folder: Path) -> Split | None:
     """A finished folder; None where it is missing, or not as it was written."""
     if not (folder / META).exists():
         return None
     try:
-        meta = read_json(folder / META)
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta.pop("arrays")}
-        if arrays["images"].shape != (len(meta["names"]), size, size, 3):
-            raise ValueError("shape of images.npy")
+        meta = read_json(folder / META, unsealed)
+        arrays, written = meta.pop("arrays"), meta.pop("folder")
+        if written != folder.name or arrays != _held(folder, arrays):
+            raise ValueError("it is not as it was written")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in arrays}
         about = {name: tuple(values) for name, values in meta.items()}
         return Split(**arrays, **about | {"skipped": tuple(map(tuple, about["skipped"]))})
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
@@ -186,5 +188,11 @@ def _keep(split: Split, folder: Path) -> Split:
         with atomic_path(folder / f"{name}.npy") as path:
             np.save(path, array)
     about = {name: value for name, value in vars(split).items() if isinstance(value, tuple)}
-    write_json(folder / META, about | {"arrays": list(arrays)})
-    return _open(folder, split.size)
+    write_json(folder / META, sealed(about | {"folder": folder.name, "arrays": _held(folder, arrays)}))
+    return _open(folder)
+
+
+def _held(folder: Path, arrays: Iterable[str]) -> dict[str, str]:
+    """What the files of `arrays` hold, by their contents."""
+    held = contents([folder / f"{name}.npy" for name in arrays], folder / CONTENTS)
+    return dict(zip(arrays, held, strict=True))
