@@ -18,7 +18,7 @@ from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
 from ganseg.data.creatures import DRAWN
 from ganseg.data.cub import CUB
-from ganseg.data.files import contents, digest, sealed, unsealed
+from ganseg.data.files import contents, digest, sealed, told, unsealed
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
 from ganseg.data.sets import DataSet, Listing, Sample, Split
@@ -73,6 +73,7 @@ def check(name: str, data_dir: Place) -> Listing:
         listing = data.list(folder)
     except UserError as error:
         return Listing(faults=[str(error)])
+    listing.oddities += _copies(data, listing)
     if not listing.samples:
         listing.faults.append(f"no split has an image. {data.how_to_get}")
     for split in filter(listing.splits.get, listing.splits):
@@ -93,8 +94,19 @@ def fingerprint(name: str, data_dir: Place = None) -> str:
     if data.needs_dir and not data_dir:
         return ""
     listing = _listed(data, data_dir, "train" if data.draw else None)  # a drawing's name tells of all its splits
-    told = listing.identity(cache_root() / CONTENTS)
-    return digest(*told) if data.draw else digest(*told, listing.keypoint_names)
+    identity = listing.identity(cache_root() / CONTENTS)
+    for sentence in _copies(data, listing):
+        warn_once(f"{data.name}: {sentence}")
+    return digest(*identity) if data.draw else digest(*identity, listing.keypoint_names)
+
+
+def _copies(data: DataSet, listing: Listing) -> list[str]:
+    """Which images hold, byte for byte, what an earlier one holds; of published sets, which are as they are, none."""
+    samples, first = [] if data.counts else listing.samples, {}
+    held = contents([sample.image for sample in samples], cache_root() / CONTENTS)
+    named = [(content, sample.name) for content, sample in zip(held, samples, strict=True) if content]
+    again = [name for content, name in named if first.setdefault(content, name) != name]
+    return told("images are copies of others", again, "Where one is held out, the other is trained on: remove them.")
 
 
 def cache_root(cache_dir: Place = None) -> Path:

@@ -18,7 +18,7 @@ from ganseg.files import UserError, read_json, reading, write_json
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 EXAMPLES = 3
-HIDDEN = (".", "__MACOSX", "@eaDir")  # thumbnails and the like
+HIDDEN = (".", "__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN")  # thumbnails, what was thrown away
 AHEAD = 256  # images decoded before the first of them is used
 HEADING, TEXTS = 2, ("name", "point")  # of a list: lines that may stand above its rows; columns that are no numbers
 AGAIN = "Mend it, or get it from its publisher again."
