@@ -19,7 +19,7 @@ from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load, warn_once
 from ganseg.devices import Fabric, check_shares, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import global_rank, locked, results_dir, sweep, write_json
+from ganseg.files import UserError, global_rank, locked, results_dir, sweep, write_json
 from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
 from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, sound
@@ -45,7 +45,9 @@ class Experiment:
     overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        """Refuse unknown names at once."""
+        """Refuse unknown names at once, and settings that would contradict what the run is called."""
+        for name in self.overrides.keys() & {"data.name", "seed"}:
+            raise UserError(f"{name} is no setting; choose it by --{name.removesuffix('.name')}")
         _ = self.config
 
     @functools.cached_property

@@ -132,7 +132,7 @@ DataDir = Annotated[Path | None, Option("--data-dir", **DIR, help="Where the dat
 Data = Annotated[str, Option(metavar="NAME", help=DATA)]
 Scale = Annotated[str, Option(metavar="NAME", help=SCALE)]
 Variant = Annotated[str, Option(metavar="NAME", help=VARIANT)]
-Parts = Annotated[int | None, Option("--parts", "-K", min=1, help="Number of parts K; else what suits the data set.")]
+Parts = Annotated[int | None, Option("--parts", "-K", min=1, max=255, help="Number of parts K; else the data set's.")]
 Settings = Annotated[
     list[Any] | None,
     Option("--set", parser=setting, metavar="SECTION.FIELD=VALUE", help="As losses.lambda_con=30; repeat."),
