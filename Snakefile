@@ -31,7 +31,7 @@ def given(name, default=""):
 
 
 SCALE, DATA, DATA_DIR = given("scale", "laptop"), given("data", "synthetic-bird"), given("data_dir")
-SEED, RESULTS = int(given("seed", 0)), given("results", "results")
+SEED, RESULTS = given("seed", 0), given("results", "results")
 RESULTS = str(place(RESULTS))
 RESULTS = "results" if Path(RESULTS).resolve() == Path("results").resolve() else RESULTS
 
