@@ -6,7 +6,7 @@ DATA_DIR ?=
 SEED     ?= 0
 CORES    ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 THREADS  ?= 0
-RESULTS  ?= $(or $(GANSEG_RESULTS),results)
+RESULTS  ?=
 PROFILE  ?= profiles/default
 PYTHON   ?= >=3.11,<3.14
 PORT     ?= 8000
@@ -32,14 +32,16 @@ ifeq ($(MAKELEVEL),0)
 $(shell mkdir -p _build && : > $(TIMES))
 endif
 
-export PATH := $(BIN):$(PATH)
+export OUTER_PATH := $(or $(value OUTER_PATH),$(value PATH))
+export PATH := $(BIN):$(value PATH)
 # Settings reach the graph in the environment, as they were typed: no shell reads them again.
 export GANSEG_SCALE := $(value SCALE)
 export GANSEG_DATA := $(value DATA)
 export GANSEG_DATA_DIR := $(value DATA_DIR)
 export GANSEG_SEED := $(value SEED)
 export GANSEG_THREADS := $(value THREADS)
-export GANSEG_RESULTS := $(if $(filter /%,$(RESULTS)),$(RESULTS),$(CURDIR)/$(RESULTS))
+GIVEN := $(or $(value RESULTS),$(value GANSEG_RESULTS),results)
+export GANSEG_RESULTS := $(if $(filter /% ~%,$(firstword $(GIVEN))),,$(CURDIR)/)$(GIVEN)
 # Memory in large pages, where the C library is glibc: small steps are mostly memory traffic.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # Whatever environment the caller has active, this project uses its own.
@@ -59,7 +61,7 @@ help: ## list the targets
 book: env ## execute the notebooks on the shipped runs, train what is missing, build the book
 	$(call GRAPH,book)
 	@cat $(TIMES)
-	@echo "The book is ready. Open file://$(CURDIR)/_build/html/index.html (or: make serve)"
+	@echo "The book is ready. Open file://$$PWD/_build/html/index.html (or: make serve)"
 
 test: env ## pytest, then nbval over the notebooks at scale tiny
 	$(call TIMED,tests,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope tests)
@@ -77,7 +79,8 @@ lint: env ## check style and format of the code (ruff; settings in pyproject.tom
 
 env: $(MADE) ## make the environment .venv from requirements.lock
 
-$(MADE): requirements.lock pyproject.toml | $(filter-out uv,$(UV))
+$(MADE): requirements.lock pyproject.toml
+	$(if $(filter-out uv,$(UV)),@$(MAKE_) $(UV))
 	@echo "Making the environment in $(VENV)"
 	$(UV) venv --quiet --clear --python "$(PYTHON)" $(VENV)
 	$(call TIMED,environment,$(UV) pip sync --quiet --python $(VENV) --require-hashes requirements.lock)
@@ -85,8 +88,8 @@ $(MADE): requirements.lock pyproject.toml | $(filter-out uv,$(UV))
 	@touch $@
 
 .uv/bin/uv:
-	@python3 -m pip --version >/dev/null 2>&1 || { echo "make: needs uv, or python3 with pip"; exit 1; }
-	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv "uv>=0.5"
+	@PATH=$$OUTER_PATH python3 -m pip --version >/dev/null 2>&1 || { echo "make: needs uv, or python3 with pip"; exit 1; }
+	PATH=$$OUTER_PATH python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv "uv>=0.5"
 
 models: env ## train what the notebooks read and is not there
 	$(call GRAPH,models)

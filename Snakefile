@@ -17,7 +17,7 @@ sys.path.insert(0, workflow.basedir)
 
 from book.execute import experiments_of, parameters_of, read
 from ganseg.experiments import Experiment
-from ganseg.files import UserError
+from ganseg.files import UserError, place
 from ganseg.ledger import planned
 
 # A pipe takes what jobs say: to a terminal they would draw bars, over those of jobs beside them.
@@ -31,7 +31,8 @@ def given(name, default=""):
 
 
 SCALE, DATA, DATA_DIR = given("scale", "laptop"), given("data", "synthetic-bird"), given("data_dir")
-SEED, RESULTS = int(given("seed", 0)), given("results", "results")
+SEED, RESULTS = given("seed", 0), given("results", "results")
+RESULTS = str(place(RESULTS))
 RESULTS = "results" if Path(RESULTS).resolve() == Path("results").resolve() else RESULTS
 
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))

@@ -78,7 +78,7 @@ def resolve(notebook: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         kind = type(values[name])
         try:
             values[name] = kind(value)
-        except ValueError:
+        except (TypeError, ValueError, OverflowError):
             raise UserError(f"notebook parameter {name}={value!r} must be of type {kind.__name__}") from None
     return values
 

@@ -98,7 +98,7 @@ def segment(
 
 @app.command()
 def sample(
-    run: ui.RunName, count: Annotated[int, Option(min=1, help="How many images.")] = 16, seed: ui.Seed = 0,
+    run: ui.RunName, count: Annotated[int, Option(min=1, max=1000, help="How many images.")] = 16, seed: ui.Seed = 0,
     out: ui.Picture = None, results: ui.Results = None, device: ui.Device = "auto",
 ) -> None:  # fmt: skip
     """Draw images that the generator imagines, their part masks, and both together, as one picture.

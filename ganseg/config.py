@@ -23,9 +23,9 @@ def listed(value: Any) -> Any:
     return tuple(v for v in value.strip("()[] ").split(",") if v.strip()) if isinstance(value, str) else value
 
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Several = Annotated[int, Field(ge=2)]
+Count = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Positive = Annotated[int, Field(ge=1, le=2**32 - 1)]
+Several = Annotated[int, Field(ge=2, le=2**32 - 1)]
 Real = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -64,7 +64,7 @@ class DataConfig(Section):
 class GeneratorConfig(Section):
     """The hierarchical generator (sections 3.1-3.3). In the second group of fields the paper and its code differ."""
 
-    parts: Positive = 8  # K
+    parts: Annotated[int, Field(ge=1, le=255)] = 8  # K; labels are bytes
     points_per_part: Several = 4  # n_per
     noise_dim: Positive = 256  # D_noise
     embedding_dim: Positive = 64  # D_emb

@@ -31,8 +31,11 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True  # all batches have one shape
     alone = [LightningEnvironment()] if (str(devices), num_nodes) == ("1", 1) else None
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision, plugins=alone)
-    fabric.launch()
+    try:
+        fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, precision=precision, plugins=alone)
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{devices} x {num_nodes} devices of type {device} cannot be used: {error}") from error
     return fabric
 
 

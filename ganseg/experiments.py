@@ -16,7 +16,7 @@ from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load, warn_once
 from ganseg.devices import Fabric, check_shares, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import global_rank, locked, results_dir, sweep, write_json
+from ganseg.files import UserError, global_rank, locked, results_dir, sweep, write_json
 from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
 from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, now, origin, sound
@@ -42,7 +42,9 @@ class Experiment:
     overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        """Refuse unknown names at once."""
+        """Refuse unknown names at once, and settings that would contradict what the run is called."""
+        for name in self.overrides.keys() & {"data.name", "seed"}:
+            raise UserError(f"{name} is no setting; choose it by --{name.removesuffix('.name')}")
         _ = self.config
 
     @functools.cached_property
@@ -144,15 +146,15 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
     """Write weights, pictures, provenance (with what is known of how it was `trained`) and metrics, in this order."""
     config, fabric, segmenter = experiment.config, stage2.fabric, stage2.result()
     data_dir, start = experiment.data_dir, time.monotonic()
-    save_weights(directory / GENERATOR, stage2.generator, half=True)
-    save_weights(directory / SEGMENTER, segmenter, half=True)
+    networks = {GENERATOR: stage2.generator, SEGMENTER: segmenter}
+    weights = {name: save_weights(directory / name, network, half=True) for name, network in networks.items()}
     draw_samples(stage2.generator, fabric, directory)
     draw_segmentation(config, segmenter, fabric, directory, data_dir)
     metrics = evaluate(config, segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
         "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": now(),
-        "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained,
+        "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained, "weights": weights,
         "seconds_evaluation": round(time.monotonic() - start, 1),
         "precision": str(fabric._precision.precision), "processes": fabric.world_size,
     }  # fmt: skip

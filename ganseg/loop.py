@@ -1,8 +1,10 @@
 """The loop that both stages share: a budget of time, checkpoints to go on from, history.csv, files of weights."""
 
+import hashlib
 import io
 import math
 import time
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_model, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ganseg.files import OutOfTime, UserError, atomic_path, reading
@@ -75,7 +77,8 @@ def save_state(path: Path, trainer: Trainer, step: int, rows: list[dict[str, Any
                 others = [row for row in pd.read_csv(history).to_dict("records") if row["stage"] != trainer.name]
         with atomic_path(history) as temporary:
             pd.DataFrame(others + rows).to_csv(temporary, index=False, float_format="%.6g")
-        state = {"step": step, "rows": rows, "precision": trainer.fabric.strategy.precision.state_dict()}
+        state = {"run": history.parent.name, "step": step, "rows": rows}
+        state |= {"precision": trainer.fabric.strategy.precision.state_dict()}
         torch.save(state | {name: part.state_dict() for name, part in trainer.parts.items()}, buffer)
         with atomic_path(path) as temporary:
             temporary.write_bytes(buffer.getbuffer())  # torch would not say that a disk is full
@@ -85,7 +88,12 @@ def save_state(path: Path, trainer: Trainer, step: int, rows: list[dict[str, Any
 def load_state(path: Path, trainer: Trainer) -> tuple[int, list[dict[str, Any]]]:
     """Read a checkpoint into `trainer`, executing nothing in it; the number of finished steps and their rows."""
     with reading(path, "It is damaged or of another training: delete it and train again."):
+        with zipfile.ZipFile(path) as file:
+            if damaged := file.testzip():  # torch does not look at checksums
+                raise ValueError(f"the checksum of {damaged} is another")
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if state.get("run", run := path.parents[1].name) != run:
+            raise ValueError(f"it is of {state['run']}")
         for name, part in trainer.parts.items():
             part.load_state_dict(state[name])
         if state["precision"]:  # the scaler of fp16; other precisions have none
@@ -93,21 +101,29 @@ def load_state(path: Path, trainer: Trainer) -> tuple[int, list[dict[str, Any]]]
         return state["step"], state["rows"]
 
 
-def save_weights(path: Path, module: nn.Module, half: bool = False) -> None:
-    """Write the weights of `module` as safetensors, whole or not at all.
+def save_weights(path: Path, module: nn.Module, half: bool = False) -> str:
+    """Write the weights of `module` as safetensors, whole or not at all; the SHA-256 of the file.
 
     `half`: matrices and kernels in half precision. `module` takes them over, so that what is measured next is what is
     on disk.
     """
     state = {name: t.half() if half and t.dim() > 1 else t for name, t in module.state_dict().items()}
+    content = save({name: t.contiguous() for name, t in state.items()})
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save({name: t.contiguous() for name, t in state.items()}))
+        temporary.write_bytes(content)
     module.load_state_dict(state)
+    return hashlib.sha256(content).hexdigest()
 
 
-def load_weights(path: Path, module: nn.Module) -> nn.Module:
-    """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's."""
+def load_weights(path: Path, module: nn.Module, sha256: str | None = None) -> nn.Module:
+    """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's.
+
+    `sha256`: that of the file, where it is known.
+    """
     remedy = "`ganseg models` lists runs that come with weights; of another, delete what is there and train it again."
     with reading(path, remedy):
-        load_model(module, path)
+        content = path.read_bytes()
+        if sha256 not in (None, found := hashlib.sha256(content).hexdigest()):
+            raise ValueError(f"its SHA-256 is {found}, of what was trained {sha256}")
+        module.load_state_dict(load(content))
     return module

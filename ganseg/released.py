@@ -200,13 +200,12 @@ def write_run(
     key, epoch = hashlib.sha256(text.encode()).hexdigest()[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
     name = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
     directory = results / SCALE / "runs" / name
-    for file, module in modules.items():
-        save_weights(directory / file, module)
+    weights = {file: save_weights(directory / file, module) for file, module in modules.items()}
     write_json(directory / PROVENANCE, origin(torch.device("cpu")) | {
         "imported": {kind: {"file": path.name, "sha256": hashes[kind]} for kind, path in files.items()},
         "epoch": int(epoch[1]) if epoch else None, "steps": None, "notes": notes, "overrides": {}, "key": key,
         "data": config.data.name, "parts": config.generator.parts, "seed": config.seed, "scale": SCALE,
-        "variant": VARIANT, "finished": now(),
+        "variant": VARIANT, "finished": now(), "weights": weights,
     })  # fmt: skip
     write_json(directory / CONFIG, {"config": config.model_dump(), "variant": VARIANT, "scale": SCALE})
     return directory

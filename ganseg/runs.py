@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import pandas as pd
 import torch
+from torch import nn
 
 from ganseg.config import Config
 from ganseg.data import warn_once
@@ -99,15 +100,19 @@ class Run:
 
     def generator(self) -> Generator:
         """The trained generator (the averaged one where there is one), in eval mode."""
-        return load_weights(self.directory / GENERATOR, Generator(self.config.generator)).eval()
+        return self._load(GENERATOR, Generator(self.config.generator))
 
     def segmenter(self) -> Segmenter:
         """The trained segmentation network, in eval mode."""
-        path = self.directory / SEGMENTER
-        if self.imported and not path.exists():
+        if self.imported and not (self.directory / SEGMENTER).exists():
             take = "`ganseg import-released` takes it with --segmenter FILE"
             raise UserError(f"{self.directory} was imported without a segmentation network; {take}")
-        return load_weights(path, Segmenter.of(self.config)).eval()
+        return self._load(SEGMENTER, Segmenter.of(self.config))
+
+    def _load(self, name: str, module: nn.Module) -> nn.Module:
+        """Weights into `module`, held to the checksum in the provenance; early runs have none."""
+        told = self.provenance if (self.directory / PROVENANCE).exists() else {}
+        return load_weights(self.directory / name, module, told.get("weights", {}).get(name)).eval()
 
 
 def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ganseg.data.files import SUFFIXES, each, told
 from ganseg.data.folder import photographs as sorted_out
-from ganseg.data.images import open_rgb
+from ganseg.data.images import open_rgb, squash
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
 from ganseg.files import UserError, write_json
@@ -57,7 +57,7 @@ def segment_images(
             done |= zip(batch, each(open_rgb, [one.path for one in batch]), strict=True)
             read = {one: done[one] for one in batch if not isinstance(done[one], Exception)}
             if read:
-                small = [np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for image in read.values()]
+                small = [squash(image, size) for image in read.values()]
                 found = [*zip(read, read.values(), predict(segmenter, np.stack(small), fabric).numpy(), strict=True)]
                 done |= zip(read, each(lambda one: _write(out, *one), found), strict=True)
             bar.update(len(batch))

@@ -1,6 +1,7 @@
 """What the commands share: their options, how a failure is told, how a table is printed."""
 
 import errno
+import io
 import os
 import re
 import sys
@@ -48,7 +49,7 @@ def told(error: BaseException) -> tuple[str, int]:
         return f"error: {error}{'. Free some space; the same command goes on' * full}", MISTAKE
     if isinstance(error, OutOfTime):
         return f"out of time: {error}", OUT_OF_TIME
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "allocate memory" in str(error):
         remedy = "a smaller --scale or --set optim.batch_size=N needs less"
         return f"error: the device has not enough memory; {remedy}", MISTAKE
     if isinstance(error, KeyboardInterrupt | typer.Abort):
@@ -102,11 +103,12 @@ def setting(words: str) -> tuple[str, str]:
 
 
 def steady() -> None:
-    """Make the process fit for a terminal that lacks letters, and for variables that are empty."""
+    """Make the process fit for a terminal that lacks letters, for no input, and for variables that hold no number."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")
+    sys.stdin = sys.stdin or io.StringIO()
     for name in RANKS:
-        os.environ.get(name) or os.environ.pop(name, None)
+        os.environ.get(name, "").isdecimal() or os.environ.pop(name, None)
 
 
 def png(words: str) -> Path:
@@ -128,14 +130,14 @@ DataDir = Annotated[Path | None, Option("--data-dir", **DIR, help="Where the dat
 Data = Annotated[str, Option(metavar="NAME", help=DATA)]
 Scale = Annotated[str, Option(metavar="NAME", help=SCALE)]
 Variant = Annotated[str, Option(metavar="NAME", help=VARIANT)]
-Parts = Annotated[int | None, Option("--parts", "-K", min=1, help="Number of parts K; else what suits the data set.")]
+Parts = Annotated[int | None, Option("--parts", "-K", min=1, max=255, help="Number of parts K; else the data set's.")]
 Settings = Annotated[
     list[Any] | None,
     Option("--set", parser=setting, metavar="SECTION.FIELD=VALUE", help="As losses.lambda_con=30; repeat."),
 ]
 TIME = "Stop cleanly after 90s, 10m or 1h30m; the same command goes on later."
 TimeLimit = Annotated[float | None, Option(parser=duration, metavar="TIME", help=TIME)]
-Seed = Annotated[int, Option(help="Another seed, other random numbers.")]
+Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Another seed, other random numbers.")]
 Picture = Annotated[Path | None, Option("--out", "-o", metavar="FILE.png", parser=png, help="The picture to write.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(**COMPUTING)]
 Precision = Annotated[Literal["auto", FabricPrecision], Option(**COMPUTING)]

@@ -173,13 +173,66 @@ MISTAKES = [
     ("runs --results=~no-such-user/x", "~no-such-user/x: Could not determine home directory"),
     ("bench --data birds", "unknown data set 'birds'"),
     ('bench --set optim.batch_size=4 --against "paper released"', "write a variant and settings"),
+    ("train --parts 300", "'--parts' / '-K': Input should be less than or equal to 255"),
+    ("train --seed -1", "'--seed': Input should be greater than or equal to 0"),
+    ("train --seed one", "'--seed': Input should be a valid integer"),
+    ("train --set seed=3", "seed is no setting; choose it by --seed"),
+    ("train --set data.name=cub", "data.name is no setting; choose it by --data"),
+    ("train --set optim.batch_size=0", "optim.batch_size='0' is not valid; input should be greater than or equal to 1"),
+    ("train --set optim.steps=1.5", "optim.steps='1.5' is not valid; input should be a valid integer"),
+    ("train --set optim.lr_generator=nan", "optim.lr_generator='nan' is not valid; input should be a finite number"),
+    ("train --set generator.block_sizes=32,16", "keeps the size or doubles it, and 32 -> 16 does not"),
+    ("train --set generator.block_sizes=16", "there must be one width for each block"),
+    ("train --set generator.rgb_kernel=2", "generator.rgb_kernel=2 must be odd"),
+    ("train --set segmenter.pretrained=true", "there are no weights of resnet18-light"),
+    ("train --set segmenter.output_stride=3", "resnet18-light has [2, 4]"),
+    ("train --set steps=3", "unknown setting 'steps'; known ones are: optim.steps, segmenter.steps"),
+    ("train --variant paper+no-aera", "followed by any of: +part-scale"),
+    ("train --time-limit 0", "'0' is not a time; write 90s, 10m or 1h30m"),
+    ("train --size 4", "'--size': Input should be greater than or equal to 8"),
+    ("train --scale", "Option '--scale' requires an argument"),
+    ("train --speed 3", "No such option: --speed"),
+    ("train birds", "Got unexpected extra argument(s) (birds)"),
+    ("trian", "No such command 'trian'. Did you mean 'train'?"),
+    ("train --data folder --data-dir PHOTOGRAPHS", "found 3 images; at least 64 are needed (.jpg, .jpeg,"),
+    ("train --data folder --data-dir PHOTOGRAPHS/c.png", "c.png is not a folder. Any folder of at least 64"),
+    ("train --data cub --data-dir PHOTOGRAPHS", "images.txt is missing in"),
+    ("train --data flowers --data-dir PHOTOGRAPHS", "setid.mat is missing or cannot be read"),
+    ("train --data celeba-wild --data-dir PHOTOGRAPHS", "5 needed files or folders are missing in"),
+    ("train --data taichi --data-dir PHOTOGRAPHS", "the split train is empty. Put taichi-256/train"),
+    ("evaluate", "Missing argument 'RUN'"),
+    ("evaluate PHOTOGRAPHS", "is not a run: it has no config.json"),
+    ("evaluate RUN --regression all", "no split 'all'"),
+    ("sample RUN --count 0", "'--count': Input should be greater than or equal to 1"),
+    ("sample RUN --count 1000000", "'--count': Input should be less than or equal to 1000"),
+    ("segment RUN PHOTOGRAPHS", "Missing option '--out'"),
+    ("segment RUN PHOTOGRAPHS/c.png --out OUT", "none of the 1 images can be read and written; the first: c.png"),
+    ("segment RUN EMPTY --out OUT", "looked for .jpg, .jpeg, .jfif, .png, .webp, .bmp, also in folders below"),
+    ("segment dragon PHOTOGRAPHS --out OUT", "runs are called 'dragon'"),
+    ("import-released NONE", "none cannot be read (No such file or directory); name a file, as epoch_29.model"),
+    ("import-released PHOTOGRAPHS/c.png", "is damaged, or no file of torch; it was refused and nothing in it was"),
+    ("models --results NONE", "its models.yml names none"),
+    ("data check birds .", "unknown data set 'birds'; known are synthetic"),
+    ("data check flowers", "needs its folder"),
+    ("data check flowers /no/such/folder", "/no/such/folder is missing"),
+    ("data check synthetic-bird", "nothing to check"),
+    ("data download birds", "unknown data set 'birds'"),
+    ("data download folder --yes", "nothing to download"),
+    ("data prepare flowers", "needs its folder"),
+    ("data prepare synthetic-bird --size 4", "images of 4 pixels are too small; the size must be 16 or more"),
+    ("data show synthetic-bird --split valid", "has no split 'valid'; it has train, val, test"),
+    ("data show synthetic-bird --out birds.jpg", "end its name in .png"),
+    ("data list all", "Got unexpected extra argument(s) (all)"),
+    ("bench --seconds -1", "'--seconds': Input should be greater than or equal to 0"),
 ]
 
 
 @pytest.mark.parametrize(("words", "said"), MISTAKES)
 def test_mistakes_are_told_with_what_would_be_right(words, said, trained, run, photographs, tmp_path, monkeypatch):
     monkeypatch.setenv("GANSEG_RESULTS", str(tmp_path))
+    (tmp_path / "empty").mkdir()
     places = {"RUN": run, "RESULTS": trained, "NONE": tmp_path / "none", "OUT": tmp_path, "PHOTOGRAPHS": photographs}
+    places["EMPTY"] = tmp_path / "empty"
     result = ganseg(re.sub("|".join(places), lambda found: str(places[found[0]]), words))
     assert (result.exit_code, result.stdout) == (2, "") and "Traceback" not in result.stderr, result.output
     assert said in plain(result.stderr) and not list(tmp_path.rglob("metrics.json"))
@@ -263,5 +316,5 @@ def test_durations_and_settings_are_read_and_what_is_none_is_refused():
 def test_interrupts_bugs_and_full_disks_end_differently():
     full = OSError(28, "No space left on device", "x.png")
     codes = {KeyboardInterrupt(): 130, Abort(): 130, full: 2, BrokenPipeError(): 0, ZeroDivisionError(): 0}
-    codes |= {torch.OutOfMemoryError(): 2, OutOfTime(): 3}
+    codes |= {torch.OutOfMemoryError(): 2, OutOfTime(): 3, MemoryError(): 2}
     assert {error: told(error)[1] for error in codes} == codes

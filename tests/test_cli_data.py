@@ -139,25 +139,6 @@ def test_missing_images_are_counted_named_and_fatal(flowers):
     assert told.exit_code == 2 and fault in told.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("check birds .", "unknown data set 'birds'; known are synthetic"),
-        ("check flowers", "needs its folder"),
-        ("check flowers /no/such/folder", "/no/such/folder is missing"),
-        ("check synthetic-bird", "nothing to check"),
-        ("download birds", "unknown data set 'birds'"),
-        ("download folder --yes", "nothing to download"),
-        ("prepare flowers", "needs its folder"),
-        ("prepare synthetic-bird --size 4", "images of 4 pixels are too small"),
-        ("show synthetic-bird --split valid", "has no split 'valid'; it has train, val, test"),
-        ("show synthetic-bird --out birds.jpg", "end its name in .png"),
-    ],
-)
-def test_mistakes_are_told_with_what_would_be_right(words, said):
-    assert said in mistaken(f"data {words}")
-
-
 def test_the_sheet_shows_images_masks_and_keypoints(tmp_path):
     words = "data show synthetic-bird --count 3 --size 32 --out"
     assert done(words, tmp_path / "birds.png").stdout.strip() == str(tmp_path / "birds.png")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ganseg.data import flowers
 from ganseg.data.files import is_image, list_files, read_list
-from ganseg.data.images import MAX_PIXELS, open_checked, read_mask, read_rgb
+from ganseg.data.images import MAX_PIXELS, open_checked, open_rgb, read_any_mask, read_mask
 from ganseg.files import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # Pillow's own, lower
@@ -29,7 +29,7 @@ def bomb(path: Path, width: int, height: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("read", [read_mask, flowers.read_mask, read_rgb])
+@pytest.mark.parametrize("read", [read_mask, flowers.read_mask, read_any_mask, open_rgb])
 def test_images_and_masks_above_the_limit_are_refused_before_they_are_decoded(tmp_path, read):
     with pytest.raises(ValueError, match="10001 x 10000 pixels is above the limit of 100,000,000 pixels"):
         read(bomb(tmp_path / "mask.png", 10_001, MAX_PIXELS // 10_000), 16)

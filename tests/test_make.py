@@ -34,12 +34,12 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def make(folder: Path, *words: str) -> list[str]:
+def make(folder: Path, *words: str, **settings: str) -> list[str]:
     """What the graph was given: its words, scale, data set, folder, results."""
     if not MAKE:
         pytest.skip("no make on the path")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("GANSEG", "MAKE", "MFLAGS"))}
-    done = subprocess.run([MAKE, *words], cwd=folder, env=clean, capture_output=True, text=True)
+    done = subprocess.run([MAKE, *words], cwd=folder, env=clean | settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return next(line for line in done.stdout.splitlines() if line.startswith("|")).split("|")[1:]
 
@@ -57,10 +57,18 @@ def test_what_is_tested_is_of_scale_tiny_in_a_folder_of_its_own_whatever_is_set(
 
 
 def test_results_may_lie_elsewhere(project: Path) -> None:
-    assert make(project, "dry-run", "RESULTS=/some where/results")[4] == "/some where/results"
+    for typed, arrives in {"/some $HOME/r": "/some $HOME/r", "~/x y": "~/x y", "a b": f"{project}/a b"}.items():
+        assert make(project, "dry-run", f"RESULTS={typed}")[4] == arrives
     assert make(project, "reproduce", "SCALE=tiny", "DATA_DIR=it's")[1:5] == [
         "tiny", "synthetic-bird", "it's", f"{project}/_build/reproduced",
     ]  # fmt: skip
+
+
+def test_an_environment_that_is_there_needs_neither_uv_nor_pip(project: Path) -> None:
+    (project / ".venv" / "bin" / "uv").unlink()
+    (project / ".venv" / "bin" / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (project / ".venv" / "bin" / "python3").chmod(0o755)
+    assert make(project, "dry-run", PATH="/usr/bin:/bin")[0].startswith("book --dry-run")
 
 
 def test_a_folder_reaches_the_jobs_as_it_was_typed(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checksums import checksums
 from PIL import Image
 
 from ganseg import Run
 from ganseg.data import describe, load
 from ganseg.devices import make_fabric
 from ganseg.evaluation import agreement, coverage, find_parts, held_out
-from ganseg.files import shipped_models
+from ganseg.files import results_dir, shipped_models
 from tests.commands import done, mistaken
 
 NAMES = sorted(shipped_models())
@@ -55,3 +56,10 @@ def test_shipped_weights_give_the_published_scores(name):
     assert len(test) == run.metrics["test_images"]
     for metric in ("iou", "iou_constant_mask", "nmi_both", "ari_foreground"):
         assert measured[metric] == pytest.approx(run.metrics[metric], abs=0.002), metric
+
+
+def test_committed_weights_are_those_whose_checksums_their_provenance_tells():
+    runs = {path.parent for path in results_dir().glob("[!t]*/runs/*/*.safetensors")}
+    assert len(runs) >= len(NAMES)
+    for run in runs:
+        assert Run(run).provenance.get("weights") == checksums(run), f"{run}: python tests/checksums.py"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
 from ganseg.data.creatures import DRAWN
 from ganseg.data.cub import CUB
-from ganseg.data.files import digest
+from ganseg.data.files import contents, digest, sealed, told, unsealed
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
 from ganseg.data.sets import DataSet, Listing, Sample, Split
@@ -32,7 +33,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META, CONTENTS = 4, "meta.json", "hashes.json"  # of the cache
+FORMAT, META, CONTENTS = 5, "meta.json", "hashes.json"  # of the cache
 
 
 def load(
@@ -72,6 +73,7 @@ def check(name: str, data_dir: Place) -> Listing:
         listing = data.list(folder)
     except UserError as error:
         return Listing(faults=[str(error)])
+    listing.oddities += _copies(data, listing)
     if not listing.samples:
         listing.faults.append(f"no split has an image. {data.how_to_get}")
     for split in filter(listing.splits.get, listing.splits):
@@ -92,8 +94,19 @@ def fingerprint(name: str, data_dir: Place = None) -> str:
     if data.needs_dir and not data_dir:
         return ""
     listing = _listed(data, data_dir, "train" if data.draw else None)  # a drawing's name tells of all its splits
-    told = listing.identity(cache_root() / CONTENTS)
-    return digest(*told) if data.draw else digest(*told, listing.keypoint_names)
+    identity = listing.identity(cache_root() / CONTENTS)
+    for sentence in _copies(data, listing):
+        warn_once(f"{data.name}: {sentence}")
+    return digest(*identity) if data.draw else digest(*identity, listing.keypoint_names)
+
+
+def _copies(data: DataSet, listing: Listing) -> list[str]:
+    """Which images hold, byte for byte, what an earlier one holds; of published sets, which are as they are, none."""
+    samples, first = [] if data.counts else listing.samples, {}
+    held = contents([sample.image for sample in samples], cache_root() / CONTENTS)
+    named = [(content, sample.name) for content, sample in zip(held, samples, strict=True) if content]
+    again = [name for content, name in named if first.setdefault(content, name) != name]
+    return told("images are copies of others", again, "Where one is held out, the other is trained on: remove them.")
 
 
 def cache_root(cache_dir: Place = None) -> Path:
@@ -149,10 +162,10 @@ def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> 
     try:
         key = digest(FORMAT, listing.identity(folder / CONTENTS), listing.part_names, listing.keypoint_names)
         folder /= f"{label}-{size}-{key}"
-        split = _open(folder, size)
+        split = _open(folder)
         if not split:
             with locked(folder / ".lock", f"decoding {label}"):
-                split = _open(folder, size) or _keep(listing.decode(size, label), folder)
+                split = _open(folder) or _keep(listing.decode(size, label), folder)
         return split
     except OSError as error:
         raise UserError(
@@ -161,15 +174,16 @@ def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> 
         ) from error
 
 
-def _open(folder: Path, size: int) -> Split | None:
+def _open(folder: Path) -> Split | None:
     """A finished folder; None where it is missing, or not as it was written."""
     if not (folder / META).exists():
         return None
     try:
-        meta = read_json(folder / META)
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta.pop("arrays")}
-        if arrays["images"].shape != (len(meta["names"]), size, size, 3):
-            raise ValueError("shape of images.npy")
+        meta = read_json(folder / META, unsealed)
+        arrays, written = meta.pop("arrays"), meta.pop("folder")
+        if written != folder.name or arrays != _held(folder, arrays):
+            raise ValueError("it is not as it was written")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in arrays}
         about = {name: tuple(values) for name, values in meta.items()}
         return Split(**arrays, **about | {"skipped": tuple(map(tuple, about["skipped"]))})
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
@@ -186,5 +200,11 @@ def _keep(split: Split, folder: Path) -> Split:
         with atomic_path(folder / f"{name}.npy") as path:
             np.save(path, array)
     about = {name: value for name, value in vars(split).items() if isinstance(value, tuple)}
-    write_json(folder / META, about | {"arrays": list(arrays)})
-    return _open(folder, split.size)
+    write_json(folder / META, sealed(about | {"folder": folder.name, "arrays": _held(folder, arrays)}))
+    return _open(folder)
+
+
+def _held(folder: Path, arrays: Iterable[str]) -> dict[str, str]:
+    """What the files of `arrays` hold, by their contents."""
+    held = contents([folder / f"{name}.npy" for name in arrays], folder / CONTENTS)
+    return dict(zip(arrays, held, strict=True))

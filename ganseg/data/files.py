@@ -18,7 +18,7 @@ from ganseg.files import UserError, read_json, reading, write_json
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 EXAMPLES = 3
-HIDDEN = (".", "__MACOSX", "@eaDir")  # thumbnails and the like
+HIDDEN = (".", "__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN")  # thumbnails, what was thrown away
 AHEAD = 256  # images decoded before the first of them is used
 HEADING, TEXTS = 2, ("name", "point")  # of a list: lines that may stand above its rows; columns that are no numbers
 AGAIN = "Mend it, or get it from its publisher again."
@@ -39,7 +39,19 @@ def refuse(what: str, names: Iterable[object], remedy: str) -> None:
 
 def digest(*values: object) -> str:
     """16 hex digits that stand for JSON-like values."""
-    return hashlib.sha256(json.dumps(values, default=list).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(values, default=list, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sealed(value: Any) -> dict[str, Any]:
+    """`value` with its digest, to be written as JSON."""
+    return {"value": value, "digest": digest(value)}
+
+
+def unsealed(told: dict[str, Any]) -> Any:
+    """What was `sealed`; ValueError where it is not what was written."""
+    if digest(told["value"]) != told["digest"]:
+        raise ValueError("its digest is another")
+    return told["value"]
 
 
 def contents(paths: Sequence[Path], memory: Path) -> list[str]:
@@ -49,7 +61,7 @@ def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     """
     known = {}
     with suppress(UserError):
-        known = read_json(memory, dict)
+        known = read_json(memory, unsealed)
     remembered = len(known)
 
     def content(path: Path) -> str:
@@ -63,7 +75,7 @@ def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     found = ["" if isinstance(one, Exception) else one for one in each(content, paths)]
     with suppress(OSError):  # they are read again the next time
         if len(known) > remembered:
-            write_json(memory, known)
+            write_json(memory, sealed(known))
     return found
 
 

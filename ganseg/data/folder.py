@@ -44,9 +44,12 @@ FEW = (
     "parts come out coarser or not at all. Add images where you can, and judge a run by the held-out ones."
 )
 OWN = {"samples.npz", "parts.json"}  # what tells a folder of a run, and one of segmented photographs
-LABEL = r"(?:mask|label|annotation|annot|segmentation(?:class|object)?|trimap|gt|ground[-_ ]?truth)s?"
+LABEL = (
+    r"(?:mask|label|annot(?:ation)?|seg(?:mentation(?:class|object)?)?|silhouette|trimap|matte|depth|gt|"
+    r"ground[-_ ]?truth|thumb(?:nail)?)s?"
+)
 IMAGE = r"(?:(?:jpeg)?images?|imgs?|im|rgb|photos?|originals?)"
-ENDS = r"(?:^|[-_. ]){}(?=$|[-_. ])"  # of words
+ENDS = r"(?:^|[-_. ]|(?<=\d)){}(?=$|[-_. ])"  # of words
 LABELLED, KIND = (re.compile(ENDS.format(word), re.IGNORECASE) for word in (LABEL, f"(?:{LABEL}|{IMAGE})"))
 plain = partial(unicodedata.normalize, "NFC")  # a file's name: disks and archives differ in its form
 CONVERT = "They are not used; convert images among them to jpg or png."
@@ -60,6 +63,7 @@ def photographs(root: Path, needless: Sequence[str] = ()) -> tuple[list[str], li
     """
     files = sorted({*list_files(root)} - {*needless})
     marks = [folder for folder, _, name in (file.rpartition("/") for file in files) if folder and name in OWN]
+    marks += ["masks", "overlays"] if "parts.json" in files and (root / "overlays").is_dir() else []
     made = {file for file in files if file.startswith(tuple(f"{m.rpartition('/runs/')[0] or m}/" for m in marks))}
     images = [file for file in files if file not in made and is_image(root / file)]
     subjects = {subject(file) for file in images if not LABELLED.search(Path(file).stem)}
@@ -93,6 +97,8 @@ def list_folder(data_dir: Path) -> Listing:
     """The images and their labels."""
     files, labels, lost = photographs(data_dir, [KEYPOINTS])
     images = {plain(file): data_dir / file for file in files}  # by name
+    alike = [name for name, count in Counter(map(plain, files)).items() if count > 1]
+    refuse("images have the name of another, in another Unicode normalisation", alike, "Rename or remove one of each.")
     if len(images) < MINIMUM:
         few = f"found {len(images)} images; at least {MINIMUM} are needed ({', '.join(SUFFIXES)}, anywhere)."
         raise UserError(" ".join([few, *lost, *told("files look like labels", labels, "They are no photographs.")]))

@@ -51,6 +51,8 @@ def open_rgb(path: str | Path, draft: int | None = None, upright: bool = True) -
     with open_checked(path) as image:
         if draft:
             image.draft(None, (draft, draft))  # lets a large JPEG decode at a fraction of its size
+        if image.format == "TIFF" and image.n_frames > 1:
+            raise ValueError(f"it holds {image.n_frames} images; store each in a file of its own")
         deep = "16" in str(image.tile) and image.mode[:2] in ("RG", "LA")  # of which Pillow keeps the upper 8 bits
         image.load()
         if deep and max(high for _, high in image.convert("RGB").getextrema()) < 64:
@@ -74,9 +76,8 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
     return np.rint(values * (255.0 / top)).astype(np.uint8)
 
 
-def read_rgb(path: str | Path, size: int, upright: bool = True) -> np.ndarray:
-    """(S, S, 3) uint8: as `open_rgb`, squashed to a square, bilinear with antialiasing."""
-    image = open_rgb(path, draft=4 * size, upright=upright)
+def squash(image: Image.Image, size: int) -> np.ndarray:
+    """(S, S, 3) uint8 of an image in RGB: squashed to a square, bilinear with antialiasing."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 

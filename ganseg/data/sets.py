@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 
 from ganseg.data.files import contents, digest, each, refuse, told
-from ganseg.data.images import IGNORE, extent_of, read_mask, read_rgb
+from ganseg.data.images import IGNORE, extent_of, open_rgb, read_mask, squash
 from ganseg.files import UserError
 from ganseg.progress import follow
 
 LONG = 3  # one side of an image to the other
+COLOURS = 32  # that an image may have to be taken for a mask
 MISSING = -1  # coordinates of a keypoint that is not there
 
 
@@ -33,6 +34,7 @@ class Split:
     keypoints: np.ndarray | None = None  # (N, J, 2) float32
     visible: np.ndarray | None = None  # (N, J) bool: not occluded, and inside the image unless its publisher says so
     extents: np.ndarray | None = None  # (N, 2) int: (W, H) of the files
+    flat: np.ndarray | None = None  # (N,) bool: at most COLOURS colours
     part_names: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of the unreadable images
@@ -53,6 +55,9 @@ class Split:
             long = self.extents.max(axis=1) > LONG * self.extents.min(axis=1)
             squashed = "Images are squashed to a square, which distorts these much; crop them."
             found += told(f"images are more than {LONG} times as long as wide", names[long], squashed)
+        if self.flat is not None:
+            remedy = "They count as photographs. If they are masks, put them into masks/ or elsewhere."
+            found += told("images have so few colours that they look like masks", names[self.flat], remedy)
         if self.extents is not None and self.foreground is not None:
             known = self.foreground != IGNORE
             count, share = known.any(axis=(1, 2)).sum(), (self.foreground == 1).sum() / max(1, known.sum())
@@ -176,7 +181,9 @@ class Listing:
         extent = extent_of(sample.image, self.upright)
         if sample.extent not in (None, extent):
             raise ValueError("it is {} x {} pixels, its labels are for {} x {}".format(*extent, *sample.extent))
-        arrays = {"images": read_rgb(sample.image, size, self.upright), "extents": np.array(extent)}
+        image = open_rgb(sample.image, 4 * size, self.upright)
+        arrays = {"images": squash(image, size), "extents": np.array(extent)}
+        arrays["flat"] = np.array(image.getcolors(COLOURS) is not None)
         if self.masked:
             ignored = np.full((size, size), IGNORE, np.uint8)
             arrays["foreground"] = self.read_mask(sample.mask, size) if sample.mask else ignored
