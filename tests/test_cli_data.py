@@ -19,6 +19,7 @@ from PIL import Image
 from ganseg.data import DATASETS
 from ganseg.data.download import RemoteFile
 
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))

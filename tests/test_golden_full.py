@@ -136,6 +136,8 @@ def test_the_scene_its_losses_and_every_gradient_are_the_released_ones(full: Ful
 
 
 def test_the_discriminator_its_gradients_and_their_penalty_are_the_released_ones(full: Full) -> None:
+    if "celeba" not in full.told["config"]:
+        return  # the same network on the same images
     real = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(7)) * 2 - 1
     real.requires_grad_()
     logits = full.discriminator(real)
