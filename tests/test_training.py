@@ -48,11 +48,6 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def fabric() -> Fabric:
-    return make_fabric("cpu", precision="bf16-mixed")
-
-
-@pytest.fixture(scope="module")
-def full_precision() -> Fabric:
     return make_fabric("cpu", precision="32-true")
 
 
@@ -99,8 +94,9 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize(("make", "steps"), [(gan, 24), (segmenter, 22)])
-def test_a_killed_run_goes_on_bitwise(make: object, steps: int, fabric: Fabric, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "steps", "precision"), [(gan, 24, "bf16-mixed"), (segmenter, 22, "32-true")])
+def test_a_killed_run_goes_on_bitwise(make: object, steps: int, precision: str, tmp_path: Path) -> None:
+    fabric = make_fabric("cpu", precision=precision)
     whole, first, second = make(fabric), make(fabric), make(fabric)
     fit(whole, steps, tmp_path / "whole", every=0, progress=False)
     after(steps - 2, first, die)
@@ -148,8 +144,8 @@ def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, t
 
 
 @pytest.mark.parametrize("learning", ["generator", "discriminator"])
-def test_each_step_leaves_the_other_network_alone_and_trainable(learning: str, full_precision: Fabric) -> None:
-    trainer = gan(full_precision)
+def test_each_step_leaves_the_other_network_alone_and_trainable(learning: str, fabric: Fabric) -> None:
+    trainer = gan(fabric)
     other = trainer.generator if learning == "discriminator" else trainer.discriminator
     scene = trainer.generator(trainer.generator.noise(4))
     before = copy.deepcopy(other.state_dict())
@@ -170,9 +166,9 @@ def caught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 @pytest.mark.parametrize(("t", "rescale", "factor"), [(0, True, 2.0), (0, False, 1.0), (1, True, 0.0), (2, True, 2.0)])
 def test_eq18_total_with_the_lazy_penalty_scaled(
-    t: int, rescale: bool, factor: float, full_precision: Fabric, caught: list[Tensor]
+    t: int, rescale: bool, factor: float, fabric: Fabric, caught: list[Tensor]
 ) -> None:
-    trainer = gan(full_precision, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
+    trainer = gan(fabric, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
     real, fake = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
     values = trainer.discriminator_step(t, real, fake)
     expected = losses.discriminator_loss(trainer.discriminator(fake), trainer.discriminator(real))
@@ -183,9 +179,9 @@ def test_eq18_total_with_the_lazy_penalty_scaled(
 
 
 @pytest.mark.parametrize(("t", "every", "counts"), [(0, 1, True), (1, 1, True), (1, 2, False), (2, 2, True)])
-def test_eq19_total(t: int, every: int, counts: bool, full_precision: Fabric, caught: list[Tensor]) -> None:
+def test_eq19_total(t: int, every: int, counts: bool, fabric: Fabric, caught: list[Tensor]) -> None:
     weights = {"losses.lambda_con": 3, "losses.lambda_area": 0.5, "losses.geometry_every": every}
-    trainer = gan(full_precision, MINUTE.replace(weights))
+    trainer = gan(fabric, MINUTE.replace(weights))
     scene = trainer.generator(trainer.generator.noise(4))
     values = trainer.generator_step(t, scene)
     masks, grid = scene.masks[:, 1:], trainer.generator.grid
