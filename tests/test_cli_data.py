@@ -119,8 +119,6 @@ def test_missing_images_are_counted_named_and_fatal(flowers):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("check birds .", "unknown data set 'birds'; known are synthetic"),
-        ("check flowers", "needs its folder"),
         ("check flowers /no/such/folder", "/no/such/folder is missing"),
         ("check synthetic-bird", "nothing to check"),
         ("download birds", "unknown data set 'birds'"),

@@ -110,6 +110,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 FIGURE = "document.querySelector('.ganseg-live')"
+SECOND = f"(({{ menu }}) => {{ menu.selectedIndex = 1; menu.onchange(); }})({FIGURE}.live)"  # of the menu's models
 MASKS = f"[...{FIGURE}.live.scene.masks]"
 
 
@@ -205,9 +206,7 @@ SPEED = """(() => {
 
 def test_the_kernel_is_several_times_as_fast_as_plain_javascript(page: Page, site: Path) -> None:
     start(page, site)
-    page.script(
-        "(({ menu }) => { menu.selectedIndex = 1; menu.onchange(); })(document.querySelector('.ganseg-live').live)"
-    )
+    page.script(SECOND)
     page.until("'synthetic-bird.generator' in ganseg.networks")
     assert page.script(SPEED) > 3
 
@@ -316,9 +315,7 @@ def test_a_photograph_of_ones_own_is_segmented(page: Page, site: Path, runs: dic
 def test_on_a_phone_nothing_sticks_out_and_another_model_is_chosen(page: Page, site: Path) -> None:
     start(page, site, width=375, height=700)
     assert page.script("document.documentElement.scrollWidth") <= 375
-    page.script(
-        "(({ menu }) => { menu.selectedIndex = 1; menu.onchange(); })(document.querySelector('.ganseg-live').live)"
-    )
+    page.script(SECOND)
     page.until(f"{FIGURE}.live.scene.masks.length === 16 * 16 * 4")
     assert page.script(f"{FIGURE}.querySelectorAll('.live-parts button').length") == 3
 
