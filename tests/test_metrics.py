@@ -173,6 +173,7 @@ def test_components_leave_out_specks_and_invisible_parts():
     labels = labels_with_two_blobs()
     assert metrics.components_per_part(labels, 3, minimum_area=0.005) == pytest.approx((2 + 1 + 1) / 3)
     assert metrics.components_per_part(labels, 3, minimum_area=0) == pytest.approx((3 + 1 + 1) / 3)
+    assert metrics.components_per_part(labels[1:], 3) == 1
     assert np.isnan(metrics.components_per_part(np.zeros_like(labels), 3))
 
 
