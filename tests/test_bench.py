@@ -52,9 +52,7 @@ class Waiting(bench.Step):
         self.taken.append(5 * self.seconds if penalty else self.seconds)
 
 
-def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last(monkeypatch):
     taken: list[float] = []
     monkeypatch.setattr(bench, "clock", lambda: sum(taken))
     rates, ratio = bench.compare({"fast": Waiting(1, 1 / 4, taken), "slow": Waiting(3, 0, taken)}, 0)

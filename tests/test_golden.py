@@ -196,9 +196,7 @@ def gradient_errors(golden: Golden, generator: Generator) -> dict[str, float]:
     return errors
 
 
-def test_masks_image_penalties_and_every_gradient_in_train_mode(
-    golden: Golden, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_image_penalties_and_every_gradient_in_train_mode(golden, monkeypatch):
     kinks = Kinks(())
     generator, made = train_step(golden, kinks, monkeypatch)
     assert differing(made, golden.section("train")) == {}

@@ -175,9 +175,7 @@ def compare(page: Page, folder: Path, run: Run, plain: bool) -> None:
 
 @pytest.mark.parametrize("plain", [False, True], ids=["wasm", "javascript"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_page_computes_what_pytorch_does(
-    page: Page, site: Path, runs: dict[str, Run], name: str, plain: bool
-) -> None:
+def test_a_page_computes_what_pytorch_does(page, site, runs, name, plain):
     compare(page, site.parent, runs[name], plain)
 
 
@@ -320,9 +318,7 @@ def test_on_a_phone_nothing_sticks_out_and_another_model_is_chosen(page: Page, s
     assert page.script(f"{FIGURE}.querySelectorAll('.live-parts button').length") == 3
 
 
-def test_the_directive_shows_the_figure_on_a_page_in_a_folder_and_brings_its_script(
-    page: Page, site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_directive_shows_the_figure_on_a_page_in_a_folder_and_brings_its_script(page, site, monkeypatch):
     deep = site.parent / "notebooks" / "asked.html"
     monkeypatch.setattr(live.Live, "env", SimpleNamespace(srcdir=site.parent, docname="notebooks/asked"))
     (node,) = object.__new__(live.Live).run()

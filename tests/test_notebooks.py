@@ -45,9 +45,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return source, output
 
 
-def test_an_execution_takes_parameters_in_their_type_and_records_its_provenance_but_no_folder(
-    executed: tuple[Path, Path],
-) -> None:
+def test_an_execution_takes_parameters_in_their_type_and_records_its_provenance_but_no_folder(executed):
     source, run = map(notebooks.read, executed)
     assert run.cells[2].outputs[0].text == "laptop 5 0.0002 '/some/where'\n"
     record = run.metadata["ganseg"]["execution"]

@@ -166,9 +166,7 @@ def foreign_links(html: Path) -> set[str]:
     return {link.replace("&amp;", "&") for link in links if "github.com" in link or "/someone/" in link}
 
 
-def test_the_pages_lead_to_colab_binder_source_and_issues(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pages_lead_to_colab_binder_source_and_issues(project, tmp_path, monkeypatch):
     monkeypatch.setenv(book.VARIABLE, URL)
     html = build_here(tmp_path, root=project)
     issue = f"{URL}/issues/new?title=Issue%20on%20page%20%2F{{}}.html&body=Your%20issue%20content%20here."

@@ -106,9 +106,7 @@ def test_counts_are_tested_exactly_and_one_value_says_nothing() -> None:
     ("foreground", "gone", "collapsed"),
     [(0.2, 0, 0), (0.2, 2, 0), (0.2, 3, 1), (0.04, 0, 1), (0.81, 0, 1)],
 )
-def test_a_run_has_collapsed_where_its_foreground_or_half_of_its_parts_are_gone(
-    tmp_path: Path, foreground: float, gone: int, collapsed: int
-) -> None:
+def test_a_run_has_collapsed_where_its_foreground_or_half_of_its_parts_are_gone(tmp_path, foreground, gone, collapsed):
     usage = [0.0] * gone + [1.0] * (6 - gone)
     write_run(tmp_path, foreground_fraction=foreground, part_usage=usage)
     (row,) = studies.measurements(find_runs(tmp_path)).to_dict("records")

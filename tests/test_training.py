@@ -165,9 +165,7 @@ def caught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("t", "rescale", "factor"), [(0, True, 2.0), (0, False, 1.0), (1, True, 0.0), (2, True, 2.0)])
-def test_eq18_total_with_the_lazy_penalty_scaled(
-    t: int, rescale: bool, factor: float, fabric: Fabric, caught: list[Tensor]
-) -> None:
+def test_eq18_total_with_the_lazy_penalty_scaled(t, rescale, factor, fabric, caught):
     trainer = gan(fabric, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
     real, fake = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
     values = trainer.discriminator_step(t, real, fake)
@@ -250,9 +248,7 @@ def test_damaged_missing_and_foreign_weights_are_user_errors(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("file", ["checkpoint/gan.pt", "history.csv", "weights.safetensors", "metrics.json"])
-def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(
-    file: str, fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(file, fabric, tmp_path, monkeypatch):
     def write() -> None:
         save_weights(tmp_path / "weights.safetensors", Generator(MINUTE.generator))
         write_json(tmp_path / "metrics.json", {"iou": [0.5] * 1000})
