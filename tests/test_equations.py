@@ -61,8 +61,9 @@ def test_eq1_scale_of_coinciding_points_has_a_finite_gradient() -> None:
 def test_eq4_heatmap_is_one_at_the_centre_and_exp_minus_one_at_sigma() -> None:
     # at the centre, sigma beside it, 2 sigma above it, both
     grid = torch.tensor([[[0.1, 0.2], [0.4, 0.2]], [[0.1, -0.4], [0.4, -0.4]]])
-    wanted = [1, math.exp(-1), math.exp(-4), math.exp(-5)]
-    close(heatmaps(grid, torch.tensor([[[0.1, 0.2]]]), torch.tensor([[0.3]])).flatten(), wanted)
+    made = lambda kind: heatmaps(grid, torch.tensor([[[0.1, 0.2]]]), torch.tensor([[0.3]]), kind).flatten()
+    close(made("gaussian"), [1, math.exp(-1), math.exp(-4), math.exp(-5)])
+    close(made("gaussian_usual"), made("gaussian").sqrt())
 
 
 def test_eq5_starting_tensor_against_a_loop_over_pixels() -> None:

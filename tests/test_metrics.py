@@ -163,7 +163,8 @@ def labels_with_two_blobs():
 def test_usage_areas_and_foreground_by_hand():
     labels = labels_with_two_blobs()
     np.testing.assert_allclose(metrics.part_usage(labels, 3), [0.5, 1, 0])
-    np.testing.assert_allclose(metrics.part_usage(labels, 3, minimum_area=0.04), [0, 1, 0])
+    np.testing.assert_allclose(metrics.part_usage(labels, 3, minimum_area=0.05), [0, 1, 0])  # exactly one's area
+    np.testing.assert_allclose(metrics.part_usage(labels, 3, minimum_area=0), [0.5, 1, 0])
     np.testing.assert_allclose(metrics.part_areas(labels, 3), np.array([[14, 20, 0], [0, 100, 0]]) / 400)
     assert metrics.foreground_fraction(labels) == pytest.approx(134 / 800)
     assert metrics.foreground_fraction(np.where(labels == 2, 255, labels)) == pytest.approx(14 / 680)
@@ -171,10 +172,17 @@ def test_usage_areas_and_foreground_by_hand():
 
 def test_components_leave_out_specks_and_invisible_parts():
     labels = labels_with_two_blobs()
-    assert metrics.components_per_part(labels, 3, minimum_area=0.005) == pytest.approx((2 + 1 + 1) / 3)
+    assert metrics.components_per_part(labels, 3, minimum_area=0.01) == pytest.approx((2 + 1 + 1) / 3)  # 4 px count
     assert metrics.components_per_part(labels, 3, minimum_area=0) == pytest.approx((3 + 1 + 1) / 3)
     assert metrics.components_per_part(labels[1:], 3) == 1
     assert np.isnan(metrics.components_per_part(np.zeros_like(labels), 3))
+
+
+def test_what_published_numbers_were_measured_with_is_as_it_was():
+    labels = np.zeros((1, 32, 32), int)
+    labels[0, 0, :2], labels[0, 5, :3] = 1, 2
+    np.testing.assert_array_equal(metrics.part_usage(labels, 2), [0, 1])
+    assert set(metrics.SHIFTS) == {(4, 0), (-4, 0), (0, 4), (0, -4)}
 
 
 def test_components_touch_at_corners_and_never_across_images():

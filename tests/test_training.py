@@ -211,8 +211,12 @@ def test_stage_2_learns_from_pairs_and_leaves_the_generator_alone(fabric: Fabric
         scene = trainer.generator(noise)
     assert torch.equal(images, scene.image) and torch.equal(labels, scene.masks.argmax(1))
     assert labels.min() >= 0 and labels.max() <= 3
+    trainer.generator.composition.convs[-1].weight.data *= 10
+    seen: list[Tensor] = []
+    trainer.segmenter.register_forward_pre_hook(lambda network, given: seen.append(given[0]))
     before, weights = copy.deepcopy(trainer.generator.state_dict()), copy.deepcopy(trainer.segmenter.state_dict())
     assert trainer.step(0)["segmentation"].isfinite()
+    assert seen[0].min() == -1 and seen[0].max() == 1, "images are cut to what photographs have"
     assert same(trainer.generator.state_dict(), before) and not same(trainer.segmenter.state_dict(), weights)
 
 
