@@ -64,7 +64,8 @@ book: env ## execute the notebooks on the shipped runs, train what is missing, b
 	@echo "The book is ready. Open file://$$PWD/_build/html/index.html (or: make serve)"
 
 test: env ## pytest, then nbval over the notebooks at scale tiny
-	$(call TIMED,tests,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope tests)
+	$(call TIMED,tests,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope \
+	  --no-loadscope-reorder tests)
 	$(MAKE_) nbval $(CHECKED)
 	@cat $(TIMES)
 

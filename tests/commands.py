@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from ganseg.cli import app
@@ -37,6 +39,14 @@ def mistaken(*words: str | Path | int, **options: Any) -> str:
     result = ganseg(*words, **options)
     assert result.exit_code == 2 and "Traceback" not in result.output, result.output
     return plain(result.stderr)
+
+
+def book(*words: str | Path) -> int | str | None:
+    """How `python -m book` with these words ends, in this process: 0, or what is said to a mistake."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr("sys.argv", ["book", *map(str, words)])
+        runpy.run_module("book", run_name="__main__")
+    return end.value.code
 
 
 def plain(text: str) -> str:

@@ -11,6 +11,13 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"  # tensors that the released code made
+# Files that take longest, longest first: workers get a file at a time, and the last ones should be short.
+LONG = "book golden_full cli make experiments models live released claims studies numbers_reach_the_page".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope="session")

@@ -105,9 +105,7 @@ def test_the_constant_mask_leaves_out_images_without_labels_and_needs_some(split
 
 
 @pytest.mark.parametrize(("data", "shown"), [("cub", False), ("flowers", True)])
-def test_photographs_that_may_not_be_passed_on_are_not_drawn_beside_their_parts(
-    split: Split, data: str, shown: bool
-) -> None:
+def test_photographs_that_may_not_be_passed_on_are_not_drawn_beside_their_parts(split, data, shown):
     """By the function of the page that draws them (Fig. 8)."""
     page = execute.read(ROOT / "notebooks" / "12_qualitative.ipynb")
     (source,) = [cell.source for cell in page.cells if "def comparison_rows" in cell.source]

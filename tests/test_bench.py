@@ -43,9 +43,7 @@ class Waiting(bench.Step):
         self.taken.append(5 * self.seconds if penalty else self.seconds)
 
 
-def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_penalty_counts_by_its_share_and_the_ratio_is_that_of_the_first_to_the_last(monkeypatch):
     taken: list[float] = []
     monkeypatch.setattr(bench, "clock", lambda: sum(taken))
     rates, ratio = bench.compare({"fast": Waiting(1, 1 / 4, taken), "slow": Waiting(3, 0, taken)}, 0)
@@ -68,22 +66,19 @@ def test_another_setting_has_what_its_words_say_and_else_is_as_ours() -> None:
     assert bench.other("released", OURS) == replace(OURS, variant="released")
 
 
-def test_a_report_has_rates_shares_and_the_ratio() -> None:
-    half = {"half": bench.other("optim.batch_size=2", OURS)}
-    report = bench.measure({"ours": OURS} | half, "cpu", 0)
-    ours, half = report["settings"]["ours"], report["settings"]["half"]
+def test_the_command_writes_a_report_with_rates_shares_and_the_ratio_among_the_results(tmp_path: Path) -> None:
+    words = [f"--set={name}={value}" for name, value in SMALL.items()]
+    quick = ["--parts=3", "--seconds=0", "--device=cpu", "--results", tmp_path]
+    printed = done("bench --against 'released optim.batch_size=2'", *words, *quick).stdout
+    (path,) = (tmp_path / "tiny" / "bench").iterdir()
+    assert path.name == "cpu-synthetic-bird-paper-vs-released-optim.batch_size-2.json"
+    assert "images/s" in printed and "released" in printed
+    report = json.loads(path.read_text())
+    ours, half = report["settings"].values()
+    assert (ours["size"], report["scale"], half["batch_size"]) == (16, "tiny", 2)
     assert ours["images_per_second"] == pytest.approx(4 / ours["seconds"])
     rate = ours["flops"] / ours["seconds"]
     matmul = report["ceilings"]["matmul_bf16-mixed" if "bf16" in ours["precision"] else "matmul_32-true"]
     assert ours["share_of_matmul"] == pytest.approx(rate / matmul)
     times = report["ratio"]["images_per_second"]
-    assert times["q1"] <= times["value"] <= times["q3"] and half["batch_size"] == 2
-
-
-def test_the_command_writes_the_report_among_the_results(tmp_path: Path) -> None:
-    words = [f"--set={name}={value}" for name, value in SMALL.items()]
-    quick = ["--parts=3", "--seconds=0", "--device=cpu", "--results", tmp_path]
-    printed = done("bench --against released", *words, *quick).stdout
-    report = json.loads((tmp_path / "tiny" / "bench" / "cpu-synthetic-bird-paper-vs-released.json").read_text())
-    assert report["settings"]["ours"]["size"] == 16 and report["scale"] == "tiny"
-    assert "images/s" in printed and "released" in printed
+    assert times["q1"] <= times["value"] <= times["q3"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from commands import book
 from finished_runs import write_run
 
 from book.compare import beside
@@ -45,10 +43,10 @@ def test_what_was_not_published_has_no_difference(folders) -> None:
     assert unpublished[["published", "seeds"]].isna().all(axis=None)
 
 
-def test_the_command_prints_the_table_and_says_where_there_is_nothing(folders) -> None:
-    words = [sys.executable, "-m", "book", "compare", folders[0], "--published", folders[1], "--scale", "tiny"]
-    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    line = next(line for line in said.stdout.splitlines() if " iou " in line and "train_limit" not in line)
+def test_the_command_prints_the_table_and_says_where_there_is_nothing(folders, capsys) -> None:
+    assert not book("compare", folders[0], "--published", folders[1], "--scale", "tiny")
+    said = capsys.readouterr().out
+    line = next(line for line in said.splitlines() if " iou " in line and "train_limit" not in line)
     assert line.split()[-5:] == ["0.540", "0.570", "0.030", "0.040", "3"], said
     with pytest.raises(UserError, match="no finished run of scale paper in"):
         beside(*folders, "paper")

@@ -124,11 +124,8 @@ def test_a_limit_spreads_over_the_split(tmp_path):
 @pytest.mark.parametrize(
     ("name", "split", "more", "message"),
     [
-        ("birds", "train", {}, "known are synthetic, synthetic-bird"),
         ("synthetic", "dev", {}, "train, val, test"),
         ("synthetic", "train", {"size": 8}, "16 or more"),
-        ("flowers", "train", {}, "needs its folder"),
-        ("flowers", "train", {"data_dir": "/nowhere"}, "is missing"),
         ("folder", "train", {"data_dir": __file__}, "not a folder"),
     ],
 )

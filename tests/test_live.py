@@ -110,6 +110,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 FIGURE = "document.querySelector('.ganseg-live')"
+SECOND = f"(({{ menu }}) => {{ menu.selectedIndex = 1; menu.onchange(); }})({FIGURE}.live)"  # of the menu's models
 MASKS = f"[...{FIGURE}.live.scene.masks]"
 
 
@@ -174,9 +175,7 @@ def compare(page: Page, folder: Path, run: Run, plain: bool) -> None:
 
 @pytest.mark.parametrize("plain", [False, True], ids=["wasm", "javascript"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_page_computes_what_pytorch_does(
-    page: Page, site: Path, runs: dict[str, Run], name: str, plain: bool
-) -> None:
+def test_a_page_computes_what_pytorch_does(page, site, runs, name, plain):
     compare(page, site.parent, runs[name], plain)
 
 
@@ -205,9 +204,7 @@ SPEED = """(() => {
 
 def test_the_kernel_is_several_times_as_fast_as_plain_javascript(page: Page, site: Path) -> None:
     start(page, site)
-    page.script(
-        "(({ menu }) => { menu.selectedIndex = 1; menu.onchange(); })(document.querySelector('.ganseg-live').live)"
-    )
+    page.script(SECOND)
     page.until("'synthetic-bird.generator' in ganseg.networks")
     assert page.script(SPEED) > 3
 
@@ -316,16 +313,12 @@ def test_a_photograph_of_ones_own_is_segmented(page: Page, site: Path, runs: dic
 def test_on_a_phone_nothing_sticks_out_and_another_model_is_chosen(page: Page, site: Path) -> None:
     start(page, site, width=375, height=700)
     assert page.script("document.documentElement.scrollWidth") <= 375
-    page.script(
-        "(({ menu }) => { menu.selectedIndex = 1; menu.onchange(); })(document.querySelector('.ganseg-live').live)"
-    )
+    page.script(SECOND)
     page.until(f"{FIGURE}.live.scene.masks.length === 16 * 16 * 4")
     assert page.script(f"{FIGURE}.querySelectorAll('.live-parts button').length") == 3
 
 
-def test_the_directive_shows_the_figure_on_a_page_in_a_folder_and_brings_its_script(
-    page: Page, site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_directive_shows_the_figure_on_a_page_in_a_folder_and_brings_its_script(page, site, monkeypatch):
     deep = site.parent / "notebooks" / "asked.html"
     monkeypatch.setattr(live.Live, "env", SimpleNamespace(srcdir=site.parent, docname="notebooks/asked"))
     (node,) = object.__new__(live.Live).run()

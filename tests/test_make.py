@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from test_studies import PAGES, needed
 
 FOLDERS = ["/data/CUB_200_2011", "2024_01", "~", "~/my photographs", "it's #1", 'a "b"', "a b;touch c", "x#y $HOME"]
 MAKE = shutil.which("make")
@@ -71,12 +73,12 @@ def test_an_environment_that_is_there_needs_neither_uv_nor_pip(project: Path) ->
     assert make(project, "dry-run", PATH="/usr/bin:/bin")[0].startswith("book --dry-run")
 
 
-def test_a_folder_reaches_the_jobs_as_it_was_typed(tmp_path: Path) -> None:
+def test_a_folder_reaches_the_jobs_as_it_was_typed_and_shared_experiments_are_trained_once(tmp_path: Path) -> None:
     photographs = tmp_path / 'it\'s #1 {a} "b"' / "2024_01"
     photographs.mkdir(parents=True)
     for i, image in enumerate(np.random.default_rng(0).integers(0, 255, (70, 8, 8, 3), np.uint8)):
         Image.fromarray(image).save(photographs / f"{i}.png")
-    command = [sys.executable, "-m", "snakemake", "models", "--dry-run", "--printshellcmds", "--cores", "1"]
+    command = [sys.executable, "-m", "snakemake", "experiments", "--dry-run", "--printshellcmds", "--cores", "2"]
     told = {"GANSEG_SCALE": "tiny", "GANSEG_DATA": "folder", "GANSEG_DATA_DIR": str(photographs)}
     told |= {"GANSEG_RESULTS": str(tmp_path / "the results")}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | told, capture_output=True, text=True)
@@ -84,3 +86,7 @@ def test_a_folder_reaches_the_jobs_as_it_was_typed(tmp_path: Path) -> None:
     assert lines, done.stdout + done.stderr
     assert any(f"--data-dir={photographs}" in words and "--data=folder" in words for words in lines)
     assert all(f"--results={tmp_path / 'the results'}" in words for words in lines)
+    names = re.findall(r"training (\S+) at scale tiny", done.stdout)
+    given = {"data": "folder", "data_dir": str(photographs)}
+    wanted = {one.directory().name for page in PAGES for one in needed(page, "tiny", **given)}
+    assert len(wanted) == 9 and wanted <= set(names) and len(set(names)) == len(names)

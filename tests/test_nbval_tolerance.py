@@ -35,9 +35,7 @@ from book import execute
         ("rows\n0 0.1\n1 0.2", "rows\n0 0.1", False, False),
     ],
 )
-def test_words_agree_exactly_and_numbers_unless_measured(
-    stored: str, computed: str, exact: bool, measured: bool
-) -> None:
+def test_words_agree_exactly_and_numbers_unless_measured(stored, computed, exact, measured):
     assert agree(stored, computed) is exact
     assert agree(stored, computed, measured=True) is measured
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
-from conftest import ROOT
+from commands import book as run_book
 from finished_runs import write_run
 from nbformat import v4
 
@@ -46,9 +45,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return source, output
 
 
-def test_an_execution_takes_parameters_in_their_type_and_records_its_provenance_but_no_folder(
-    executed: tuple[Path, Path],
-) -> None:
+def test_an_execution_takes_parameters_in_their_type_and_records_its_provenance_but_no_folder(executed):
     source, run = map(notebooks.read, executed)
     assert run.cells[2].outputs[0].text == "laptop 5 0.0002 '/some/where'\n"
     record = run.metadata["ganseg"]["execution"]
@@ -85,11 +82,8 @@ def test_wrong_parameters_are_refused(tmp_path: Path, given: dict[str, Any], mes
 
 def test_a_failing_cell_is_named_and_leaves_no_output(tmp_path: Path) -> None:
     source = write(tmp_path / "a.ipynb", "x = 0", "\n1 / x  # here")
-    command = [sys.executable, "-m", "book", "execute", str(source), str(tmp_path / "new" / "a.ipynb")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert f"{source}, the cell that begins `1 / x  # here`: ZeroDivisionError: division by zero" in done.stderr
-    assert "Traceback" not in done.stderr
+    said = run_book("execute", source, tmp_path / "new" / "a.ipynb")
+    assert said == f"error: {source}, the cell that begins `1 / x  # here`: ZeroDivisionError: division by zero"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.failed.ipynb"]
 
 
@@ -140,7 +134,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def staged(project: Path, scale: str = "laptop") -> Any:
-    book.stage(project, project / "out", project / "results", scale)
+    with pytest.MonkeyPatch.context() as patch:  # the page of commands is shown by test_book
+        patch.setattr("subprocess.run", lambda *command, **how: SimpleNamespace(stdout=""))
+        book.stage(project, project / "out", project / "results", scale)
     return notebooks.read(project / "out" / "notebooks" / "00_a.ipynb")
 
 

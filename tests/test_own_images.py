@@ -76,9 +76,7 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize(("data", "size", "scale", "own", "blocks"), BLOCKS)
-def test_blocks_follow_the_size_where_they_are_not_ones_own(
-    data: str, size: int, scale: str, own: dict, blocks: dict
-) -> None:
+def test_blocks_follow_the_size_where_they_are_not_ones_own(data, size, scale, own, blocks):
     config = resolve(data, "paper", scale, overrides={"data.size": size} | own)
     assert config == config.replace(blocks)
 
@@ -123,9 +121,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_own_images_train_and_are_evaluated_with_their_masks_and_keypoints(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_images_train_and_are_evaluated_with_their_masks_and_keypoints(photographs, tmp_path, monkeypatch):
     monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
     settings = NARROW | {"optim.steps": 2, "optim.batch_size": 4, "segmenter.steps": 2, "segmenter.batch_size": 4}
     words = "train --data folder --size 64 --parts 2 --quiet --device cpu --data-dir"

@@ -117,9 +117,7 @@ def test_provenance_names_all_there_is_of_the_runs_and_uncommitted_changes() -> 
     [({"a": True, "b": True}, True, "Reproduced"), ({"a": True, "b": False}, True, "Not reproduced"),
      ({"a": True}, False, "Not testable at this scale")],
 )  # fmt: skip
-def test_a_verdict_follows_from_its_checks(
-    checks: dict[str, bool], testable: bool, word: str, shown: list[dict[str, str]]
-) -> None:
+def test_a_verdict_follows_from_its_checks(checks, testable, word, shown):
     assert page.verdict("A claim.", checks, testable, "too short") == word
     (bundle,) = shown
     assert f"Verdict: {word}" in bundle["text/html"] and bundle["text/html"].count("<li>") == len(checks)

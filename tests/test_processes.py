@@ -10,32 +10,28 @@ from pathlib import Path
 
 import pytest
 import torch
-
-SCRIPT = """
-import sys
-from pathlib import Path
-import torch
 from test_training import MINUTE, Noise
+
 from ganseg.devices import make_fabric
 from ganseg.loop import fit
 from ganseg.training import GanTrainer, SegmenterTrainer
 
-if __name__ == "__main__":
-    folder, processes = sys.argv[1], int(sys.argv[2])
+
+def train(folder: Path, processes: int) -> None:
+    """What each process does, and writes down."""
     fabric = make_fabric("cpu", devices=processes, precision="32-true")
     trainer = GanTrainer(MINUTE, fabric, Noise(MINUTE))
     losses = [{k: v.item() for k, v in trainer.step(t).items()} for t in range(4)]
     stage2 = SegmenterTrainer(MINUTE.replace({"segmenter.batch_size": 4}), fabric, trainer.result())
-    fit(stage2, 2, Path(folder) / f"run-{processes}", progress=False)
+    fit(stage2, 2, folder / f"run-{processes}", progress=False)
     networks = (trainer.generator, trainer.discriminator, trainer.ema, stage2.segmenter)
-    torch.save((losses, [list(n.parameters()) for n in networks]), f"{folder}/{processes}-{fabric.global_rank}.pt")
-"""
+    torch.save((losses, [list(n.parameters()) for n in networks]), folder / f"{processes}-{fabric.global_rank}.pt")
 
 
-def train(folder: Path, processes: int) -> list[tuple]:
-    """Run the script on so many processes, started as a cluster would; what each of them found."""
-    script, tests = folder / "train.py", Path(__file__).parent
-    script.write_text(SCRIPT)
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple], Path]:
+    """What two processes found that were started as a cluster would start them."""
+    folder, tests = tmp_path_factory.mktemp("processes"), Path(__file__).parent
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -43,18 +39,12 @@ def train(folder: Path, processes: int) -> list[tuple]:
         "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0",
     }  # fmt: skip
-    ranks = [{"LOCAL_RANK": str(rank)} if processes > 1 else {} for rank in range(processes)]
     how = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    started = [subprocess.Popen([sys.executable, script, folder, str(processes)], env=env | r, **how) for r in ranks]
+    command = [sys.executable, __file__, folder]
+    started = [subprocess.Popen(command, env=env | {"LOCAL_RANK": rank}, **how) for rank in "01"]
     outputs = [process.communicate(timeout=300)[0] for process in started]
-    assert [process.returncode for process in started] == [0] * processes, outputs
-    return [torch.load(folder / f"{processes}-{rank}.pt") for rank in range(processes)]
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple], Path]:
-    folder = tmp_path_factory.mktemp("processes")
-    return train(folder, 2), folder
+    assert [process.returncode for process in started] == [0, 0], outputs
+    return [torch.load(folder / f"2-{rank}.pt") for rank in range(2)], folder
 
 
 def test_both_processes_keep_identical_weights_and_see_their_own_images(both: tuple[list[tuple], Path]) -> None:
@@ -66,7 +56,8 @@ def test_both_processes_keep_identical_weights_and_see_their_own_images(both: tu
 
 def test_the_mean_gradient_is_that_of_the_whole_batch(both: tuple[list[tuple], Path]) -> None:
     """D has no batch statistics: its loss, averaged over the processes, is that of one process in the first step."""
-    ((alone, _),) = train(both[1], 1)
+    train(both[1], 1)
+    alone, _ = torch.load(both[1] / "1-0.pt")
     halves = [losses[0]["gp"] for losses, _ in both[0]]
     assert sum(halves) / 2 == pytest.approx(alone[0]["gp"], rel=1e-4)
 
@@ -74,3 +65,7 @@ def test_the_mean_gradient_is_that_of_the_whole_batch(both: tuple[list[tuple], P
 def test_one_process_writes_the_files(both: tuple[list[tuple], Path]) -> None:
     run = both[1] / "run-2"
     assert {path.name for path in run.rglob("*") if path.is_file()} == {"segmenter.pt", "history.csv"}
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), 2)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,12 +50,7 @@ def laptop(results: Path) -> Any:
 @pytest.mark.parametrize(
     ("values", "mean", "reach", "text"),
     [
-        (
-            [1.0, 2.0, 3.0, None, np.nan],
-            2,
-            4.302653 / np.sqrt(3),
-            "2.000 [-0.484, 4.484]",
-        ),
+        ([1.0, 2.0, 3.0, None, np.nan], 2, 4.302653 / np.sqrt(3), "2.000 [-0.484, 4.484]"),
         ([0.5, 0.5], 0.5, 0, "0.500"),
         ([0.25], 0.25, np.nan, "0.250"),
         ([None], np.nan, np.nan, "–"),
@@ -114,9 +106,7 @@ def test_counts_are_tested_exactly_and_one_value_says_nothing() -> None:
     ("foreground", "gone", "collapsed"),
     [(0.2, 0, 0), (0.2, 2, 0), (0.2, 3, 1), (0.04, 0, 1), (0.81, 0, 1)],
 )
-def test_a_run_has_collapsed_where_its_foreground_or_half_of_its_parts_are_gone(
-    tmp_path: Path, foreground: float, gone: int, collapsed: int
-) -> None:
+def test_a_run_has_collapsed_where_its_foreground_or_half_of_its_parts_are_gone(tmp_path, foreground, gone, collapsed):
     usage = [0.0] * gone + [1.0] * (6 - gone)
     write_run(tmp_path, foreground_fraction=foreground, part_usage=usage)
     (row,) = studies.measurements(find_runs(tmp_path)).to_dict("records")
@@ -235,9 +225,9 @@ def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any) -> None
 # ---- the pages and the graph
 
 
-def needed(page: Path, scale: str) -> list[Experiment]:
+def needed(page: Path, scale: str, **given: str) -> list[Experiment]:
     """What the graph trains for a page at `scale`."""
-    return [Experiment(**row) for row in experiments_of(page, scale=scale)]
+    return [Experiment(**row) for row in experiments_of(page, scale=scale, **given)]
 
 
 @pytest.mark.parametrize("scale", ["tiny", "laptop", "gpu", "paper"])
@@ -252,14 +242,3 @@ def test_the_graph_trains_what_the_pages_read(scale: str) -> None:
         assert pages[number] == {plain, (variant, 6)}
     assert pages["26"] == {plain, (FULL, 4), (FULL, 8)}
     assert pages["27"] == {plain, (FULL, 6, ("data.train_limit", 1000))}
-
-
-def test_shared_experiments_are_trained_once(tmp_path: Path) -> None:
-    snakemake = [sys.executable, "-m", "snakemake", "experiments", "--dry-run", "--cores", "2"]
-    snakemake += ["--config", "scale=tiny", f"results={tmp_path}"]
-    run = subprocess.run(snakemake, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-2000:]
-    names = re.findall(r"training (\S+) at scale tiny", run.stdout)
-    wanted = {experiment.directory().name for page in PAGES for experiment in needed(page, "tiny")}
-    assert len(wanted) == 10 and wanted <= set(names)
-    assert len(set(names)) == len(names)
