@@ -153,8 +153,8 @@ class Live(SphinxDirective):
 
 
 def only_asked(app: Any, config: Any) -> None:
-    """Handler of Sphinx: jupyter-book puts all scripts of _static into every page; ours come when asked for."""
-    config.html_js_files = [name for name in config.html_js_files if not str(name).startswith("live/")]
+    """Handler of Sphinx: jupyter-book puts all scripts of _static into every page; some come when asked for."""
+    config.html_js_files = [name for name in config.html_js_files if not str(name).startswith(("live/", "scripts/"))]
 
 
 def setup(app: Any) -> dict[str, bool]:
