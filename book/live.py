@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import copy
 import html
+import io
 import itertools
 import json
 from pathlib import Path
@@ -18,10 +19,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from docutils import nodes
+from PIL import Image
 from sphinx.util.docutils import SphinxDirective
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from book import front
+from ganseg import tables
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
 from ganseg.files import UserError
@@ -140,7 +144,20 @@ def stage(results: Path, folder: Path) -> None:
     menu = json.dumps([export(run, folder) for run in models(runs)])
     caption = f"What a generator invented after training on {title} at {first.config.data.size} px, and its parts."
     text = page.read_text().replace("MODELS", html.escape(menu)).replace("CAPTION", html.escape(caption))
-    page.write_text(text)
+    page.write_text(text.replace("PHOTOGRAPHS", photographs(front.shown(results))))
+
+
+def photographs(run: Run | None) -> str:
+    """Six held-out images of `run` as buttons, to be segmented by the model of their data set, and their terms."""
+    if run is None:
+        return ""
+    size, data, buttons = run.config.data.size, describe(run.config.data.name), ""
+    for number, image in enumerate(tables.sheet_of(run)["image"][:6], start=1):
+        Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST).save(content := io.BytesIO(), "PNG")
+        source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+        buttons += f'<button type="button"><img src="{source}" alt="Held-out image {number}"></button>'
+    terms = f"<small>{data.title}. Terms: {html.escape(data.licence)}</small>" if data.licence else ""
+    return f'<div class="live-photos" data-model="{run.config.data.name}">{buttons}{terms}</div>'
 
 
 class Live(SphinxDirective):

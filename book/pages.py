@@ -1,4 +1,4 @@
-"""Light pages: an extension of Sphinx. Formulas are MathML, which needs no script, and pictures load when seen."""
+"""Light pages, an extension of Sphinx: formulas need no script, pictures load when seen, the search finds numbers."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ import re
 import unicodedata
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import tostring
 
 from docutils import nodes
-from latex2mathml.converter import convert
+from latex2mathml.converter import convert_to_element
 from PIL import Image
+from sphinx.search.en import SearchEnglish
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
-VARIANT = re.compile(r'<(m[in]) mathvariant="(bold|bold-italic|script|double-struck)">([^<]+)</\1>')
-PICTURE = re.compile(r'(<img [^>]*src=")data:image/png;base64,([^"]+)("[^>]*)>')
-SIGN = re.compile(r"((?:[(\[]|&#x00(?:028|02C|03D);)</mo>)<mo>(?=&#x02212;)")  # a minus that follows an operator
-UPRIGHT = re.compile(r'(?:<mi mathvariant="normal">[^<]*</mi>){2,}')
+ALPHABETS = {"bold": "BOLD", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck": "DOUBLE-STRUCK"}
+MARKS = {"‖": {"stretchy": "false"}, "/": {"lspace": "0", "rspace": "0"}}  # set as TeX does
+WORD = re.compile(r'(?:<mi mathvariant="normal">[^<]*</mi>){2,}')
+PICTURE = re.compile(r'(<img class="dark-light" src=")data:image/png;base64,([^"]+)("[^>]*)>')
+NAMED = re.compile(r"\b(table|fig|eq)(?:ure|uation)?\.?\s?(\d+)", re.IGNORECASE)
 
 
-def styled(match: re.Match[str]) -> str:
-    """Letters by characters of their own: of `mathvariant` browsers know nothing but "normal"."""
-    kind, style, text = match.groups()
-    style, found = style.upper().replace("BOLD-", "BOLD "), []
-    for letter in html.unescape(text):
-        name = f"{style} {re.sub('LATIN |GREEK |LETTER ', '', unicodedata.name(letter))}"
-        try:
-            found.append(unicodedata.lookup(f"MATHEMATICAL {name}"))
-        except KeyError:  # Unicode had some before it had whole alphabets
-            found.append(unicodedata.lookup(name))
-    return f"<{kind}>{''.join(found)}</{kind}>"
+def letter(alphabet: str, plain: str) -> str:
+    """`plain` of an alphabet of its own in Unicode, some of which are older than their alphabet."""
+    name = f"{alphabet} {re.sub('LATIN |GREEK |LETTER ', '', unicodedata.name(plain))}"
+    try:
+        return unicodedata.lookup(f"MATHEMATICAL {name}")
+    except KeyError:
+        return unicodedata.lookup(name)
 
 
 def mathml(latex: str, display: str = "inline") -> str:
-    """MathML of a formula."""
-    latex = latex.replace(r"\!", "").replace("{aligned}", "{split}")
-    text = VARIANT.sub(styled, convert(latex, display=display)).replace(r"\_", "_")
-    text = SIGN.sub(r'\1<mo form="prefix">', text)
-    for mark, how in (("&#x02016;", 'stretchy="false"'), ("&#x0002F;", 'lspace="0" rspace="0"')):
-        text = text.replace(f"<mo>{mark}", f"<mo {how}>{mark}")
-    return UPRIGHT.sub(lambda word: f'<mi mathvariant="normal">{re.sub("<[^>]*>", "", word[0])}</mi>', text)
+    """MathML of a formula, with letters in place of all `mathvariant` but "normal", which browsers do not know."""
+    root = convert_to_element(latex.replace(r"\!", "").replace("{aligned}", "{split}"), display=display)
+    for node in root.iter():
+        node.text = html.unescape(node.text or "").replace(r"\_", "_")
+        node.attrib |= MARKS.get(node.text, {})
+        if alphabet := ALPHABETS.get(node.get("mathvariant")):
+            node.text = "".join(letter(alphabet, plain) for plain in node.text)
+            del node.attrib["mathvariant"]
+    text = re.sub("([([,=]</mo>)<mo>−", r'\1<mo form="prefix">−', tostring(root, encoding="unicode"))
+    return WORD.sub(lambda word: f'<mi mathvariant="normal">{re.sub("<[^>]*>", "", word[0])}</mi>', text)
 
 
 def visit(translator: Any, node: Any) -> None:
@@ -51,23 +53,23 @@ def visit(translator: Any, node: Any) -> None:
     text = mathml(node.astext(), "inline" if inline else "block")
     if "\\" in text:
         logging.getLogger(__name__).warning("no MathML for %s", node.astext(), location=node)
-    translator.body.append(translator.starttag(node, "span" if inline else "div", "", CLASS="math notranslate"))
+    tag, more = ("span", {}) if inline else ("div", {"tabindex": "0"})  # a long one scrolls by keys, too
+    translator.body.append(translator.starttag(node, tag, "", CLASS="math notranslate", **more))
     if not inline and node["number"]:
         translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})')
         translator.add_permalink_ref(node, "Link to this equation")
         translator.body.append("</span>")
-    translator.body.append(f"{text}</span>" if inline else f"{text}</div>\n")
+    translator.body.append(f"{text}</{tag}>")
     raise nodes.SkipNode
 
 
 def unpack(app: Any, pagename: str, template: str, context: dict[str, Any], *_: Any) -> None:
     """Handler of Sphinx: the pictures inside a page become files, which it loads when they come near, and links to."""
-    folder = Path(app.outdir) / "_images"
-    folder.mkdir(exist_ok=True)
 
     def file(match: re.Match[str]) -> str:
         content = base64.b64decode(match[2])
-        path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.png"
+        path = Path(app.outdir, "_images", f"{hashlib.sha256(content).hexdigest()[:16]}.png")
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         address, (width, height) = context["pathto"](f"_images/{path.name}", 1), Image.open(path).size
         shown = f'{match[1]}{address}{match[3]} loading="lazy" width="{width}" height="{height}">'
@@ -76,8 +78,18 @@ def unpack(app: Any, pagename: str, template: str, context: dict[str, Any], *_: 
     context["body"] = PICTURE.sub(file, context.get("body", ""))
 
 
+class Search(SearchEnglish):
+    """Its words are also numbers such as 0.795, and names such as "Table 2"."""
+
+    js_splitter_code = Path(__file__).with_name("_static").joinpath("scripts", "split.js").read_text()
+
+    def split(self, text: str) -> list[str]:
+        return [" ".join(found) for found in NAMED.findall(text)] + re.findall(r"\w+(?:\.\d+)*", text)
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("html-page-context", unpack)
     app.add_html_math_renderer("mathml", (visit, None), (visit, None))
+    app.connect("html-page-context", unpack)
+    app.add_search_language(Search)
     return {"parallel_read_safe": True}
