@@ -24,7 +24,6 @@ from sphinx.util.docutils import SphinxDirective
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from book import front
 from ganseg import tables
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
@@ -144,15 +143,13 @@ def stage(results: Path, folder: Path) -> None:
     menu = json.dumps([export(run, folder) for run in models(runs)])
     caption = f"What a generator invented after training on {title} at {first.config.data.size} px, and its parts."
     text = page.read_text().replace("MODELS", html.escape(menu)).replace("CAPTION", html.escape(caption))
-    page.write_text(text.replace("PHOTOGRAPHS", photographs(front.shown(results))))
+    page.write_text(text.replace("PHOTOGRAPHS", photographs(first)))
 
 
-def photographs(run: Run | None) -> str:
+def photographs(run: Run) -> str:
     """Six held-out images of `run` as buttons, to be segmented by the model of their data set, and their terms."""
-    if run is None:
-        return ""
     size, data, buttons = run.config.data.size, describe(run.config.data.name), ""
-    for number, image in enumerate(tables.sheet_of(run)["image"][:6], start=1):
+    for number, image in enumerate(tables.sheet_of(run).get("image", [])[:6], start=1):
         Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST).save(content := io.BytesIO(), "PNG")
         source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
         buttons += f'<button type="button"><img src="{source}" alt="Held-out image {number}"></button>'

@@ -64,7 +64,10 @@ def visit(translator: Any, node: Any) -> None:
 
 
 def unpack(app: Any, pagename: str, template: str, context: dict[str, Any], *_: Any) -> None:
-    """Handler of Sphinx: the pictures inside a page become files, which it loads when they come near, and links to."""
+    """Handler of Sphinx: the pictures inside a page become files, which it loads when they come near, and links to.
+
+    Of references it drops roles that are deprecated.
+    """
 
     def file(match: re.Match[str]) -> str:
         content = base64.b64decode(match[2])
@@ -75,7 +78,8 @@ def unpack(app: Any, pagename: str, template: str, context: dict[str, Any], *_: 
         shown = f'{match[1]}{address}{match[3]} loading="lazy" width="{width}" height="{height}">'
         return f'<a class="ganseg-enlarge" href="{address}">{shown}</a>'
 
-    context["body"] = PICTURE.sub(file, context.get("body", ""))
+    body = re.sub(' role="(list|doc-biblioentry)"', "", context.get("body", ""))
+    context["body"] = PICTURE.sub(file, body)
 
 
 class Search(SearchEnglish):

@@ -66,7 +66,7 @@ def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
                     torch.nn.init.normal_(module.bias, 0, 0.3)
         save_weights(directory / f"{name}.safetensors", network)
     record = {
-        "scale": "laptop", "variant": "paper", "overrides": {}, "finished": "", "data": data, "seed": 0, "parts": 8,
+        "scale": "laptop", "variant": "paper", "overrides": {}, "finished": "", "data": data, "seed": 0, "parts": 3,
         "train_images": 1234, "steps": 5678,
     }  # fmt: skip
     write_json(directory / "config.json", {"config": config.model_dump()})
@@ -313,9 +313,11 @@ def test_a_photograph_of_ones_own_is_segmented(page: Page, site: Path, runs: dic
 
 def test_a_photograph_of_the_page_is_segmented_by_the_model_of_its_data(page: Page, site: Path) -> None:
     start(page, site)
+    page.script("document.querySelector('.ganseg-live details').open = true")
     page.script("document.querySelector('.live-photos button').click()")
     page.until(f"{FIGURE}.querySelector('[role=status]').textContent.startsWith('Parts cover')")
     assert page.script("document.querySelectorAll('.live-photos button').length") == 4
+    assert page.script("document.querySelector('[data-view=found]').checkVisibility()")
     page.script(f"(({{ menu }}) => {{ menu.selectedIndex = 1; menu.onchange(); }})({FIGURE}.live)")
     page.until("document.querySelector('.live-photos').hidden")
 

@@ -44,7 +44,7 @@ globalThis.ganseg = { networks: {} };
       this.views = Object.fromEntries([...root.querySelectorAll("canvas")].map((c) => [c.dataset.view, c]));
       const named = { status: ".live-status", button: ".live-start", menu: "select", file: "input" };
       for (const [name, selector] of Object.entries(named)) this[name] = this.find(selector);
-      this.photo = this.find("details > div");
+      this.photo = this.find("details > .live-views");
       [this.model] = this.models;
       this.button.append(` (${megabytes(this.model.bytes.generator)})`);
       this.button.onclick = () => this.start();
