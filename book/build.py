@@ -70,6 +70,22 @@ def present(notebook: Any, number: str) -> Any:
     return notebook
 
 
+def linked(notebook: Any, url: str, results: Path) -> Any:
+    """`notebook` whose lines of provenance lead to commits and published runs in the repository at `url`, if known."""
+    folders = (run.relative_to(results) for run in results.glob("*/runs/*"))
+    runs = {run.name[-8:]: f"tree/HEAD/results/{run}" for run in folders if run.parts[0] != "tiny"}
+
+    def link(match: re.Match[str]) -> str:
+        place = f"commit/{match[0]}" if len(match[0]) == 10 else runs.get(match[0])
+        return f'<a href="{url}/{place}">{match[0]}</a>' if place else match[0]
+
+    line = lambda found: re.sub(r"\b[0-9a-f]{8,10}\b", link, found[0])
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", []) if url):
+        if markup := output.get("data", {}).get("text/html"):
+            output.data["text/html"] = re.sub('(?<="ganseg-provenance">).*', line, markup)
+    return notebook
+
+
 def stage(root: Path, target: Path, results: Path, scale: str = "laptop") -> None:
     """Lay out the book's sources in `target`: book/*, models to run in it, the package, executions of the notebooks.
 
@@ -81,8 +97,9 @@ def stage(root: Path, target: Path, results: Path, scale: str = "laptop") -> Non
     for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
         shutil.copytree(source, copy, ignore=COPIES)
     live.stage(results, target / live.FOLDER)
+    url = repository(read_config(root))
     for name, notebook in pages.items():
-        write(notebook, target / "notebooks" / name)
+        write(linked(notebook, url, results), target / "notebooks" / name)
     docs = [sys.executable, "-m", "typer", "ganseg.cli", "utils", "docs", "--name", "ganseg"]
     commands = subprocess.run(docs, capture_output=True, text=True, check=True).stdout
     (target / "commands.md").write_text(re.sub(r"</?span[^>]*>", "`", commands), encoding="utf-8")

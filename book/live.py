@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import copy
 import html
+import io
 import itertools
 import json
 from pathlib import Path
@@ -18,10 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from docutils import nodes
+from PIL import Image
 from sphinx.util.docutils import SphinxDirective
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ganseg import tables
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
 from ganseg.files import UserError
@@ -140,7 +143,18 @@ def stage(results: Path, folder: Path) -> None:
     menu = json.dumps([export(run, folder) for run in models(runs)])
     caption = f"What a generator invented after training on {title} at {first.config.data.size} px, and its parts."
     text = page.read_text().replace("MODELS", html.escape(menu)).replace("CAPTION", html.escape(caption))
-    page.write_text(text)
+    page.write_text(text.replace("PHOTOGRAPHS", photographs(first)))
+
+
+def photographs(run: Run) -> str:
+    """Six held-out images of `run` as buttons, to be segmented by the model of their data set, and their terms."""
+    size, data, buttons = run.config.data.size, describe(run.config.data.name), ""
+    for number, image in enumerate(tables.sheet_of(run).get("image", [])[:6], start=1):
+        Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST).save(content := io.BytesIO(), "PNG")
+        source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+        buttons += f'<button type="button"><img src="{source}" alt="Held-out image {number}"></button>'
+    terms = f"<small>{data.title}. Terms: {html.escape(data.licence)}</small>" if data.licence else ""
+    return f'<div class="live-photos" data-model="{run.config.data.name}">{buttons}{terms}</div>'
 
 
 class Live(SphinxDirective):
@@ -153,8 +167,8 @@ class Live(SphinxDirective):
 
 
 def only_asked(app: Any, config: Any) -> None:
-    """Handler of Sphinx: jupyter-book puts all scripts of _static into every page; ours come when asked for."""
-    config.html_js_files = [name for name in config.html_js_files if not str(name).startswith("live/")]
+    """Handler of Sphinx: jupyter-book puts all scripts of _static into every page; some come when asked for."""
+    config.html_js_files = [name for name in config.html_js_files if not str(name).startswith(("live/", "scripts/"))]
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
+import axe_core_python.base
 import browser
 import nbformat
 import pytest
@@ -156,48 +158,77 @@ def test_no_page_shows_an_error_or_a_path_of_this_machine(pages: dict[Path, Page
 
 # ---- in a browser
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --disable-default-apps --disable-dev-shm-usage --virtual-time-budget=10000 "
-    "--allow-file-access-from-files"  # so that a page looks into its frames
-).split()
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
+    page = browser.Page(tmp_path_factory.mktemp("profile"))
+    yield page
+    page.close()
 
 
-def dump(page: Path, profile: Path) -> str:
-    """The document at `page` after its scripts ran, as Chromium has it."""
-    if not BROWSER:
-        pytest.skip("no Chromium on the path")
-    command = [BROWSER, *QUIET, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+@pytest.fixture(scope="module")
+def looks(html: Path, pages: dict[Path, Page], tab: browser.Page) -> dict[str, dict[str, Any]]:
+    """What a browser finds of every page: what it loads, axe's faults, its width on a phone, what paper cuts off."""
+    axe, look = axe_core_python.base.AXE_FILE_PATH, (ROOT / "tests" / "look.js").read_text()
+    fonts = [html / "_static" / "mathematics.woff2", *html.rglob("fa-solid-900.woff2")]
+    found: dict[str, dict[str, Any]] = {}
+    for path in (path for path in pages if path.name != "index.html"):  # which only leads on
+        tab.open(path.as_uri())
+        tab.script(f"{axe.read_text()}\n{look}")
+        files = [Path(unquote(urlparse(url).path)) for url in tab.script("look.loaded()") if url.startswith("file:")]
+        seen = found[path.stem] = {"weight": sum(file.stat().st_size for file in {*files, *fonts})}
+        seen["faults"] = [fault for theme in ("light", "dark") for fault in tab.script(f"look.faults('{theme}')")]
+        tab.resize(390)
+        seen["width"] = tab.script("document.documentElement.scrollWidth")
+        tab.resize(700)  # A4 between its margins
+        tab.call("Emulation.setEmulatedMedia", media="print")
+        seen["cut"] = tab.script("look.cut()")
+    return found
 
 
-def test_a_page_from_a_file_shows_its_formulas_and_contents(html: Path, tmp_path: Path) -> None:
-    document = dump(html / "glossary.html", tmp_path)
-    assert document.count("<mjx-container") > 20
-    assert "<mjx-merror" not in document
-    assert re.search(r'<nav class="bd-links.*?notebooks/', document, re.DOTALL)
+def test_no_page_weighs_more_than_2_mb_before_it_is_used(looks: dict[str, dict[str, Any]]) -> None:
+    assert min(look["weight"] for look in looks.values()) > 5e5
+    assert not {name: look["weight"] for name, look in looks.items() if look["weight"] > 2e6}
 
 
-def test_no_page_scrolls_sideways_on_a_phone(html: Path, pages: dict[Path, Page], tmp_path: Path) -> None:
-    names = [str(path.relative_to(html.resolve())) for path in pages if path.name != "index.html"]
-    frames = "".join(f'<iframe width="390" height="800" src="{name}"></iframe>' for name in names)
-    script = (
-        "onload = () => setTimeout(() => { for (const f of document.querySelectorAll('iframe')) {"
-        "const e = f.contentDocument.documentElement, p = document.createElement('p');"
-        "p.textContent = 'WIDTH ' + f.getAttribute('src') + ' ' + e.scrollWidth;"
-        "document.body.append(p); } }, 4000)"
-    )
-    (html / "probe.html").write_text(f"<!doctype html><body>{frames}<script>{script}</script></body>")
-    document = dump(html / "probe.html", tmp_path)
-    (html / "probe.html").unlink()
-    widths = dict(re.findall(r"WIDTH (\S+) (\d+)", document))
-    assert set(widths) == set(names)
-    assert not {name: width for name, width in widths.items() if int(width) > 390}
+def test_axe_finds_no_serious_fault_on_light_and_dark_pages(looks: dict[str, dict[str, Any]]) -> None:
+    assert not {name: look["faults"] for name, look in looks.items() if look["faults"]}
 
 
-def test_the_ledger_has_a_card_a_claim_and_shows_those_of_one_verdict_alone(html: Path, tmp_path: Path) -> None:
-    tab = browser.Page(tmp_path)
+def test_no_page_scrolls_sideways_on_a_phone(looks: dict[str, dict[str, Any]]) -> None:
+    assert not {name: look["width"] for name, look in looks.items() if look["width"] > 390}
+
+
+def test_paper_keeps_every_column_and_all_code(looks: dict[str, dict[str, Any]]) -> None:
+    assert not {name: look["cut"] for name, look in looks.items() if look["cut"]}
+
+
+def test_formulas_and_the_contents_need_no_script(html: Path, tab: browser.Page) -> None:
+    tab.open((html / "glossary.html").as_uri(), scripts=False)
+    formulas = tab.script("[...document.querySelectorAll('math')].map(e => [e.textContent, e.clientWidth])")
+    assert len(formulas) > 20 and all("\\" not in text and width for text, width in formulas)
+    assert "notebooks/" in tab.script("document.querySelector('nav.bd-links').innerHTML")
+
+
+@pytest.mark.parametrize(
+    ("query", "page"), [("table 2", "14_table2"), ("Table 3", "15_table3"), ("0.426", "14_table2")]
+)
+def test_the_search_finds_tables_and_numbers(html: Path, tab: browser.Page, query: str, page: str) -> None:
+    tab.open(f"{(html / 'search.html').as_uri()}?q={query.replace(' ', '+')}")
+    found = tab.until("document.querySelector('#search-results li a')?.href")
+    assert page in found
+
+
+def test_a_figure_opens_enlarged_and_closes(html: Path, tab: browser.Page) -> None:
+    tab.open((html / "notebooks" / "05_objective.html").as_uri())
+    tab.script("document.querySelector('.ganseg-figure .ganseg-enlarge').click()")
+    width = tab.until("document.querySelector('dialog[open] img')?.clientWidth")
+    assert width > tab.script("document.querySelector('.ganseg-figure img').clientWidth")
+    tab.press("Escape")
+    tab.until("!document.querySelector('dialog[open]')")
+
+
+def test_the_ledger_has_a_card_a_claim_and_shows_those_of_one_verdict_alone(html: Path, tab: browser.Page) -> None:
     tab.open((html / "notebooks" / "40_claims.html").as_uri())
     seen = "[...document.querySelectorAll('.ganseg-card')].filter(card => card.offsetParent).map(c => c.className)"
     cards = tab.script(seen)
@@ -206,4 +237,3 @@ def test_the_ledger_has_a_card_a_claim_and_shows_those_of_one_verdict_alone(html
     assert tab.script(seen) == [name for name in cards if "v-undecided" in name]
     tab.script("document.querySelector('.ganseg-card.v-undecided summary').click()")
     assert "Rules" in tab.script("document.querySelector('.ganseg-card[open] dl').innerText")
-    tab.close()

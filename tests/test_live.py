@@ -24,6 +24,7 @@ from ganseg.config import Config
 from ganseg.files import UserError, write_json
 from ganseg.generator import Generator, Noise
 from ganseg.loop import save_weights
+from ganseg.pictures import sample_sheet
 from ganseg.runs import Run
 from ganseg.segmenter import Segmenter
 
@@ -65,18 +66,15 @@ def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
                     torch.nn.init.normal_(module.bias, 0, 0.3)
         save_weights(directory / f"{name}.safetensors", network)
     record = {
-        "scale": "laptop",
-        "variant": "paper",
-        "overrides": {},
-        "finished": "",
-        "train_images": 1234,
-        "steps": 5678,
-    }
+        "scale": "laptop", "variant": "paper", "overrides": {}, "finished": "", "data": data, "seed": 0, "parts": 3,
+        "train_images": 1234, "steps": 5678,
+    }  # fmt: skip
     write_json(directory / "config.json", {"config": config.model_dump()})
     write_json(directory / "provenance.json", record)
     write_json(directory / "metrics.json", {"iou": 0.5})
     images = np.zeros((4, config.data.size, config.data.size, 3), np.uint8)
     np.savez(directory / "samples.npz", images=images, labels=images[..., 0])
+    sample_sheet(images, images[..., 0], directory / "segmentation.png", images[..., 0])
     return Run(directory)
 
 
@@ -308,6 +306,17 @@ def test_a_photograph_of_ones_own_is_segmented(page: Page, site: Path, runs: dic
     (tmp_path / "none.png").write_text("no picture")
     page.choose("input[type=file]", tmp_path / "none.png")
     page.until(f"{status}.startsWith('The photograph cannot be segmented')")
+
+
+def test_a_photograph_of_the_page_is_segmented_by_the_model_of_its_data(page: Page, site: Path) -> None:
+    start(page, site)
+    page.script("document.querySelector('.ganseg-live details').open = true")
+    page.script("document.querySelector('.live-photos button').click()")
+    page.until(f"{FIGURE}.querySelector('[role=status]').textContent.startsWith('Parts cover')")
+    assert page.script("document.querySelectorAll('.live-photos button').length") == 4
+    assert page.script("document.querySelector('[data-view=found]').checkVisibility()")
+    page.script(f"(({{ menu }}) => {{ menu.selectedIndex = 1; menu.onchange(); }})({FIGURE}.live)")
+    page.until("document.querySelector('.live-photos').hidden")
 
 
 def test_on_a_phone_nothing_sticks_out_and_another_model_is_chosen(page: Page, site: Path) -> None:

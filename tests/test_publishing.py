@@ -184,6 +184,16 @@ def test_the_pages_lead_to_colab_binder_source_and_issues(project, tmp_path, mon
     assert loads and not [address for address in loads if "//" in address]
 
 
+def test_provenance_leads_to_commits_and_published_runs(tmp_path: Path) -> None:
+    for place in ("laptop/runs/a-paper-0123abcd", "tiny/runs/a-paper-89abcdef"):
+        (tmp_path / place).mkdir(parents=True)
+    line = '<small class="ganseg-provenance">Commit 0123456789; runs 0123abcd, 89abcdef.</small>'
+    cell = v4.new_code_cell(outputs=[v4.new_output("display_data", {"text/html": line})])
+    (told,) = book.linked(v4.new_notebook(cells=[cell]), URL, tmp_path).cells[0].outputs
+    links = re.findall('href="([^"]+)"', told.data["text/html"])
+    assert links == [f"{URL}/commit/0123456789", f"{URL}/tree/HEAD/results/laptop/runs/a-paper-0123abcd"]
+
+
 def test_without_an_address_the_pages_lead_nowhere_else(project: Path, tmp_path: Path) -> None:
     html = build_here(tmp_path, root=project)
     text = (html / "notebooks" / "00_a.html").read_text()

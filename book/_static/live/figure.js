@@ -44,7 +44,7 @@ globalThis.ganseg = { networks: {} };
       this.views = Object.fromEntries([...root.querySelectorAll("canvas")].map((c) => [c.dataset.view, c]));
       const named = { status: ".live-status", button: ".live-start", menu: "select", file: "input" };
       for (const [name, selector] of Object.entries(named)) this[name] = this.find(selector);
-      this.photo = this.find("details > div");
+      this.photo = this.find("details > .live-views");
       [this.model] = this.models;
       this.button.append(` (${megabytes(this.model.bytes.generator)})`);
       this.button.onclick = () => this.start();
@@ -52,6 +52,8 @@ globalThis.ganseg = { networks: {} };
       this.menu.onchange = () => this.start(this.models[this.menu.selectedIndex]);
       for (const button of root.querySelectorAll("[data-act]")) button.onclick = () => this.act(button);
       this.file.onchange = () => this.file.files[0] && this.segment(this.file.files[0]);
+      this.photos = this.find(".live-photos") || make("div", {});
+      for (const button of this.photos.querySelectorAll("button")) button.onclick = () => this.segment(button.firstElementChild);
       this.find(".live-panel").onkeydown = (event) => this.key(event);
       this.views.points.onpointerdown = (event) => this.grab(event);
       this.reset();
@@ -89,6 +91,7 @@ globalThis.ganseg = { networks: {} };
           this.file.value = "";
           this.menu.value = model.name;
           this.photo.hidden = true;
+          this.photos.hidden = this.photos.dataset.model !== model.name;
         }
         this.find(".live-parts").replaceChildren(...model.colours.slice(1).map((colour, k) => this.chip(colour, k)));
         this.find(".live-strip").hidden = this.button.hidden = !(this.find(".live-panel").hidden = false);
@@ -213,7 +216,7 @@ globalThis.ganseg = { networks: {} };
       return `Part ${this.part + 1}: centre ${where}; it covers ${Math.round(100 * area)} % of the image.`;
     }
 
-    // The reader's own picture, segmented here.
+    // A file of the reader, or a picture of the page, segmented here.
     async segment(file) {
       const { model, views, status } = this, { size } = model, name = `${model.name}.segmenter`;
       try {

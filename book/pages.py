@@ -1,0 +1,99 @@
+"""Light pages, an extension of Sphinx: formulas need no script, pictures load when seen, the search finds numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import tostring
+
+from docutils import nodes
+from latex2mathml.converter import convert_to_element
+from PIL import Image
+from sphinx.search.en import SearchEnglish
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+
+ALPHABETS = {"bold": "BOLD", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck": "DOUBLE-STRUCK"}
+MARKS = {"‖": {"stretchy": "false"}, "/": {"lspace": "0", "rspace": "0"}}  # set as TeX does
+WORD = re.compile(r'(?:<mi mathvariant="normal">[^<]*</mi>){2,}')
+PICTURE = re.compile(r'(<img class="dark-light" src=")data:image/png;base64,([^"]+)("[^>]*)>')
+NAMED = re.compile(r"\b(table|fig|eq)(?:ure|uation)?\.?\s?(\d+)", re.IGNORECASE)
+
+
+def letter(alphabet: str, plain: str) -> str:
+    """`plain` of an alphabet of its own in Unicode, some of which are older than their alphabet."""
+    name = f"{alphabet} {re.sub('LATIN |GREEK |LETTER ', '', unicodedata.name(plain))}"
+    try:
+        return unicodedata.lookup(f"MATHEMATICAL {name}")
+    except KeyError:
+        return unicodedata.lookup(name)
+
+
+def mathml(latex: str, display: str = "inline") -> str:
+    """MathML of a formula, with letters in place of all `mathvariant` but "normal", which browsers do not know."""
+    root = convert_to_element(latex.replace(r"\!", "").replace("{aligned}", "{split}"), display=display)
+    for node in root.iter():
+        node.text = html.unescape(node.text or "").replace(r"\_", "_")
+        node.attrib |= MARKS.get(node.text, {})
+        if alphabet := ALPHABETS.get(node.get("mathvariant")):
+            node.text = "".join(letter(alphabet, plain) for plain in node.text)
+            del node.attrib["mathvariant"]
+    text = re.sub("([([,=]</mo>)<mo>−", r'\1<mo form="prefix">−', tostring(root, encoding="unicode"))
+    return WORD.sub(lambda word: f'<mi mathvariant="normal">{re.sub("<[^>]*>", "", word[0])}</mi>', text)
+
+
+def visit(translator: Any, node: Any) -> None:
+    """Write a formula, a displayed one with its number; what is not understood is warned of."""
+    inline = isinstance(node, nodes.math)
+    text = mathml(node.astext(), "inline" if inline else "block")
+    if "\\" in text:
+        logging.getLogger(__name__).warning("no MathML for %s", node.astext(), location=node)
+    tag, more = ("span", {}) if inline else ("div", {"tabindex": "0"})  # a long one scrolls by keys, too
+    translator.body.append(translator.starttag(node, tag, "", CLASS="math notranslate", **more))
+    if not inline and node["number"]:
+        translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})')
+        translator.add_permalink_ref(node, "Link to this equation")
+        translator.body.append("</span>")
+    translator.body.append(f"{text}</{tag}>")
+    raise nodes.SkipNode
+
+
+def unpack(app: Any, pagename: str, template: str, context: dict[str, Any], *_: Any) -> None:
+    """Handler of Sphinx: the pictures inside a page become files, which it loads when they come near, and links to.
+
+    Of references it drops roles that are deprecated.
+    """
+
+    def file(match: re.Match[str]) -> str:
+        content = base64.b64decode(match[2])
+        path = Path(app.outdir, "_images", f"{hashlib.sha256(content).hexdigest()[:16]}.png")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        address, (width, height) = context["pathto"](f"_images/{path.name}", 1), Image.open(path).size
+        shown = f'{match[1]}{address}{match[3]} loading="lazy" width="{width}" height="{height}">'
+        return f'<a class="ganseg-enlarge" href="{address}">{shown}</a>'
+
+    body = re.sub(' role="(list|doc-biblioentry)"', "", context.get("body", ""))
+    context["body"] = PICTURE.sub(file, body)
+
+
+class Search(SearchEnglish):
+    """Its words are also numbers such as 0.795, and names such as "Table 2"."""
+
+    js_splitter_code = Path(__file__).with_name("_static").joinpath("scripts", "split.js").read_text()
+
+    def split(self, text: str) -> list[str]:
+        return [" ".join(found) for found in NAMED.findall(text)] + re.findall(r"\w+(?:\.\d+)*", text)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (visit, None), (visit, None))
+    app.connect("html-page-context", unpack)
+    app.add_search_language(Search)
+    return {"parallel_read_safe": True}
