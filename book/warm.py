@@ -18,7 +18,7 @@ from pathlib import Path
 
 DOOR = "GANSEG_WARM"  # names the server's socket
 PACKAGES = """cv2 ipykernel.kernelapp lightning_fabric matplotlib.figure pandas papermill.execute pydantic rich.progress
-safetensors.torch scipy.stats seaborn sklearn.cluster sklearn.decomposition sklearn.metrics torch
+safetensors.torch scipy.stats seaborn sklearn.cluster sklearn.decomposition sklearn.metrics sphinx.application torch
 torchvision.models.segmentation typer yaml"""
 IMPORTED_WITH = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as kernels are
 
