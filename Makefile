@@ -23,6 +23,8 @@ REPRODUCED ?= _build/reproduced
 
 # uv from the path, or one of our own in .uv (a folder target needs no virtual environment and no root).
 UV    := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+# `python -m MODULE` for which, and for the kernels and trainings below it, packages are imported once.
+WARM  := python -m book warm
 GRAPH  = snakemake $(1) --workflow-profile $(PROFILE) --cores $(CORES)
 MAKE_  = $(MAKE) --no-print-directory
 # $(call TIMED,PART,COMMAND): how long a part took is told at the end of all; the graph adds its own parts.
@@ -59,7 +61,7 @@ help: ## list the targets
 	@echo "            DATA_DIR=folder SEED=0 CORES=all THREADS=auto RESULTS=results PROFILE=profiles/default PYTHON=3.12"
 
 book: env ## execute the notebooks on the shipped runs, train what is missing, build the book
-	$(call GRAPH,book)
+	$(WARM) $(call GRAPH,book)
 	@cat $(TIMES)
 	@echo "The book is ready. Open file://$$PWD/_build/html/index.html (or: make serve)"
 
@@ -71,8 +73,8 @@ test: env ## pytest, then nbval over the notebooks at scale tiny
 
 nbval: models
 	python -m book copies notebooks _build/checked/notebooks -p scale=$(SCALE)
-	$(call TIMED,nbval,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope -p no:cacheprovider \
-	  --nbval --nbval-kernel-name python3 _build/checked/notebooks)
+	$(call TIMED,nbval,OMP_NUM_THREADS=1 $(WARM) pytest -n $(WORKERS) --dist loadscope \
+	  -p no:cacheprovider --nbval --nbval-kernel-name python3 _build/checked/notebooks)
 
 lint: env ## check style and format of the code (ruff; settings in pyproject.toml)
 	ruff check
@@ -93,17 +95,17 @@ $(MADE): requirements.lock pyproject.toml
 	PATH=$$OUTER_PATH python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv "uv>=0.5"
 
 models: env ## train what the notebooks read and is not there
-	$(call GRAPH,models)
+	$(WARM) $(call GRAPH,models)
 
 experiments: env ## the same, and above scale tiny what the ledger of claims asks for: many hours
-	$(call GRAPH,experiments)
+	$(WARM) $(call GRAPH,experiments)
 
 reproduce: env ## train every model of the notebooks afresh; print published, own, difference, spread over seeds
 	$(MAKE_) models RESULTS="$(REPRODUCED)"
 	python -m book compare "$(REPRODUCED)" --published "$$GANSEG_RESULTS" --scale "$$GANSEG_SCALE"
 
 notebooks-run: env ## execute the notebooks into results/SCALE/notebooks
-	$(call GRAPH,notebooks)
+	$(WARM) $(call GRAPH,notebooks)
 
 dry-run: env ## list what `make book` would run, and why
 	$(call GRAPH,book --dry-run)

@@ -22,6 +22,7 @@ from ganseg.ledger import planned
 
 # A pipe takes what jobs say: to a terminal they would draw bars, over those of jobs beside them.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")  # rules run in this environment
+WARM = "python book/warm.py"  # `python -m`, less what imports take where `python -m book warm` serves
 START = time.time()
 
 
@@ -101,7 +102,7 @@ rule book:
     message:
         "building the book"
     shell:
-        "python -m book build . --results {RESULTS:q} --scale {SCALE:q}"
+        "{WARM} book build . --results {RESULTS:q} --scale {SCALE:q}"
 
 
 rule notebooks:
@@ -133,7 +134,7 @@ rule notebook:
     message:
         "executing notebooks/{wildcards.name}.ipynb at scale " + SCALE
     shell:
-        "OMP_NUM_THREADS={threads} python -m book execute {input.source:q} {output:q} {params.pairs} 2>&1 | cat"
+        "OMP_NUM_THREADS={threads} {WARM} book execute {input.source:q} {output:q} {params.pairs} 2>&1 | cat"
 
 
 rule experiment:
@@ -147,7 +148,7 @@ rule experiment:
     message:
         "training {wildcards.run} at scale " + SCALE
     shell:
-        "OMP_NUM_THREADS={threads} ganseg train {params.arguments} 2>&1 | cat"
+        "OMP_NUM_THREADS={threads} {WARM} ganseg.cli train {params.arguments} 2>&1 | cat"
 
 
 onsuccess:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from book import execute
+from book import execute, warm
 from ganseg.files import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -40,6 +40,12 @@ def run(notebook: Path, output: Path, pairs: Pairs = []) -> None:  # noqa: B006
 def copy(notebooks: Path, folder: Path, pairs: Pairs = []) -> None:  # noqa: B006
     """Fill FOLDER with copies of the NOTEBOOKS at other parameters, for nbval."""
     execute.copies(notebooks, folder, parameters(pairs))
+
+
+@app.command("warm", context_settings={"ignore_unknown_options": True})
+def serve(words: list[str]) -> None:
+    """Run a module, and programs that it calls, in forks of a process that has imported what they need."""
+    warm.serve(words)
 
 
 if __name__ == "__main__":

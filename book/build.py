@@ -121,7 +121,7 @@ def build(
     shutil.rmtree(made / builder, ignore_errors=True)
     config = made / "config.yml"
     config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    entry = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(made / "source")]
+    entry = [sys.executable, str(TOOLS / "book" / "warm.py"), "book.jupyter_book", "build", str(made / "source")]
     options = ["--path-output", str(output), "--config", str(config), "--builder", builder]
     options += ["-W", "-n", "--keep-going", "--all", "-q"]  # every warning fails
     environment = os.environ | {"PYTHONPATH": str(TOOLS)}  # the extension book.reference

@@ -126,7 +126,7 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
     source, failed = read(path), output.with_suffix(".failed.ipynb")
     values = resolve(source, parameters or {})
     options = {"kernel_name": "python3", "language": "python", "extra_arguments": ["--log-level=CRITICAL"]}
-    options |= {"cwd": str(path.parent), "progress_bar": sys.stderr.isatty()}
+    options |= {"cwd": str(path.parent), "progress_bar": sys.stderr.isatty(), "request_save_on_cell_execute": False}
     with atomic_path(output) as temporary:
         try:
             papermill.execute_notebook(str(path), str(temporary), parameters=values, **options)

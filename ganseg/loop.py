@@ -27,8 +27,8 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
         progress: bool = True, on_checkpoint: Callable[[int], None] = lambda step: None) -> float:  # fmt: skip
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
 
-    Saves every `every` seconds and at the end, and then every process calls `on_checkpoint(step)`. OutOfTime at
-    `deadline` (of `time.monotonic`), UserError at a loss that is not finite.
+    Saves every `every` seconds and at the end; before the end every process then calls `on_checkpoint(step)`. OutOfTime
+    at `deadline` (of `time.monotonic`), UserError at a loss that is not finite.
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
     first, rows = load_state(path, trainer) if path.exists() else (0, [])
@@ -49,8 +49,9 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
             bar.set_postfix(means, refresh=False)
         if over or due or last:
             save_state(path, trainer, t + 1, rows)
-            on_checkpoint(t + 1)
             saved = time.monotonic()
+        if over or (due and not last):
+            on_checkpoint(t + 1)
         if over:
             raise OutOfTime(f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on")
     return rows[-1]["seconds"] if rows else 0.0

@@ -1,0 +1,108 @@
+"""Python that is warm: `python book/warm.py MODULE ...` is `python -m MODULE ...`, less the time that imports take.
+
+Kernels, trainings and executions, some eighty programs a build, import the same packages for eight seconds of a core
+each. `python -m book warm MODULE ...` imports them once, before any thread starts, then forks for MODULE, for what is
+called below it through this file, and for every kernel python3 (book/kernels). Without it, all start as usual.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import threading
+from importlib import import_module
+from multiprocessing import active_children, connection, get_context, reduction
+from pathlib import Path
+
+DOOR = "GANSEG_WARM"  # names the server's socket
+PACKAGES = """cv2 ipykernel.kernelapp lightning_fabric matplotlib.figure pandas papermill.execute pydantic rich.progress
+safetensors.torch scipy.stats seaborn sklearn.cluster sklearn.decomposition sklearn.metrics sphinx.application torch
+torchvision.models.segmentation typer yaml"""
+IMPORTED_WITH = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as kernels are
+
+
+def run(words: list[str]) -> None:
+    """Be `python -m` of these words."""
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    sys.modules["torch"].set_num_threads(int(threads) if threads.isdigit() else os.cpu_count())
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def answer(client: connection.Connection) -> None:
+    """Be the program that `client` asks for, in its place, and for as long as it lives; tell it the exit status."""
+    (words, folder, environment), status = client.recv(), 1
+    for stream in range(3):
+        os.dup2(reduction.recv_handle(client), stream)
+    os.setsid()  # signals come by way of the client
+    client.send(os.getpid())
+    threading.Thread(target=lambda: client.poll(None) and os.kill(os.getpid(), signal.SIGKILL), daemon=True).start()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        run(words)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        client.send(status)
+
+
+def serve(words: list[str]) -> None:
+    """Run the module and the programs that it asks for, and exit as it does; none of them is left."""
+    if sys.platform != "linux":  # a fork may crash
+        start(words)
+    usual, fork = dict(os.environ), get_context("fork").Process
+    os.environ.update(IMPORTED_WITH)
+    for name in PACKAGES.split():
+        import_module(name)
+    with connection.Listener(family="AF_UNIX", backlog=64) as door:
+        os.environ.clear()
+        os.environ.update(usual | {DOOR: door.address, "JUPYTER_PATH": str(Path(__file__).parent)})
+        first = fork(target=run, args=(words,))
+        signal.signal(signal.SIGCHLD, lambda *_: first.is_alive() or sys.exit(first.exitcode))
+        first.start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the module ends, then this
+        signal.signal(signal.SIGTERM, lambda *_: first.terminate())
+        try:
+            while True:
+                with door.accept() as client:
+                    fork(target=answer, args=(client,)).start()
+        finally:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for program in active_children():
+                program.kill()
+
+
+def ask(words: list[str]) -> int:
+    """Have the server run these words in this program's stead; the exit status."""
+    with connection.Client(os.environ[DOOR]) as server:
+        server.send((words, os.getcwd(), dict(os.environ)))
+        for stream in range(3):
+            reduction.send_handle(server, stream, None)
+        program = server.recv()
+        signal.signal(signal.SIGINT, lambda *_: os.kill(program, signal.SIGINT))
+        status = server.recv()
+        server.poll(None)  # until it has ended
+        return status
+
+
+def start(words: list[str]) -> None:
+    """Start as usual."""
+    os.execv(sys.executable, [sys.executable, "-m", *words])
+
+
+if __name__ == "__main__":
+    if not os.path.exists(os.environ.get(DOOR, "")):
+        start(sys.argv[1:])
+    try:
+        sys.exit(ask(sys.argv[1:]))
+    except EOFError:
+        sys.exit(f"error: {' '.join(sys.argv[1:])} was killed")

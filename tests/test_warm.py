@@ -1,0 +1,96 @@
+"""`python -m book warm`: programs and kernels that fork from a process which has imported their packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_notebooks import write
+
+from book import execute
+
+FIRST = "import json, os\nprint(json.dumps(dict(os.environ)), flush=True)\nos.read(0, 1)"
+PROGRAM = """
+import os, sys, time
+print(*sys.argv[1:], os.getcwd(), os.environ["GIVEN"], "torch" in sys.modules, os.getpid(), flush=True)
+try:
+    time.sleep(60 * ("wait" in sys.argv))
+except KeyboardInterrupt:
+    sys.exit(4)
+sys.exit("no" if "fail" in sys.argv else 3)
+"""
+KERNEL = """
+import sys
+print("torch" in sys.modules)
+from matplotlib import pyplot
+from ganseg.progress import bar_of_place, tqdm_notebook
+print(issubclass(bar_of_place, tqdm_notebook))
+pyplot.plot([1, 2])
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of what runs below a server."""
+    if sys.platform != "linux":
+        pytest.skip("programs start as usual: a fork is not safe here")
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "program.py").write_text(PROGRAM)
+    (folder / "first.py").write_text(FIRST)
+    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "book", "warm", "first"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        below = json.loads(server.stdout.readline())
+        yield below
+        left = program(below, "wait")
+        left.stdout.readline()
+        server.terminate()
+    assert server.returncode == 256 - signal.SIGTERM and left.wait(10)
+
+
+def program(environment: dict[str, str], *words: str, folder: Path = ROOT) -> subprocess.Popen[str]:
+    """The program, called by way of book/warm.py."""
+    command = [sys.executable, str(ROOT / "book" / "warm.py"), "program", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment | {"GIVEN": "7"}, **pipes)
+
+
+def test_a_program_finds_its_packages_imported_and_keeps_words_folder_environment_streams_and_exit_status(
+    served: dict[str, str], tmp_path: Path
+) -> None:
+    one = program(served, "a b", folder=tmp_path)
+    assert one.communicate()[0].startswith(f"a b {tmp_path} 7 True ") and one.returncode == 3
+    other = program(served, "fail")
+    assert other.communicate()[1] == "no\n" and other.returncode == 1
+
+
+def test_without_a_server_a_program_starts_as_usual(served: dict[str, str]) -> None:
+    one = program({name: value for name, value in served.items() if name != "GANSEG_WARM"})
+    assert " 7 False " in one.communicate()[0] and one.returncode == 3
+
+
+def test_an_interrupt_reaches_the_program_and_it_dies_with_who_asked_for_it(served: dict[str, str]) -> None:
+    interrupted, killed = program(served, "wait"), program(served, "wait")
+    numbers = [int(one.stdout.readline().split()[-1]) for one in (interrupted, killed)]
+    assert interrupted.pid != numbers[0]
+    interrupted.send_signal(signal.SIGINT)
+    assert interrupted.wait(10) == 4
+    killed.kill()
+    killed.communicate(timeout=10)  # the program held the pipes open until it was gone
+
+
+def test_a_kernel_is_the_usual_one_but_finds_its_packages_imported(
+    served: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GANSEG_WARM", "JUPYTER_PATH"):
+        monkeypatch.setenv(name, served[name])
+    cells = execute.execute(write(tmp_path / "a.ipynb", KERNEL), tmp_path / "b.ipynb").cells
+    assert cells[2].outputs[0].text == "True\nTrue\n"
+    assert "image/png" in cells[2].outputs[-1].data
