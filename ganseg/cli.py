@@ -46,8 +46,8 @@ def root(
 def train(
     data: ui.Data = "synthetic-bird", data_dir: ui.DataDir = None, parts: ui.Parts = None, scale: ui.Scale = "tiny",
     size: Annotated[int | None, Option(min=8, metavar="PIXELS", help="Side of the images; else the scale's.")] = None,
-    variant: ui.Variant = "paper", seed: ui.Seed = 0, settings: ui.Settings = None, results: ui.Results = None,
-    time_limit: ui.TimeLimit = None,
+    variant: Annotated[str, Option(metavar="NAME", help=f"{ui.VARIANT} For a folder plus, else paper.")] = "",
+    seed: ui.Seed = 0, settings: ui.Settings = None, results: ui.Results = None, time_limit: ui.TimeLimit = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress; print the run's folder only.")] = False,
     device: ui.Device = "auto",
     devices: Annotated[int, Option(min=1, help="Devices on each machine.", **ui.COMPUTING)] = 1,
@@ -63,6 +63,9 @@ def train(
     from ganseg import Experiment, run
 
     overrides = ({"data.size": size} if size else {}) | dict(settings or ())
+    if not variant and data == "folder" and not global_rank(devices, num_nodes):
+        ui.warn("images of your own: variant plus, made for few images; --variant paper trains as the paper does")
+    variant = variant or ("plus" if data == "folder" else "paper")
     experiment = Experiment(data, variant, parts, seed, scale, data_dir, overrides)
     computing = {"device": device, "devices": devices, "num_nodes": num_nodes, "precision": precision}
     done = run(experiment, results, time_limit=time_limit, progress=not quiet, **computing)
