@@ -221,14 +221,14 @@ def test_without_a_separate_background_its_embedding_is_one_more_part() -> None:
 
 
 def test_without_points_a_part_lies_where_its_mask_does_and_is_as_wide() -> None:
-    grid, masks = pixel_grid(8, 0), torch.zeros(1, 3, 8, 8)
-    masks[0, 1, 2:4, 4:8], masks[0, 2] = 0.5, 1  # a rectangle of 4 x 2 pixels; all of the image
-    empty = torch.zeros(1, 2, 1, 2)
-    parts = located(Parts(empty, empty[:, :, 0], empty[:, :, 0, 0], torch.ones(1, 2, 5)), masks, grid)
-    close(parts.centres, [[[0.5, -0.25], [0, 0]]])
+    grid, masks = pixel_grid(8, 0), torch.zeros(1, 4, 8, 8)
+    masks[0, 1, 2:4, 4:8], masks[0, 2] = 0.5, 1  # a rectangle of 4 x 2 pixels; all of the image; nothing
+    empty = torch.zeros(1, 3, 1, 2)
+    parts = located(Parts(empty, empty[:, :, 0], empty[:, :, 0, 0], torch.ones(1, 3, 5)), masks, grid)
+    close(parts.centres, [[[0.5, -0.25], [0, 0], [0, 0]]])
     close(parts.points, parts.centres[:, :, None])
     variance = lambda pixels: (pixels**2 - 1) / 12 / 16  # of places a quarter of the unit apart
-    close(parts.scales.square(), [[variance(4) + variance(2), 2 * variance(8)]])
+    close(parts.scales.square(), [[variance(4) + variance(2), 2 * variance(8), 0]])
 
 
 @pytest.mark.parametrize("fields", [{}, {"use_points": False}, {"separate_background": False}])
