@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from conftest import ROOT
 from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
+from soak.kills import differences
 
 import ganseg
 from ganseg import Experiment, Run, UserError, experiments, find_runs
@@ -213,8 +217,17 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
     assert not left[0].exists() and not left[1].parent.exists()
     left[1].parent.mkdir()  # of one that was killed at its very end
     assert again(tmp_path) == resumed and not left[1].parent.exists()
-    for file in ("generator.safetensors", "segmenter.safetensors"):
-        assert (resumed.directory / file).read_bytes() == (finished.directory / file).read_bytes()
+    assert differences(finished.directory, resumed.directory) == ["history.csv differs"]  # it has where it stopped
+
+
+def start(results: Path) -> subprocess.Popen:
+    """The training in a process of its own, which prints when the generator was written."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); from pathlib import Path;"
+        f"from test_experiments import again; run = again(Path({str(results)!r}));"
+        "print((run.directory / 'generator.safetensors').stat().st_mtime_ns)"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
 def test_two_that_want_the_same_experiment_at_once_train_it_once(tmp_path, monkeypatch):
@@ -224,6 +237,19 @@ def test_two_that_want_the_same_experiment_at_once_train_it_once(tmp_path, monke
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(again, [tmp_path] * 2)
     assert one == other and one.metrics and len(trained) == 1
+
+
+def test_a_run_that_is_killed_three_times_goes_on_to_the_same_files(finished, tmp_path):
+    """In stage 1, in stage 2, and while it is evaluated; tests/soak/kills.py kills at any moment, many times."""
+    directory = EXPERIMENT.directory(tmp_path)
+    for appears in ("checkpoint/gan.pt", "checkpoint/segmenter.pt", "segmenter.safetensors"):
+        process = start(tmp_path)
+        while process.poll() is None and not (directory / appears).exists():
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        assert (directory / appears).exists() and not (directory / "metrics.json").exists()
+    assert not differences(finished.directory, again(tmp_path).directory)
 
 
 def test_runs_are_found_by_their_provenance(finished, results):
