@@ -32,7 +32,7 @@ class Page:
         port = wait(lambda: (profile / "DevToolsActivePort").read_text().split()[0])
         self.numbers, self.target, self.session = itertools.count(1), None, None
         address = (profile / "DevToolsActivePort").read_text().split()[1]
-        self.socket = websocket.create_connection(f"ws://127.0.0.1:{port}{address}", timeout=60)
+        self.socket = websocket.create_connection(f"ws://127.0.0.1:{port}{address}", timeout=300)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number, session = next(self.numbers), {"sessionId": self.session} if self.session else {}

@@ -5,12 +5,13 @@ globalThis.look = {
   loaded() {
     const shown = [...document.images].filter((image) => image.complete && image.naturalWidth);
     const links = document.querySelectorAll("link:is([rel=stylesheet], [rel=preload], [rel=icon])");
-    return [location.href, ...new Set([...shown, ...document.scripts].map((e) => e.src)), ...new Set([...links].map((e) => e.href))];
+    return [location.href, ...[...shown, ...document.scripts].map((e) => e.src), ...[...links].map((e) => e.href)];
   },
 
   // What reaches beyond the right edge of the text, or out of its own box.
   cut() {
-    const article = document.querySelector(".bd-article"), edge = article.getBoundingClientRect().right + 1;
+    const article = document.querySelector(".bd-article") || document.body;
+    const edge = article.getBoundingClientRect().right + 1;
     const beyond = (e) => e.getBoundingClientRect().right > edge || (e.clientWidth && e.scrollWidth > e.clientWidth + 1);
     const seen = [...article.querySelectorAll("td, th, pre, math")].filter((e) => e.checkVisibility());
     return seen.filter(beyond).map((e) => e.textContent.slice(0, 60));

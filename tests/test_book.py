@@ -224,7 +224,7 @@ def test_a_figure_opens_enlarged_and_closes(html: Path, tab: browser.Page) -> No
     tab.script("document.querySelector('.ganseg-figure .ganseg-enlarge').click()")
     width = tab.until("document.querySelector('dialog[open] img')?.clientWidth")
     assert width > tab.script("document.querySelector('.ganseg-figure img').clientWidth")
-    tab.press("Escape")
+    tab.script("document.querySelector('dialog button').click()")
     tab.until("!document.querySelector('dialog[open]')")
 
 
