@@ -25,7 +25,7 @@ from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
-EXPERIMENTS = [(variant, scale) for variant in ("paper", "released") for scale in ("laptop", "gpu", "paper")]
+EXPERIMENTS = [("paper", "laptop"), ("paper", "gpu"), ("released", "laptop"), ("released", "paper")]
 
 
 def configured(variant: str, scale: str) -> Config:
