@@ -76,7 +76,7 @@ def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], p
         {"heatmap": "gaussian_unsquared", "part_scale": "distance_variance"},
         {"grid": "endpoints", "background_shift": "horizontal", "adain_norm": "batch"},
         {"rgb_layers": 1},
-        {"rgb_layers": 3},
+        {"rgb_layers": 3, "rgb_kernel": 5},
         {"rgb_crop": "before", "rgb_activation": True},
         {"margin": 0},
         {"margin": 10, "points_per_part": 2},
@@ -90,6 +90,7 @@ def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], p
 def test_every_option_builds_and_gradients_reach_every_parameter(fields: dict[str, object]) -> None:
     generator = tiny((8, 8, 16), **fields).train()
     scene = generator(generator.noise(4))
+    assert scene.image.shape == (4, 3, 16, 16)
     (scene.image.square().mean() + scene.masks[:, 0].square().mean()).backward()
     reached = lambda p: p.grad is not None and p.grad.isfinite().all() and p.grad.any()
     assert [name for name, parameter in generator.named_parameters() if not reached(parameter)] == []

@@ -124,11 +124,11 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_own_images_train_and_are_evaluated_with_their_masks_and_keypoints(photographs, tmp_path, monkeypatch):
     monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
     settings = NARROW | {"optim.steps": 2, "optim.batch_size": 4, "segmenter.steps": 2, "segmenter.batch_size": 4}
-    words = "train --data folder --size 64 --parts 2 --quiet --device cpu --data-dir"
+    words = "train --data folder --size 32 --parts 2 --quiet --device cpu --data-dir"
     sets = [f"--set={key}={value}" for key, value in settings.items()]
     run = Path(done(words, photographs, "--results", tmp_path, *sets).stdout.strip())
     metrics = json.loads((run / "metrics.json").read_text())
-    test = load("folder", "test", 64, data_dir=photographs)
+    test = load("folder", "test", 32, data_dir=photographs)
     assert metrics["test_images"] == metrics["iou_images"] == len(test) and 0 < metrics["iou_constant_mask"] < 1
     assert metrics["landmark_error_mean"] > 0 and test.keypoint_names == ("p0", "p1")
     assert (run / "segmentation.png").exists() and "-plus-" in run.name, "made for few images, unless told otherwise"

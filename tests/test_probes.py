@@ -114,5 +114,5 @@ def test_a_single_point_is_its_parts_place_and_its_scale_is_predicted() -> None:
     z = torch.randn(5, config.noise_dim)
     raw = level1.points(z).unflatten(1, (config.parts, 2, 2))
     parts = level1(z, z)
-    assert torch.equal(parts.centres, raw[:, :, 0]) and torch.equal(parts.points[:, :, 1], parts.centres)
+    assert torch.equal(parts.centres, raw[:, :, 0]) and torch.equal(parts.points, raw[:, :, [0, 0]])
     torch.testing.assert_close(parts.scales, raw[:, :, 1].norm(dim=-1) + 1e-6)

@@ -25,8 +25,8 @@ from ganseg.recipes import INGREDIENTS, resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
-BEYOND = "+".join(("plus", *INGREDIENTS))
-EXPERIMENTS = [(variant, scale) for variant in ("paper", "released", BEYOND) for scale in ("laptop", "gpu", "paper")]
+BEYOND, SIZES = "+".join(("plus", *INGREDIENTS)), ("laptop", "gpu", "paper")
+EXPERIMENTS = [*((variant, scale) for variant in ("paper", "released") for scale in SIZES), (BEYOND, "laptop")]
 
 
 def configured(variant: str, scale: str) -> Config:

@@ -5,6 +5,7 @@ A new data set is a file with a `DataSet`, and an entry here.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable
@@ -91,13 +92,20 @@ def fingerprint(name: str, data_dir: Place = None) -> str:
     UserError as by `load`.
     """
     data = describe(name)
-    if data.needs_dir and not data_dir:
+    if data.draw:
+        return _drawn(name)
+    if not data_dir:
         return ""
-    listing = _listed(data, data_dir, "train" if data.draw else None)  # a drawing's name tells of all its splits
-    identity = listing.identity(cache_root() / CONTENTS)
+    listing = _listed(data, data_dir, None)
     for sentence in _copies(data, listing):
         warn_once(f"{data.name}: {sentence}")
-    return digest(*identity) if data.draw else digest(*identity, listing.keypoint_names)
+    return digest(*listing.identity(cache_root() / CONTENTS), listing.keypoint_names)
+
+
+@functools.cache
+def _drawn(name: str) -> str:
+    """`fingerprint` of a set that is drawn: a drawing's name tells of all its splits."""
+    return digest(*_listed(describe(name), None, "train").identity(cache_root() / CONTENTS))
 
 
 def _copies(data: DataSet, listing: Listing) -> list[str]:
