@@ -118,7 +118,8 @@ def measurements(runs: Iterable[Run]) -> pd.DataFrame:
 
 def samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """The images (N, H, W, 3) and labels (N, H, W) that a run generated, uint8, always from the same noise."""
-    with np.load(run.directory / "samples.npz") as arrays:
+    path = run.directory / "samples.npz"
+    with reading(path, "Get it from the project again, or train the run again."), np.load(path) as arrays:
         return arrays["images"], arrays["labels"]
 
 
