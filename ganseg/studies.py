@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from ganseg import metrics, pictures
+from ganseg.files import reading
 from ganseg.recipes import PARTS
 from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK, grouped
