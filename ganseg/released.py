@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ganseg import provenance
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
-from ganseg.files import UserError, place, read_json, results_dir, write_json
+from ganseg.files import UserError, place, read_json, reading, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
 from ganseg.recipes import resolve
@@ -134,11 +134,9 @@ def infer_config(released: Mapping[str, Tensor], given: Mapping[str, Any], data:
     usual = SHIPPED.get(len(blocks), ())
     usual = usual if usual[:1] == (start,) else [start * 2**i for i in range(len(blocks))]
     sizes = given.get("feature_map_sizes") or usual  # "8,16" or a list
-    try:
+    with reading(Path("parameters.json"), "feature_map_sizes and use_linear must be whole numbers."):
         sizes = told["block_sizes"] = [int(size) for size in (sizes.split(",") if isinstance(sizes, str) else sizes)]
         cone = int(given.get("use_linear", 1))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"parameters.json: feature_map_sizes and use_linear must be whole numbers ({error})") from None
     if sizes[0] != start:
         raise UserError(f"feature_map_sizes is {sizes}, but {COMPUTED} begins with {start} pixels")
     if not cone:
