@@ -48,7 +48,9 @@ def results_dir(results: str | Path | None = None) -> Path:
 def shipped_models(results: str | Path | None = None) -> dict[str, dict[str, str]]:
     """Short names of the models that come with the project: the `run` that holds the weights of each, its `licence`."""
     path = results_dir(results) / "models.yml"
-    return yaml.safe_load(path.read_text()) if path.exists() else {}
+    with reading(path, "Mend it, or get it from the project again."):
+        told = yaml.safe_load(path.read_text()) if path.exists() else {}
+        return {name: {"run": str(one["run"]), "licence": str(one["licence"])} for name, one in told.items()}
 
 
 def imagenet_at_hand() -> bool:

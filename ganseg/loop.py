@@ -117,10 +117,7 @@ def save_weights(path: Path, module: nn.Module, half: bool = False) -> str:
 
 
 def load_weights(path: Path, module: nn.Module, sha256: str | None = None) -> nn.Module:
-    """Read weights of `save_weights` into `module`; UserError for a missing or damaged file, or another network's.
-
-    `sha256`: that of the file, where it is known.
-    """
+    """Read weights of `save_weights` into `module`; UserError for a file that is missing, damaged or another's."""
     remedy = "`ganseg models` lists runs that come with weights; of another, delete what is there and train it again."
     with reading(path, remedy):
         content = path.read_bytes()

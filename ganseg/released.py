@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
-from ganseg.files import UserError, place, read_json, results_dir, write_json
+from ganseg.files import UserError, place, read_json, reading, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
 from ganseg.recipes import resolve
@@ -69,7 +70,7 @@ def import_released(
     named = {"generator": path, "segmenter": segmenter, "parameters": parameters}
     files = {kind: place(file) for kind, file in named.items() if file}
     released, given = read_tensors(path, "generator"), read_json(parameters, dict) if parameters else {}
-    name = describe(data).name if data else DATA.get(given.get("class_name"), "folder")
+    name = describe(data).name if data else DATA.get(str(given.get("class_name")), "folder")
     config = infer_config(released, given, name)
     modules: dict[str, nn.Module] = {GENERATOR: Generator(config.generator)}
     modules[GENERATOR].load_state_dict(convert_generator(released, config.generator))
@@ -89,6 +90,8 @@ def import_released(
 def read_tensors(path: Path, part: Literal["generator", "detector"]) -> Tensors:
     """The tensors of `part` in a released file, or of a bare state dict, by name; UserError for any other file."""
     try:
+        if zipfile.is_zipfile(path) and any(entry.compress_type for entry in zipfile.ZipFile(path).infolist()):
+            raise ValueError("torch compresses nothing")  # what fills the memory does
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); name a file, as epoch_29.model") from None
@@ -128,10 +131,12 @@ def infer_config(released: Mapping[str, Tensor], given: Mapping[str, Any], data:
     usual = SHIPPED.get(len(blocks), ())
     usual = usual if usual[:1] == (start,) else [start * 2**i for i in range(len(blocks))]
     sizes = given.get("feature_map_sizes") or usual  # "8,16" or a list
-    sizes = told["block_sizes"] = [int(size) for size in (sizes.split(",") if isinstance(sizes, str) else sizes)]
+    with reading(Path("parameters.json"), "feature_map_sizes and use_linear must be whole numbers."):
+        sizes = told["block_sizes"] = [int(size) for size in (sizes.split(",") if isinstance(sizes, str) else sizes)]
+        cone = int(given.get("use_linear", 1))
     if sizes[0] != start:
         raise UserError(f"feature_map_sizes is {sizes}, but {COMPUTED} begins with {start} pixels")
-    if not int(given.get("use_linear", 1)):
+    if not cone:
         told |= {"part_scale": "distance_variance", "heatmap": "gaussian_unsquared"}
     settings = {f"generator.{field}": value for field, value in told.items()}
     settings |= {"data.size": sizes[-1], "optim.steps": 0, "segmenter.steps": 0}

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from ganseg import metrics, pictures
+from ganseg.files import reading
 from ganseg.recipes import PARTS
 from ganseg.runs import Run, find_runs
 from ganseg.tables import BLANK, grouped
@@ -113,7 +114,8 @@ def measurements(runs: Iterable[Run]) -> pd.DataFrame:
 
 def samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """The images (N, H, W, 3) and labels (N, H, W) that a run generated, uint8, always from the same noise."""
-    with np.load(run.directory / "samples.npz") as arrays:
+    path = run.directory / "samples.npz"
+    with reading(path, "Get it from the project again, or train the run again."), np.load(path) as arrays:
         return arrays["images"], arrays["labels"]
 
 

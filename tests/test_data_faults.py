@@ -62,6 +62,12 @@ def masks(*numbers):
 FIRST, BIRD, FRAMES = face(1), bird(1), "eval_images/taichi-256"
 POINTS = [of.landmarks("taichi", i) for i in (5, 6)]
 EMPTY = "is missing or cannot be read"
+
+
+def bomb(root):
+    np.savez_compressed(root / "landmark/taichi_test_gt.npz", file_name=np.zeros(2), value=np.zeros(20_000_000))
+
+
 SPLIT, UNREAD = "images and masks of the split", "1 images of SPLIT or their masks cannot be read"
 OTHER = "pixels, its labels are for"
 NEEDED = "needed files or folders are missing in"
@@ -91,7 +97,9 @@ FAULTS = [
     ("flowers", "train", gone("jpg/image_00003.jpg"), f"1 of 3 {SPLIT} train are missing (image_00003.jpg)"),
     ("flowers", "test", holds("jpg/image_00005.jpg", "broken"), f"{UNREAD} (image_00005.jpg"),
     ("flowers", "test", lambda root: of.segmim(root, 2), f"1 of 4 {SPLIT} test are missing (segmim_00005"),
+    ("flowers", "train", holds("setid.mat", "x" * 200_000), f"setid.mat {EMPTY} (more than 100,000 bytes)"),
     ("taichi", "test", objects, f"taichi_test_gt.npz {EMPTY}"),
+    ("taichi", "test", bomb, f"taichi_test_gt.npz {EMPTY} (it would fill the memory)"),
     ("taichi", "test", table(POINTS[0], Attack()), "asks for posix.system"),
     ("taichi", "test", table(*np.zeros((2, 17, 2))), "shape (2, 17, 2)). It must hold file_name and value, 18"),
     ("taichi", "test", table(*np.full((2, 18, 2), np.nan)), f"{TWICE} (005.png"),

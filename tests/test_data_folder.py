@@ -130,6 +130,12 @@ def test_colours_of_12_bits_in_16_are_refused_and_those_of_16_read(tmp_path):
     assert open_rgb(tmp_path / "b.png").getextrema() == ((255, 255),) * 3
 
 
+def test_a_stack_of_images_is_refused(tmp_path):
+    DEEP.save(tmp_path / "a.tif", save_all=True, append_images=[DEEP, DEEP])
+    with pytest.raises(ValueError, match="it holds 3 images; store each in a file of its own"):
+        open_rgb(tmp_path / "a.tif")
+
+
 def test_reduction_is_antialiased(tmp_path):
     Image.fromarray(np.tile(np.uint8([0, 255]), (64, 32))).save(tmp_path / "a.png")  # stripes
     assert np.abs(squash(open_rgb(tmp_path / "a.png"), 16).astype(int) - 127.5).max() < 10

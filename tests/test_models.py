@@ -34,6 +34,9 @@ def test_shipped_models_are_small():
 
 def test_a_results_folder_without_models_says_so(tmp_path):
     assert "models.yml" in mistaken("models", "--results", tmp_path)
+    for damaged in ("{", "- a", "birds: {licence: MIT}"):
+        (tmp_path / "models.yml").write_text(damaged)
+        assert "models.yml is missing or cannot be read" in mistaken("sample birds --results", tmp_path)
 
 
 def test_a_shipped_model_segments_a_photograph_and_draws_samples_by_its_short_name(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(path.read_bytes()[:-5000])
     assert f"{path} is damaged, or no file of torch" in refused(path)
     assert "cannot be read" in refused(tmp_path / "none.model")
+    torch.save({"generator": {"bomb": torch.zeros(10**6)}}, tmp_path / "whole.model")
+    with zipfile.ZipFile(tmp_path / "whole.model") as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in whole.namelist():
+            bomb.writestr(entry, whole.read(entry))
+    assert path.stat().st_size < 10**5 and f"{path} is damaged, or no file of torch" in refused(path)
 
 
 TELLING = (
@@ -98,11 +104,20 @@ def test_parameters_choose_the_heatmap(tmp_path: Path) -> None:
     assert "use_linear" not in notes
 
 
-@pytest.mark.parametrize("content", ["[1]", "{"])
+PARAMETERS = {
+    "[1]": "parameters.json is missing or cannot be read",
+    "{": "parameters.json is missing or cannot be read",
+}
+PARAMETERS |= {text: "feature_map_sizes and use_linear must be whole numbers" for text in (
+    '{"feature_map_sizes": "8,x"}', '{"feature_map_sizes": 8}', '{"use_linear": "yes"}', '{"use_linear": 1e999}',
+)}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", PARAMETERS)
 def test_damaged_parameters_are_told(tmp_path: Path, content: str) -> None:
     path = save(tmp_path / "a" / "epoch_0.model", released_tensors(small()))
     (tmp_path / "a" / "parameters.json").write_text(content)
-    assert "parameters.json is missing or cannot be read" in refused(path)
+    assert PARAMETERS[content] in refused(path)
 
 
 def test_a_bare_state_dict_and_the_prefix_of_data_parallel_are_understood(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ganseg.data.images import open_rgb
 from ganseg.files import UserError
 from ganseg.pictures import COLOURS
 from ganseg.segment import find_photographs, full_size_labels, measure_parts, segment_images
@@ -82,6 +84,24 @@ def test_masks_overlays_and_parts_are_written_under_the_names_of_the_images(run,
 def test_the_batch_size_does_not_change_the_results(run, photographs, tmp_path):
     batched = lambda size: segment_images(run, [photographs], tmp_path / "out", device="cpu", batch_size=size)
     assert batched(1) == batched(2) == batched(32)
+
+
+def test_two_batches_at_most_are_in_memory_and_a_bad_file_costs_one_line(run, tmp_path, monkeypatch):
+    opened, alive = [], []
+
+    def watched(path: Path) -> Image.Image:
+        image = open_rgb(path)
+        opened.append(weakref.ref(image))
+        alive.append(sum(one() is not None for one in opened))
+        return image
+
+    monkeypatch.setattr("ganseg.segment.open_rgb", watched)
+    (tmp_path / "many").mkdir()
+    for i in range(60):
+        scene(20, 20).save(tmp_path / "many" / f"{i}.png")
+    (tmp_path / "many" / "7.png").write_bytes(b"no image")
+    told = segment_images(run, [tmp_path / "many"], tmp_path / "out", device="cpu", batch_size=4)
+    assert (len(told["images"]), [one["file"] for one in told["skipped"]]) == (59, ["7.png"]) and max(alive) <= 8
 
 
 def test_a_photograph_on_its_side_is_turned_upright_first(run, tmp_path):

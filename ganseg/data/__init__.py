@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from platformdirs import user_cache_dir
 
 from ganseg.data.batches import Batches
@@ -110,10 +110,9 @@ def _drawn(name: str) -> str:
 
 def _copies(data: DataSet, listing: Listing) -> list[str]:
     """Which images hold, byte for byte, what an earlier one holds; of published sets, which are as they are, none."""
-    samples, first = [] if data.counts else listing.samples, {}
-    held = contents([sample.image for sample in samples], cache_root() / CONTENTS)
-    named = [(content, sample.name) for content, sample in zip(held, samples, strict=True) if content]
-    again = [name for content, name in named if first.setdefault(content, name) != name]
+    images = {} if data.counts else {sample.name: sample.image for sample in listing.samples}
+    held = pd.Series(contents([*images.values()], cache_root() / CONTENTS), [*images], dtype=str)
+    again = held.index[held.duplicated() & (held != "")]
     return told("images are copies of others", again, "Where one is held out, the other is trained on: remove them.")
 
 
@@ -170,11 +169,10 @@ def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> 
     try:
         key = digest(FORMAT, listing.identity(folder / CONTENTS), listing.part_names, listing.keypoint_names)
         folder /= f"{label}-{size}-{key}"
-        split = _open(folder)
-        if not split:
-            with locked(folder / ".lock", f"decoding {label}"):
-                split = _open(folder) or _keep(listing.decode(size, label), folder)
-        return split
+        if split := _open(folder):
+            return split
+        with locked(folder / ".lock", f"decoding {label}"):
+            return _open(folder) or _keep(listing.decode(size, label), folder)
     except OSError as error:
         raise UserError(
             f"cannot write the image cache {folder}: {error.strerror or error}. "
@@ -188,10 +186,10 @@ def _open(folder: Path) -> Split | None:
         return None
     try:
         meta = read_json(folder / META, unsealed)
-        arrays, written = meta.pop("arrays"), meta.pop("folder")
-        if written != folder.name or arrays != _held(folder, arrays):
+        paths = {name: folder / f"{name}.npy" for name in meta.pop("arrays")}
+        if [meta.pop("folder"), *meta.pop("held")] != [folder.name, *contents([*paths.values()], folder / CONTENTS)]:
             raise ValueError("it is not as it was written")
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in arrays}
+        arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
         about = {name: tuple(values) for name, values in meta.items()}
         return Split(**arrays, **about | {"skipped": tuple(map(tuple, about["skipped"]))})
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
@@ -208,11 +206,6 @@ def _keep(split: Split, folder: Path) -> Split:
         with atomic_path(folder / f"{name}.npy") as path:
             np.save(path, array)
     about = {name: value for name, value in vars(split).items() if isinstance(value, tuple)}
-    write_json(folder / META, sealed(about | {"folder": folder.name, "arrays": _held(folder, arrays)}))
-    return _open(folder)
-
-
-def _held(folder: Path, arrays: Iterable[str]) -> dict[str, str]:
-    """What the files of `arrays` hold, by their contents."""
     held = contents([folder / f"{name}.npy" for name in arrays], folder / CONTENTS)
-    return dict(zip(arrays, held, strict=True))
+    write_json(folder / META, sealed(about | {"folder": folder.name, "arrays": list(arrays), "held": held}))
+    return _open(folder)

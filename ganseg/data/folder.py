@@ -45,8 +45,7 @@ FEW = (
 )
 OWN = {"samples.npz", "parts.json"}  # what tells a folder of a run, and one of segmented photographs
 LABEL = (
-    r"(?:mask|label|annot(?:ation)?|seg(?:mentation(?:class|object)?)?|silhouette|trimap|matte|depth|gt|"
-    r"ground[-_ ]?truth|thumb(?:nail)?)s?"
+    r"(?:mask|label|annot(?:ation)?|seg(?:mentation\w*)?|silhouette|trimap|matte|gt|ground[-_ ]?truth|thumb(?:nail)?)s?"
 )
 IMAGE = r"(?:(?:jpeg)?images?|imgs?|im|rgb|photos?|originals?)"
 ENDS = r"(?:^|[-_. ]|(?<=\d)){}(?=$|[-_. ])"  # of words

@@ -28,6 +28,7 @@ LANDMARKS, SIDE = 18, 256  # a frame, and pixels of the frames that they were ma
 FRAMES = ("taichi-256/train", "taichi/train", "train")
 MASKS = "taichi-test-masks"
 UNPACK = "Unpack the archive again."
+LARGEST = 100_000_000  # bytes of a table, unpacked
 MODULES = "pandas numpy builtins __builtin__ copyreg copy_reg _codecs".split()
 NEEDED = (
     "DataFrame BlockManager _unpickle_block __pyx_unpickle_NDArrayBacked StringArray StringArrayNumpySemantics "
@@ -107,6 +108,8 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
             names, values = read_frame(path)
         else:
             with np.load(path, allow_pickle=False) as arrays:
+                if sum(entry.file_size for entry in arrays.zip.infolist()) > LARGEST:
+                    raise ValueError("it would fill the memory")
                 names, values = arrays["file_name"].astype(str).tolist(), arrays["value"]
         points = np.array(values, float)
         if points.shape[1:] != (LANDMARKS, 2):
