@@ -5,7 +5,6 @@ A new data set is a file with a `DataSet`, and an entry here.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from functools import cache
@@ -102,7 +101,7 @@ def fingerprint(name: str, data_dir: Place = None) -> str:
     return digest(*listing.identity(cache_root() / CONTENTS), listing.keypoint_names)
 
 
-@functools.cache
+@cache
 def _drawn(name: str) -> str:
     """`fingerprint` of a set that is drawn: a drawing's name tells of all its splits."""
     return digest(*_listed(describe(name), None, "train").identity(cache_root() / CONTENTS))
