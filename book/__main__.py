@@ -1,7 +1,5 @@
 """`python -m book COMMAND`: what `make` does with notebooks, results and the book."""
 
-from __future__ import annotations
-
 import sys
 import time
 from importlib import import_module

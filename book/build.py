@@ -4,8 +4,6 @@
 source, and Colab and Binder open the notebooks of the branch `launch`.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -1,7 +1,5 @@
 """Experiments trained afresh beside the published ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

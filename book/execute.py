@@ -5,8 +5,6 @@ the parameter's. Its metadata may list the experiments that it reads, and what i
 `"ganseg": {"experiments": [{"data": "{data}", "parts": 6, "seeds": ["{seed}"]}], "finds": [{"variant": "paper"}]}`.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What the landing page and README show of the results: a picture and three numbers, computed and never typed."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

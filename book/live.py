@@ -4,8 +4,6 @@ Pages that are opened as files can fetch nothing, so a model is two scripts: the
 segmentation network, as float16, with BatchNorm folded into the convolutions beside it.
 """
 
-from __future__ import annotations
-
 import base64
 import copy
 import html

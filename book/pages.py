@@ -1,7 +1,5 @@
 """Light pages, an extension of Sphinx: formulas need no script, pictures load when seen, the search finds numbers."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html

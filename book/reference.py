@@ -4,8 +4,6 @@ They are written as Markdown: `code`, $formulas$, lists, indented blocks as they
 comment on their line.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

@@ -1,7 +1,5 @@
 """Notebooks that hold the outputs of their executions, and say which runs these read."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

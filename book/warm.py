@@ -5,8 +5,6 @@ each. `python -m book warm MODULE ...` imports them once, before any thread star
 called below it through this file, and for every kernel python3 (book/kernels). Without it, all start as usual.
 """
 
-from __future__ import annotations
-
 import os
 import runpy
 import signal

@@ -4,8 +4,6 @@ A *scale* sets sizes and budgets, a *variant* sets which equations are used (`ga
 `--set section.field=value` sets any field on top. Unknown names, wrong types and what cannot be built are refused.
 """
 
-from __future__ import annotations
-
 import difflib
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -201,7 +199,7 @@ class Config(Section):
                 raise UserError(fault)
         return self
 
-    def replace(self, overrides: dict[str, Any]) -> Config:
+    def replace(self, overrides: dict[str, Any]) -> Self:
         """A copy with `section.field` entries replaced; values may be strings, as typed on a command line.
 
         UserError for an unknown name, with those that are called alike, or all.

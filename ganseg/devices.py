@@ -1,7 +1,5 @@
 """Devices, precision and several processes, through Lightning Fabric."""
 
-from __future__ import annotations
-
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment

@@ -1,7 +1,5 @@
 """The discriminator (section 3.4)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

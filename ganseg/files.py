@@ -1,7 +1,5 @@
 """The user's mistakes, where things lie, and files that are written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

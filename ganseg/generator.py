@@ -1,7 +1,5 @@
 """The hierarchical generator (section 3, Fig. 2) and the scene it returns."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Level 3: mask-conditioned foreground, independent background, and their composition (section 3.3, Eq. 7-11)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Building blocks: pixel grids, embedding maps, positional encoding, SPADE and AdaIN blocks (sections 3.1-3.3)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The training objective, one function an equation (section 3.4, Eq. 13-19)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Level 2: from points to masks (section 3.2, Eq. 4-6), and what stands in for points without them (section 4.6)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -5,8 +5,6 @@ label map whose only part is 1. Coordinates are (x, y) in pixels, pixel centres 
 J landmarks. NumPy in, NumPy or float out; fractions, not per cent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Literal
 

@@ -3,8 +3,6 @@
 Everything here is a function of tensors on their device, and of draws from U(0, 1) that the caller seeds.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Level 1: points, part locations and scales, part embeddings (section 3.1, Eq. 1-4)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -5,8 +5,6 @@ variant sums over the parts, as Eq. 16 prints it, `resolve` divides it by K: the
 the parts in both.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 """Stage 2: the segmentation network and its loss (section 3, introduction; DeepLab V3 of torchvision)."""
 
-from __future__ import annotations
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ class Segmenter(nn.Module):
         self.network = (_resnet50 if config.backbone == "resnet50" else _resnet18_light)(config, parts + 1)
 
     @classmethod
-    def of(cls, config: Config) -> Segmenter:
+    def of(cls, config: Config) -> Self:
         """The network that an experiment asks for."""
         return cls(config.segmenter, config.generator.parts, config.plus.flip_at_test)
 

@@ -3,8 +3,6 @@
 Every random draw of step t is a function of (seed, t) alone, so a resumed run repeats an uninterrupted one.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import zlib

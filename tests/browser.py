@@ -1,7 +1,5 @@
 """A page in headless Chromium, driven over its debugging protocol; the network is cut."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil

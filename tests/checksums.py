@@ -1,7 +1,5 @@
 """Write the SHA-256 of weights into the provenance of committed runs that have none: `python tests/checksums.py`."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`ganseg` as a user types it."""
 
-from __future__ import annotations
-
 import re
 import runpy
 import shlex

@@ -1,7 +1,5 @@
 """Finished runs of made-up numbers, without weights, as published ones are."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A server for tests of downloads, with the faults that servers and networks have."""
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Iterator

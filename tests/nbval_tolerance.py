@@ -6,8 +6,6 @@ training, a clock or rounding noise, numbers may differ; assertions in the cell 
 text of the same content beside it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

@@ -3,8 +3,6 @@
 An image is dark, with a bright block about each of the landmarks SEEN, a channel each; its EXIF data call it turned.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Files as the released code writes them, small or at full size, of random tensors under released names."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

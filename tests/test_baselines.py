@@ -1,7 +1,5 @@
 """Baselines: what each finds on scenes of known answer, and that a second call finds the same."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

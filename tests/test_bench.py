@@ -1,7 +1,5 @@
 """What a step costs: counts against arithmetic, ratios against steps that only wait, and the command that writes it."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A wrong bit, or another's file, in a checkpoint, in weights and in the cache: found by a checksum, never used."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

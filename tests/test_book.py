@@ -4,8 +4,6 @@ It is built from the outputs that are stored in the notebooks, those of scale la
 `make test`, runs copies of them at scale tiny.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import subprocess

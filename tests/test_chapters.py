@@ -1,7 +1,5 @@
 """What every chapter is made of: parameters, the paper's place, the package's own code, mostly prose, a verdict."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

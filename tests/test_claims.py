@@ -1,7 +1,5 @@
 """The claims ledger: its data, its rules, and verdicts that follow made-up metrics."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

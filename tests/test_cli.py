@@ -1,7 +1,5 @@
 """The command line: what it does with a minute's run, and what it says to typical mistakes."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

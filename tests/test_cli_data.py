@@ -1,7 +1,5 @@
 """`ganseg data`: lists, downloads, checks, prepares and shows data sets, and says what a person has to do."""
 
-from __future__ import annotations
-
 import hashlib
 import tarfile
 from collections.abc import Iterator

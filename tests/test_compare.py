@@ -1,7 +1,5 @@
 """`make reproduce` prints published and own numbers of the same experiments, and how much seeds differ."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

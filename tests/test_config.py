@@ -1,7 +1,5 @@
 """Settings are converted or refused with a message that helps."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

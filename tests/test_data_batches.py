@@ -1,7 +1,5 @@
 """Batches: a pure function of seed and step."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

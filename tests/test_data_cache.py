@@ -1,7 +1,5 @@
 """The cache of decoded images, and the registry in front of it."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Downloads from a local server: whole, verified and resumed; archives: unpacked whole, or refused."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

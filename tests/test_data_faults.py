@@ -1,7 +1,5 @@
 """What is wrong with a published data set is refused with the file, how many, and what would be right."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Files of data sets: images that are too large or of another kind are refused before they are decoded; lists."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from pathlib import Path

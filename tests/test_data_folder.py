@@ -1,7 +1,5 @@
 """A folder of anyone's images: every mode, depth and orientation; broken files; too few images."""
 
-from __future__ import annotations
-
 import re
 
 import cv2

@@ -1,7 +1,5 @@
 """Pickled pandas frames: those of old and new pandas read alike, and no pickle gets to run anything."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Published data sets in their publishers' layouts: splits, landmarks, masks, oddities; small copies and real ones."""
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from functools import partial

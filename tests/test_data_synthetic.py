@@ -1,7 +1,5 @@
 """The synthetic scenes: drawing, determinism, exact labels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

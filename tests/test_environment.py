@@ -1,7 +1,5 @@
 """pyproject.toml, requirements.lock and environment.yml describe one environment."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 

@@ -1,7 +1,5 @@
 """The `paper` configuration against values computed by hand, equation by equation."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

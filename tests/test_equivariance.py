@@ -4,8 +4,6 @@ Random networks in eval mode (BatchNorm statistics over a shifted picture would 
 something is *not* equivariant, it shows that the comparison would notice.
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

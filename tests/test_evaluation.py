@@ -1,7 +1,5 @@
 """Protocols by name, held to hand-computed values and to the released code's results; Frechet distances."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """An experiment has one identity, is trained once, and can be interrupted and read."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

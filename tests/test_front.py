@@ -1,7 +1,5 @@
 """The landing page and README: their numbers and their picture are what the results say, and no results break them."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

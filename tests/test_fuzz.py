@@ -1,7 +1,5 @@
 """Inputs that nobody thought of: what they say is what is read, or a UserError says why not."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

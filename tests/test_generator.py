@@ -1,7 +1,5 @@
 """Shapes, sizes, memory, determinism and precision of the three networks."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

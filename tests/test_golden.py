@@ -1,7 +1,5 @@
 """Our modules against tensors that the authors' released code produced (float32, CPU): 1e-4 relative everywhere."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from typing import NamedTuple

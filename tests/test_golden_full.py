@@ -3,8 +3,6 @@
 The files in tests/golden hold no weights: a recipe makes them from the released names of the parameters.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 import zlib

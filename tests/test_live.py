@@ -1,7 +1,5 @@
 """The live figure: what the page computes equals PyTorch's, and it can be used by pointer, keyboard and phone."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

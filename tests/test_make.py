@@ -1,7 +1,5 @@
 """What is typed to `make` arrives at the graph and at its jobs as it was typed."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Metrics, held to hand-computed values, to scikit-learn, and to the released code's results."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score

@@ -1,7 +1,5 @@
 """The models that come with the project: listed, small, ready to use, and as good as their metrics say."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from checksums import checksums

@@ -1,7 +1,5 @@
 """nbval, on copies at scale tiny as in `make test`, refuses a broken number, word, cell and import."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

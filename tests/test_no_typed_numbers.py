@@ -8,8 +8,6 @@ with (a rule's bar, a threshold), and numbers of sections, equations, figures an
 be on the list below, with a reason.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Executing notebooks, and choosing which execution the book shows."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """A number that changes among the results changes on the page: nothing in between is typed or kept."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

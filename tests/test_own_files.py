@@ -1,7 +1,5 @@
 """A folder of anyone's files: what is a photograph, what a mask says, what is left out, and what makes it another."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Where users of the released code failed with their own images: sizes, K, shared layers, a whole run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

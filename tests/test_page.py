@@ -1,7 +1,5 @@
 """Showing a figure or a table writes its files and says what it is; a verdict follows from its checks."""
 
-from __future__ import annotations
-
 import base64
 import re
 from pathlib import Path

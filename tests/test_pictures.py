@@ -1,7 +1,5 @@
 """Colours of parts, overlays and contact sheets."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

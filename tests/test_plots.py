@@ -1,7 +1,5 @@
 """What the shared figures draw: a colour a part, a line a run, and nothing that is not there."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

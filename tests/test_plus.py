@@ -1,7 +1,5 @@
 """What `plus` adds to the paper: each piece alone, and off by default."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a generator answers when one part is changed, on generators whose answers are known."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

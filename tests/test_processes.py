@@ -1,7 +1,5 @@
 """Training on two processes: the same weights on both, each its own images, and one writer of files."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """What a log says of a long computation: whole lines, a tenth each, however many jobs write into it."""
 
-from __future__ import annotations
-
 import io
 import re
 

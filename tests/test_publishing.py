@@ -1,7 +1,5 @@
 """Links to the repository, launch buttons, and the notebooks that Colab and Binder open."""
 
-from __future__ import annotations
-
 import copy
 import os
 import re

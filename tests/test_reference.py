@@ -1,7 +1,5 @@
 """The reference part of the book: docstrings as autodoc shows them, the commands, the works compared to."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import shutil

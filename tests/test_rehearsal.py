@@ -3,8 +3,6 @@
 Both have shapes and devices but no values: mixing devices raises, and so does whatever makes the host wait for a value.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Iterator

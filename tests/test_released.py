@@ -1,7 +1,5 @@
 """Released files become runs: through the command line, on golden networks and on full-size files."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Released files that are not what they should be: refused by name, and never executed."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import zipfile

@@ -1,7 +1,5 @@
 """Photographs in, part masks out: with a hand-made network whose right answers are known."""
 
-from __future__ import annotations
-
 import json
 import weakref
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a step does with its numbers: rates, weights, order and whose weights are used afterwards."""
 
-from __future__ import annotations
-
 import copy
 import math
 from pathlib import Path

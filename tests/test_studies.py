@@ -1,7 +1,5 @@
 """Studies of runs over seeds: intervals, tests of differences, stored samples, and the experiments of the pages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

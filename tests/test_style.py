@@ -1,7 +1,5 @@
 """The code is formatted and linted as pyproject.toml asks (ruff)."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The paper's printed numbers, and the tables that set ours beside them."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from types import SimpleNamespace

@@ -3,8 +3,6 @@
 `python tests/test_trace.py` writes the losses again, after RECIPE was raised.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from conftest import ROOT

@@ -1,7 +1,5 @@
 """Both training stages on a minute configuration: what a step does, and that a killed run goes on unharmed."""
 
-from __future__ import annotations
-
 import copy
 import math
 import os

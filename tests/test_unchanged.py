@@ -3,8 +3,6 @@
 `python tests/test_unchanged.py` writes tests/golden/frozen.json again; say in the commit why something changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

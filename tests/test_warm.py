@@ -1,7 +1,5 @@
 """`python -m book warm`: programs and kernels that fork from a process which has imported their packages."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

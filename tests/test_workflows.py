@@ -1,7 +1,5 @@
 """The workflows of GitHub Actions: what starts them, what they may do, and that what they run is there."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -3,8 +3,6 @@
 `python tests/wat.py` writes kernel.wasm anew. Opcodes: WebAssembly core specification 2.0.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from pathlib import Path

@@ -3,8 +3,6 @@
 A new data set is a file with a `DataSet`, and an entry here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from functools import cache

@@ -1,7 +1,5 @@
 """Training batches as a pure function of (seed, step), so that a resumed run needs no state of its data."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -20,8 +20,6 @@ to stored pixels, so EXIF orientation is not applied. `visible` is True for all 
 image: in the paper's protocol all count.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

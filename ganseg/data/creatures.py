@@ -5,8 +5,6 @@ a uniformly random place, over a textured background. Nothing is centred; backgr
 independently but for the contrast of their hues.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 

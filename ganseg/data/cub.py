@@ -13,8 +13,6 @@ Coordinates are taken as pixels from 0 with centres at integers, since the publi
 publisher does not say. They are those of the stored pixels: EXIF orientation is not applied.
 """
 
-from __future__ import annotations
-
 from importlib.resources import files
 from pathlib import Path
 

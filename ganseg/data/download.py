@@ -1,7 +1,5 @@
 """Files of publishers: fetched, verified, unpacked into their data set's folder; what is there is kept."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import os

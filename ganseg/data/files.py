@@ -1,7 +1,5 @@
 """Files of a data set: found, known by what they hold, read as lists, and told of where they are left out."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -8,8 +8,6 @@
 The paper trains on `tstid` (6,149 images) and tests on `trnid` (1,020).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

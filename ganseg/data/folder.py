@@ -18,8 +18,6 @@ show a photograph, turned as its EXIF data say. Images without labels are left o
 A tenth is held out for testing, decided by each image's relative name alone: adding one moves no other.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

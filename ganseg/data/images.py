@@ -1,7 +1,5 @@
 """Images and masks of data sets: opened with care, turned upright, brought to RGB and to their size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

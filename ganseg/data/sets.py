@@ -1,12 +1,10 @@
 """A data set: what is known of it, what of it lies in a folder, what is to be decoded, and a split decoded."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -129,7 +127,7 @@ class Listing:
         masks = sum(sample.mask is not None for sample in self.samples)
         return {"foreground masks": masks, "keypoints": sum(map(bool, visible)), "visible keypoints": sum(visible)}
 
-    def limited(self, split: str, limit: int | None = None) -> Listing:
+    def limited(self, split: str, limit: int | None = None) -> Self:
         """One split alone, and of it at most `limit` images, evenly spaced; UserError where files are missing."""
         whole = self.splits[split]
         kept = min(limit or len(whole), len(whole))

@@ -6,12 +6,10 @@ within r(t) of a + t (b - a), t in [0, 1], where r goes linearly from one radius
 clockwise on the screen.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -81,7 +79,7 @@ class Figure(NamedTuple):
     keypoints: np.ndarray
     keypoint_layers: tuple[int, ...]
 
-    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Figure:
+    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Self:
         """The figures with `move` done to their points (N, M, 2) and discs (N, M, 3)."""
         layers = tuple(layer._replace(discs=move(layer.discs)) for layer in self.layers)
         return self._replace(layers=layers, keypoints=move(self.keypoints))

@@ -12,11 +12,9 @@ Landmarks are 0-based pixels (x, y) of these frames (their values are 0 to 255),
 of another size are refused. Missing landmarks are not visible and keep the value -1. EXIF orientation is not applied.
 """
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,7 +38,7 @@ NEEDED = (
 class Record:
     """A call that a pickle asked for, and the state it wanted to set. Nothing is called."""
 
-    def __new__(cls, *args: Any) -> Record:
+    def __new__(cls, *args: Any) -> Self:
         record = super().__new__(cls)
         record.args, record.state = args, None
         return record

@@ -4,8 +4,6 @@ By hand: `python tests/soak/kills.py 50`. Moments are drawn over the whole life 
 stages, the writing of checkpoints, evaluation. Exits with 1 and says what differs, or with 0 and says what was done.
 """
 
-from __future__ import annotations
-
 import random
 import shlex
 import shutil
