@@ -145,14 +145,16 @@ def stage(results: Path, folder: Path) -> None:
 
 
 def photographs(run: Run) -> str:
-    """Six held-out images of `run` as buttons, to be segmented by the model of their data set, and their terms."""
+    """Six held-out images of `run`, the page's first model, as buttons that segment them; and their terms."""
     size, data, buttons = run.config.data.size, describe(run.config.data.name), ""
     for number, image in enumerate(tables.sheet_of(run).get("image", [])[:6], start=1):
         Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST).save(content := io.BytesIO(), "PNG")
         source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-        buttons += f'<button type="button"><img src="{source}" alt="Held-out image {number}"></button>'
+        buttons += (
+            f'<button type="button" data-act="photograph"><img src="{source}" alt="Held-out image {number}"></button>'
+        )
     terms = f"<small>{data.title}. Terms: {html.escape(data.licence)}</small>" if data.licence else ""
-    return f'<div class="live-photos" data-model="{run.config.data.name}">{buttons}{terms}</div>'
+    return f'<section class="live-photos">{buttons}{terms}</section>'
 
 
 class Live(SphinxDirective):

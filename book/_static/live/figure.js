@@ -42,9 +42,8 @@ globalThis.ganseg = { networks: {} };
       Object.assign(this, { root, models: JSON.parse(root.dataset.models), find: (name) => root.querySelector(name) });
       root.append(this.find("template").content);
       this.views = Object.fromEntries([...root.querySelectorAll("canvas")].map((c) => [c.dataset.view, c]));
-      const named = { status: ".live-status", button: ".live-start", menu: "select", file: "input" };
+      const named = { status: ".live-status", button: "button", menu: "select", file: "input", photo: "details div" };
       for (const [name, selector] of Object.entries(named)) this[name] = this.find(selector);
-      this.photo = this.find("details > .live-views");
       [this.model] = this.models;
       this.button.append(` (${megabytes(this.model.bytes.generator)})`);
       this.button.onclick = () => this.start();
@@ -52,8 +51,6 @@ globalThis.ganseg = { networks: {} };
       this.menu.onchange = () => this.start(this.models[this.menu.selectedIndex]);
       for (const button of root.querySelectorAll("[data-act]")) button.onclick = () => this.act(button);
       this.file.onchange = () => this.file.files[0] && this.segment(this.file.files[0]);
-      this.photos = this.find(".live-photos") || make("div", {});
-      for (const button of this.photos.querySelectorAll("button")) button.onclick = () => this.segment(button.firstElementChild);
       this.find(".live-panel").onkeydown = (event) => this.key(event);
       this.views.points.onpointerdown = (event) => this.grab(event);
       this.reset();
@@ -91,7 +88,6 @@ globalThis.ganseg = { networks: {} };
           this.file.value = "";
           this.menu.value = model.name;
           this.photo.hidden = true;
-          this.photos.hidden = this.photos.dataset.model !== model.name;
         }
         this.find(".live-parts").replaceChildren(...model.colours.slice(1).map((colour, k) => this.chip(colour, k)));
         this.find(".live-strip").hidden = this.button.hidden = !(this.find(".live-panel").hidden = false);
@@ -111,7 +107,8 @@ globalThis.ganseg = { networks: {} };
       return span;
     }
 
-    act({ dataset: { act }, textContent }) {
+    act({ dataset: { act }, textContent, firstElementChild: picture }) {
+      if (picture) return this.start(this.models[0], true).then(() => this.segment(picture));
       if (act === "reset") return this.start();
       if (act === "points") this.edits = [];
       this.seeds[act] = 1 + Math.floor(9999 * Math.random());
