@@ -80,7 +80,7 @@ FILE = st.tuples(*map(st.sampled_from, (FOLDERS, STEMS, ENDS))).map("".join)
 LEFT_OUT = ("no images of a kind", "what GANSeg wrote", "belong to no image")  # words that say so
 
 
-@tried(40)
+@tried(25)
 @given(files=st.dictionaries(FILE, st.sampled_from(["photograph", "mask", "text"]), max_size=8), seed=st.integers(0, 9))
 def test_every_file_of_a_folder_is_a_photograph_a_mask_or_told_to_be_left_out(tmp_path, monkeypatch, files, seed):
     monkeypatch.setattr("ganseg.data.folder.MINIMUM", 1)
@@ -111,7 +111,7 @@ NUMBER = st.integers(-3, 70) | st.floats(-2, 2) | st.sampled_from([0, 1e9, 1e400
 VALUE = NUMBER | st.lists(st.integers(0, 64), max_size=4) | st.booleans() | st.text(max_size=6)
 
 
-@tried(300)
+@tried(200)
 @given(given=st.dictionaries(st.sampled_from(KNOWN) | st.text(max_size=8), VALUE, min_size=1, max_size=3))
 def test_settings_are_refused_or_make_networks_that_can_be_built(given):
     typed = dict(setting(f"{name}={value}") for name, value in given.items())
