@@ -73,7 +73,7 @@ def test_a_mask_of_parts_on_black_is_read_as_its_parts_or_refused(tmp_path, mode
 
 
 # Folders: any files beside two photographs.
-FOLDERS = ["", "a/", "images/", "masks/", "Masks/", "a/images/", "a/masks/", "train/", "labels/", "out/", "Bär/", ".x/"]
+FOLDERS = ["", "a/", "images/", "masks/", "Masks/", "a/images/", "a/masks/", "train/", "labels/", "out/", "Für/", ".x/"]
 STEMS = ["0", "1", "00", "0_mask", "mask_0", "0 copy", "B\u00e4r", "Ba\u0308r", "parts", "keypoints", "samples", "mask"]
 ENDS = [".png", ".PNG", ".jpg", ".bmp", ".tif", ".heic", ".json", ".csv", ".npz", ""]
 FILE = st.tuples(*map(st.sampled_from, (FOLDERS, STEMS, ENDS))).map("".join)
