@@ -68,7 +68,7 @@ def test_a_chapter_ends_with_a_verdict_and_states_the_rule_before_it(path: Path)
         pytest.skip("the chapter on speed tests no claim of the paper")
     beside = lambda cell: "answer" in cell.metadata.get("tags", []) or "-exercise-" in cell.id
     last = [cell for cell in cells(path, "code") if not beside(cell)][-1]
-    assert re.search(r"\bverdict\(", last.source)
+    assert re.search(r"\b(verdict|judged)\(", last.source)
     assert re.search(r"\n## Verdict\n", prose(path)) and re.search(r"\brules?\b", prose(path).split("## Verdict")[-1])
 
 

@@ -128,6 +128,7 @@ def project(tmp_path: Path) -> Path:
     for file in ("book/intro.md", "ganseg/points.py"):
         (tmp_path / file).parent.mkdir()
         (tmp_path / file).touch()
+    (tmp_path / "_config.yml").write_text("{}")
     return tmp_path
 
 

@@ -40,6 +40,7 @@ def test_a_changed_result_changes_the_page(tmp_path: Path) -> None:
     source, results = tmp_path / "notebooks" / NAME, tmp_path / "results"
     for folder in ("notebooks", "book", "ganseg"):
         (tmp_path / folder).mkdir()
+    (tmp_path / "_config.yml").write_text("{}")
     shutil.copy(ROOT / "notebooks" / NAME, source)
     notebook = execute.read(source)
     path = publish_run(results, iou=0.4321) / "metrics.json"
