@@ -61,8 +61,8 @@ def serve(words: list[str]) -> None:
     os.environ.update(IMPORTED_WITH)
     for name in PACKAGES.split():
         import_module(name)
-    for name in ("tqdm.auto", "tqdm.autonotebook"):  # whose bar is chosen by who imports them
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.startswith(("ganseg", "tqdm.auto"))]:
+        sys.modules.pop(name)  # the bar of tqdm.auto is chosen when it is imported
     with connection.Listener(family="AF_UNIX", backlog=64) as door:
         os.environ.clear()
         os.environ.update(usual | {DOOR: door.address, "JUPYTER_PATH": str(Path(__file__).parent)})
