@@ -37,6 +37,7 @@ def answer(client: connection.Connection) -> None:
     (words, folder, environment), status = client.recv(), 1
     for stream in range(3):
         os.dup2(reduction.recv_handle(client), stream)
+    sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", 1, closefd=False) for n in range(3))  # noqa: SIM115
     os.setsid()  # signals come by way of the client
     client.send(os.getpid())
     threading.Thread(target=lambda: client.poll(None) and os.kill(os.getpid(), signal.SIGKILL), daemon=True).start()

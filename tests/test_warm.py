@@ -17,6 +17,7 @@ from book import execute
 FIRST = "import json, os\nprint(json.dumps(dict(os.environ)), flush=True)\nos.read(0, 1)"
 PROGRAM = """
 import os, sys, time
+sys.stderr.reconfigure(errors="backslashreplace")  # as the command line does; the server's was a file
 print(*sys.argv[1:], os.getcwd(), os.environ["GIVEN"], "torch" in sys.modules, os.getpid(), flush=True)
 try:
     time.sleep(60 * ("wait" in sys.argv))
@@ -44,7 +45,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     (folder / "first.py").write_text(FIRST)
     environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-m", "book", "warm", "first"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": (folder / "log").open("w")}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as server:
         below = json.loads(server.stdout.readline())
         yield below
         left = program(below, "wait")
