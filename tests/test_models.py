@@ -58,12 +58,12 @@ def test_shipped_weights_find_what_was_found_when_they_were_scored(name):
 @pytest.mark.parametrize("name", DRAWN)
 def test_shipped_weights_give_the_published_scores(name):
     run = Run.find(name)
-    few, tolerance = (None, 0.002) if name == "birds" else (100, 0.03)  # one by all of its images, others by a tenth
-    test = load(run.config.data.name, "test", run.config.data.size, limit=few)
+    test = load(run.config.data.name, "test", run.config.data.size)
     labels = find_parts(run.segmenter(), test.images, make_fabric("cpu")).labels
     measured = coverage(labels, test.foreground) | agreement(labels, test)
+    assert len(test) == run.metrics["test_images"]
     for metric in ("iou", "iou_constant_mask", "nmi_both", "ari_foreground"):
-        assert measured[metric] == pytest.approx(run.metrics[metric], abs=tolerance), metric
+        assert measured[metric] == pytest.approx(run.metrics[metric], abs=0.002), metric
 
 
 def test_committed_weights_are_those_whose_checksums_their_provenance_tells():
