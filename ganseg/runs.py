@@ -151,6 +151,7 @@ def origin(device: torch.device) -> dict[str, Any]:
     """
     git = lambda *words: subprocess.check_output(["git", "-C", PACKAGE, *words], text=True, stderr=subprocess.DEVNULL)
     try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # a copy within another checkout is no part of it
         commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         commit, changed = os.environ.get("GANSEG_COMMIT", "unknown"), ""

@@ -26,6 +26,7 @@ from ganseg.evaluation import evaluate
 from ganseg.files import write_json
 from ganseg.loop import OutOfTime
 from ganseg.recipes import resolve
+from ganseg.runs import origin
 
 EXPERIMENT = Experiment(parts=3, overrides=SETTINGS)
 
@@ -265,3 +266,14 @@ def test_paper_and_released_pull_equally_hard_on_the_mean_part():
 def test_a_batch_that_processes_cannot_share_evenly_is_refused_with_what_would_do():
     with pytest.raises(UserError, match=r"optim.batch_size=4 cannot be shared by 3 processes.*optim.batch_size=6"):
         check_shares(EXPERIMENT.config, 3)
+
+
+def test_a_copy_of_the_package_in_another_checkout_is_of_the_commit_that_it_is_told(tmp_path, monkeypatch):
+    (package := tmp_path / "ganseg").mkdir()
+    (package / "__init__.py").touch()
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "another project"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    monkeypatch.setattr("ganseg.runs.PACKAGE", package)
+    monkeypatch.setenv("GANSEG_COMMIT", "told")
+    assert origin(torch.device("cpu"))["commit"] == "told"
