@@ -85,16 +85,17 @@ def clock() -> float:
 def interleaved(takes: Mapping[str, Callable[[], object]], budget: float) -> dict[str, np.ndarray]:
     """Seconds (rounds,) of each of `takes`, which come in turn, so that the machine's noise meets them alike.
 
-    After one round to warm up three follow at least, and more until `budget` seconds are over.
+    After two rounds to warm up, in the second of which a GPU records, three follow at least, and more until `budget`
+    seconds are over.
     """
     rounds, begin = [], time.perf_counter()
-    while len(rounds) < 4 or time.perf_counter() - begin < budget:
+    while len(rounds) < 5 or time.perf_counter() - begin < budget:
         marks = [clock()]
         for take in takes.values():
             take()
             marks.append(clock())
         rounds.append(np.diff(marks))
-    return dict(zip(takes, np.transpose(rounds[1:]), strict=True))
+    return dict(zip(takes, np.transpose(rounds[2:]), strict=True))
 
 
 def compare(steps: Mapping[str, Step], budget: float) -> tuple[dict[str, float], dict[str, float]]:

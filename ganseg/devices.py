@@ -1,4 +1,6 @@
-"""Devices, precision and several processes, through Lightning Fabric."""
+"""Devices, precision and several processes, through Lightning Fabric; steps that a GPU repeats by itself."""
+
+from collections.abc import Callable
 
 import torch
 from lightning_fabric import Fabric
@@ -58,8 +60,9 @@ def own(batch: Tensor, fabric: Fabric) -> Tensor:
 
 
 def adam(module: nn.Module, lr: float, betas: tuple[float, float], fabric: Fabric) -> torch.optim.Optimizer:
-    """Adam in its fused implementation."""
-    return fabric.setup_optimizers(torch.optim.Adam(module.parameters(), lr=lr, betas=betas, fused=True))
+    """Adam in its fused implementation, whose steps a GPU can repeat by itself."""
+    options = {"lr": lr, "betas": betas, "fused": True, "capturable": fabric.device.type == "cuda"}
+    return fabric.setup_optimizers(torch.optim.Adam(module.parameters(), **options))
 
 
 def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fabric: Fabric) -> None:
@@ -69,3 +72,38 @@ def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fa
     for parameter in module.parameters() if fabric.world_size > 1 else ():
         parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
     optimizer.step()
+
+
+class Replayed:
+    """`function(batch, *kind)`, its kernels launched at once: after a call of each `kind` (hashable) that runs as it is,
+    a CUDA graph records the next and repeats it. At small sizes, launches are most of a step.
+
+    `function`: makes a dictionary of tensors and the same kernels for every `batch` of a shape; seeded before each call
+    it draws what it would draw unrecorded. Elsewhere than on one GPU without a scaler of gradients, which the host
+    would wait for, every call runs as it is.
+    """
+
+    def __init__(self, function: Callable[..., dict[str, Tensor]], fabric: Fabric) -> None:
+        self.function, self.seen, self.recorded = function, set(), {}
+        alone = fabric.world_size == 1 and fabric.device.type == "cuda"
+        self.stream = torch.cuda.Stream() if alone and not fabric.strategy.precision.state_dict() else None
+
+    def __call__(self, batch: Tensor, *kind: bool) -> dict[str, Tensor]:
+        """What `function` makes of `batch`."""
+        if self.stream is None:
+            return self.function(batch, *kind)
+        if kind not in self.seen:
+            self.seen.add(kind)
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                values = self.function(batch, *kind)
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return values
+        if kind not in self.recorded:
+            graph, held = torch.cuda.CUDAGraph(), batch.clone()
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.recorded[kind] = graph, held, self.function(held, *kind)
+        graph, held, values = self.recorded[kind]
+        held.copy_(batch)
+        graph.replay()
+        return {name: value.clone() for name, value in values.items()}

@@ -63,7 +63,7 @@ class Generator(nn.Module):
         z = [torch.randn(batch, self.config.noise_dim, **draw) for _ in range(3)]
         position = 2 * torch.rand(batch, 2, **draw) - 1
         if self.config.background_shift == "horizontal":
-            position = position * position.new_tensor([1.0, 0.0])
+            position[:, 1] = 0
         return Noise(z[0], z[0] if self.config.shared_noise else z[1], z[2], position)
 
     def forward(self, noise: Noise) -> Scene:

@@ -15,7 +15,7 @@ from torchvision.models import ResNet50_Weights
 from ganseg import losses, plus
 from ganseg.config import Config
 from ganseg.data import Batches
-from ganseg.devices import Fabric, adam, own, place, update
+from ganseg.devices import Fabric, Replayed, adam, own, place, update
 from ganseg.discriminator import Discriminator
 from ganseg.files import DOWNLOADS, UserError, imagenet_at_hand
 from ganseg.generator import Generator, Noise, Scene
@@ -59,16 +59,26 @@ class GanTrainer:
         self.parts |= {"g_optim": self.g_optim, "d_optim": self.d_optim} | ({"ema": self.ema} if self.ema else {})
         if config.plus.balance:
             self.parts["balance"] = plus.Balance(config.plus).to(fabric.device)
+        self.replayed = Replayed(self.learn, fabric)
 
     def step(self, t: int) -> dict[str, Tensor]:
         """Train both networks once; returns the losses of step `t`."""
         seed_step(self.config.seed, self.name, t)
         real = to_unit(own(self.stream.batch(t), self.fabric), self.fabric.device)
+        return self.replayed(real, *self.kind(t))
+
+    def kind(self, t: int) -> tuple[bool, bool]:
+        """Whether step `t` has the penalty on D's gradient, and G's geometric losses."""
+        weights = self.config.losses
+        return weights.lambda_gp > 0 and t % weights.penalty_every == 0, t % weights.geometry_every == 0
+
+    def learn(self, real: Tensor, penalised: bool, geometric: bool) -> dict[str, Tensor]:
+        """A step of each network, of a `kind`."""
         scene = self.scene()
-        values = self.discriminator_step(t, real, scene.image.detach())
+        values = self.discriminator_step(real, scene.image.detach(), penalised)
         if not self.config.optim.share_fakes:
             scene = self.scene()
-        values |= self.generator_step(t, scene, real)
+        values |= self.generator_step(scene, real, geometric)
         self.average()
         return values
 
@@ -87,14 +97,14 @@ class GanTrainer:
             images = plus.augment(images, uniform(len(images), plus.AUGMENT_DRAWS, self.fabric), probability)
         return self.discriminator(images)
 
-    def discriminator_step(self, t: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """One step of D (Eq. 18), with the penalty in every `penalty_every`-th."""
+    def discriminator_step(self, real: Tensor, fake: Tensor, penalised: bool) -> dict[str, Tensor]:
+        """One step of D (Eq. 18), without the penalty's gradient where it is not `penalised`."""
         weights, penalty, values = self.config.losses, torch.zeros(()), {}
         pairing = self.config.plus.relativistic
         with self.fabric.autocast():
             fake_logits, real_logits = self.judged(torch.cat([fake, real])).chunk(2)
             gan = (plus.relativistic_loss if pairing else losses.discriminator_loss)(fake_logits, real_logits)
-            if weights.lambda_gp and t % weights.penalty_every == 0:
+            if penalised:
                 sides = (real, fake) if pairing else (real,)
                 penalty = sum(losses.gradient_penalty(self.judged, side, weights.gradient_penalty) for side in sides)
                 values = {"gp": penalty.detach()}
@@ -102,12 +112,12 @@ class GanTrainer:
         update(self.discriminator, self.d_optim, loss, self.fabric)
         return {"d": gan.detach(), **values}
 
-    def generator_step(self, t: int, scene: Scene, real: Tensor | None = None) -> dict[str, Tensor]:
-        """One step of G (Eq. 19), with the geometric losses in every `geometry_every`-th. `real`: to pair with."""
+    def generator_step(self, scene: Scene, real: Tensor, geometric: bool) -> dict[str, Tensor]:
+        """One step of G (Eq. 19), of its first term alone where it is not `geometric`. `real`: to pair with."""
         with self.fabric.autocast():
             gan = self.adversarial(scene.image, real)
         loss, values = gan, {"g": gan.detach()}
-        if t % self.config.losses.geometry_every == 0:
+        if geometric:
             concentration, area = self.geometry(scene)
             areas = scene.masks[:, 1:].detach().mean(dim=(0, 2, 3))  # (K,) of the image
             values |= {"con": concentration.detach(), "area": area.detach(), "foreground": areas.sum()}
@@ -119,7 +129,7 @@ class GanTrainer:
         update(self.generator, self.g_optim, loss, self.fabric)
         return values
 
-    def adversarial(self, fake: Tensor, real: Tensor | None) -> Tensor:
+    def adversarial(self, fake: Tensor, real: Tensor) -> Tensor:
         """What G learns from D: Eq. 13, or `plus.relativistic_loss` against `real` images (B, 3, H, W)."""
         logits = self.judged(fake)
         if not self.config.plus.relativistic:

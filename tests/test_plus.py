@@ -72,7 +72,7 @@ def test_the_relativistic_losses_compare_pairs_and_penalise_both_sides(monkeypat
     monkeypatch.setattr("ganseg.training.update", lambda module, optimizer, loss, fabric: found.append(loss.detach()))
     config = MINUTE.replace({"plus.relativistic": True, "losses.lambda_gp": 3})
     trainer = gan(make_fabric("cpu", precision="32-true"), config)
-    trainer.discriminator_step(0, *images)
+    trainer.discriminator_step(*images, penalised=True)
     real, fake = map(trainer.discriminator, images)
     pairs = torch.log1p((fake - real).exp()).mean()
     penalty = sum(losses.gradient_penalty(trainer.discriminator, side) for side in images)

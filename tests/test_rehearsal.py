@@ -103,8 +103,9 @@ def choosing(step: Any) -> Any:
 def test_a_rehearsal_sees_a_value_read_a_device_mixed_and_a_boolean_index(planted: Any, meta: Meta) -> None:
     config = configured("paper", "laptop")
     trainer = GanTrainer(config, meta, Stream(config))
-    faulty = planted(functools.partial(trainer.generator_step, 1))
-    trainer.generator_step = lambda t, scene, real: faulty(scene)  # type: ignore[method-assign]
+    step = trainer.generator_step
+    faulty = planted(lambda scene: step(scene, scene.image, geometric=True))
+    trainer.generator_step = lambda scene, real, geometric: faulty(scene)  # type: ignore[method-assign]
     with pytest.raises(RuntimeError):
         trainer.step(1)
 

@@ -50,9 +50,9 @@ def test_the_generator_learns_from_the_discriminator_that_has_just_learnt(fabric
     trainer, seen = gan(fabric), []
     start, step = [p.detach().clone() for p in trainer.discriminator.parameters()], trainer.generator_step
 
-    def looking(t: int, scene: object, real: object) -> object:
+    def looking(scene: object, real: object, geometric: bool) -> object:
         seen.extend(torch.equal(p, s) for p, s in zip(trainer.discriminator.parameters(), start, strict=True))
-        return step(t, scene, real)
+        return step(scene, real, geometric)
 
     trainer.generator_step = looking  # type: ignore[method-assign]
     trainer.step(1)

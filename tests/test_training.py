@@ -151,12 +151,12 @@ def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, t
 def test_each_step_leaves_the_other_network_alone_and_trainable(learning: str, fabric: Fabric) -> None:
     trainer = gan(fabric)
     other = trainer.generator if learning == "discriminator" else trainer.discriminator
-    scene = trainer.generator(trainer.generator.noise(4))
+    scene, real = trainer.generator(trainer.generator.noise(4)), torch.rand(4, 3, 16, 16)
     before = copy.deepcopy(other.state_dict())
     if learning == "discriminator":
-        trainer.discriminator_step(0, torch.rand(4, 3, 16, 16), scene.image.detach())
+        trainer.discriminator_step(real, scene.image.detach(), penalised=True)
     else:
-        trainer.generator_step(0, scene)
+        trainer.generator_step(scene, real, geometric=True)
     assert same(other.state_dict(), before) and all(p.grad is None and p.requires_grad for p in other.parameters())
 
 
@@ -172,7 +172,7 @@ def caught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 def test_eq18_total_with_the_lazy_penalty_scaled(t, rescale, factor, fabric, caught):
     trainer = gan(fabric, MINUTE.replace({"losses.penalty_rescale": rescale, "losses.lambda_gp": 7}))
     real, fake = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
-    values = trainer.discriminator_step(t, real, fake)
+    values = trainer.discriminator_step(real, fake, trainer.kind(t)[0])
     expected = losses.discriminator_loss(trainer.discriminator(fake), trainer.discriminator(real))
     torch.testing.assert_close(values["d"], expected.detach())
     assert ("gp" in values) == (factor > 0)
@@ -186,7 +186,7 @@ def test_eq19_total(t: int, every: int, counts: bool, fabric: Fabric, caught: li
     trainer = gan(fabric, MINUTE.replace(weights))
     scene = trainer.generator(trainer.generator.noise(4))
     scene = scene._replace(scales=scene.scales + 1)  # larger than the masks
-    values = trainer.generator_step(t, scene)
+    values = trainer.generator_step(scene, scene.image, trainer.kind(t)[1])
     masks, grid = scene.masks[:, 1:], trainer.generator.grid
     expected = losses.generator_loss(trainer.discriminator(scene.image))
     if counts:
