@@ -151,6 +151,7 @@ class PlusConfig(Section):
 
     augment: Share = 0.0  # probability of each change of what D sees; 1 in the work cited there
     relativistic: bool = False  # D and G compare pairs of a real and a generated image; R2 beside R1
+    matching: Real = 0.0  # weight of the distance between D's mean features of real and of generated images
     balance: Share = 0.0  # step with which the weight of L_con finds its balance; 0: lambda_con as it is
     foreground: Band = (0.15, 0.4)  # share of generated images, least and most, that needs no correction
     floor: Fraction = 0.0  # least area of a part, over an even share of the foreground

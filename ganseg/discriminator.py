@@ -47,6 +47,10 @@ class Discriminator(nn.Module):
         )
         initialise(self)
 
+    def features(self, image: Tensor) -> Tensor:
+        """`image` (B, 3, H, W) in [-1, 1] -> what the last layer sees of it, (B, hidden)."""
+        return self.head[:-1](self.blocks(image.contiguous(memory_format=torch.channels_last)))
+
     def forward(self, image: Tensor) -> Tensor:
         """`image` (B, 3, H, W) in [-1, 1] -> logits (B,)."""
-        return self.head(self.blocks(image.contiguous(memory_format=torch.channels_last))).squeeze(1).float()
+        return self.head[-1](self.features(image)).squeeze(1).float()

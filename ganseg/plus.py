@@ -78,6 +78,13 @@ def relativistic_loss(lower: Tensor, higher: Tensor) -> Tensor:
     return F.softplus(lower - higher).mean()
 
 
+def matching_loss(fake: Tensor, real: Tensor) -> Tensor:
+    r"""$\|\mathbb E f(\mathcal G(\mathbf z)) - \mathbb E f(\mathbf x)\|^2 / D$ for G, with D's features f (B, D).
+
+    Source: Salimans et al. (2016), who have it in place of Eq. 13; here it comes on top."""
+    return F.mse_loss(fake.float().mean(dim=0), real.float().mean(dim=0))
+
+
 def floor_loss(masks: Tensor, floor: float, least: float) -> Tensor:
     r"""$\sum_k \max(0, \frac{\phi}{K} A - A_k)$ in pixels: each part keeps the share $\phi$ of an even one, as
     Eq. 17 keeps its heatmap's. $A_k$: area of mask k, mean over the batch, as a part may be hidden in an image.

@@ -150,6 +150,7 @@ OPTIONS: dict[str, Settings] = {
 INGREDIENTS: dict[str, Settings] = {
     "augmented-discriminator": {"plus.augment": 0.5},
     "relativistic": {"plus.relativistic": True},
+    "feature-matching": {"plus.matching": 1.0},
     "balanced-concentration": {"plus.balance": 0.02, "losses.lambda_con": 10.0},  # on any data set
     "part-floor": {"plus.floor": 0.25},
     "photometric-pairs": {"plus.photometric": 0.5},

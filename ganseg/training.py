@@ -91,11 +91,15 @@ class GanTrainer:
         """This process's share of a batch of noise."""
         return Noise(*(own(z, self.fabric) for z in self.generator.noise(self.config.optim.batch_size)))
 
-    def judged(self, images: Tensor) -> Tensor:
-        """Logits (B,) of D on what it sees of `images`."""
+    def seen(self, images: Tensor) -> Tensor:
+        """What D sees of `images`."""
         if probability := self.config.plus.augment:
             images = plus.augment(images, uniform(len(images), plus.AUGMENT_DRAWS, self.fabric), probability)
-        return self.discriminator(images)
+        return images
+
+    def judged(self, images: Tensor) -> Tensor:
+        """Logits (B,) of D on what it sees of `images`."""
+        return self.discriminator(self.seen(images))
 
     def discriminator_step(self, real: Tensor, fake: Tensor, penalised: bool) -> dict[str, Tensor]:
         """One step of D (Eq. 18), without the penalty's gradient where it is not `penalised`."""
@@ -130,13 +134,17 @@ class GanTrainer:
         return values
 
     def adversarial(self, fake: Tensor, real: Tensor) -> Tensor:
-        """What G learns from D: Eq. 13, or `plus.relativistic_loss` against `real` images (B, 3, H, W)."""
-        logits = self.judged(fake)
-        if not self.config.plus.relativistic:
-            return losses.generator_loss(logits)
+        """What G learns from D: Eq. 13, or `plus.relativistic_loss` against `real` images (B, 3, H, W); and what
+        `plus.matching_loss` adds."""
+        extra, network = self.config.plus, self.discriminator
+        if not (extra.relativistic or extra.matching):
+            return losses.generator_loss(self.judged(fake))
+        features = network.features(self.seen(fake))
         with torch.no_grad():
-            real_logits = self.judged(real)
-        return plus.relativistic_loss(real_logits, logits)
+            real_features = network.features(self.seen(real))
+        logits, real_logits = (network.head[-1](f).squeeze(1).float() for f in (features, real_features))
+        gan = plus.relativistic_loss(real_logits, logits) if extra.relativistic else losses.generator_loss(logits)
+        return gan + extra.matching * plus.matching_loss(features, real_features)
 
     def geometry(self, scene: Scene) -> tuple[Tensor, Tensor]:
         """L_con and L_area (Eq. 16, 17), with `plus.floor_loss` where it is asked for."""
