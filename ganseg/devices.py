@@ -75,8 +75,8 @@ def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, fa
 
 
 class Replayed:
-    """`function(batch, *kind)`, its kernels launched at once: after a call of each `kind` (hashable) that runs as it is,
-    a CUDA graph records the next and repeats it. At small sizes, launches are most of a step.
+    """`function(batch, *kind)`, its kernels launched at once: after a first call of each `kind` (hashable), which runs
+    as it is, a CUDA graph records the next and repeats it. At small sizes, launches are most of a step.
 
     `function`: makes a dictionary of tensors and the same kernels for every `batch` of a shape; seeded before each call
     it draws what it would draw unrecorded. Elsewhere than on one GPU without a scaler of gradients, which the host

@@ -84,5 +84,6 @@ class PointGenerator(nn.Module):
         if self.config.point_squash == "tanh":
             points = torch.tanh(points / self.config.point_divisor)
         if self.config.part_scale == "predicted":
-            return Parts(points[:, :, :1].expand(-1, -1, 2, -1), points[:, :, 0], points[:, :, 1].norm(dim=2) + 1e-6, embeddings)
+            both = points[:, :, :1].expand(-1, -1, 2, -1)
+            return Parts(both, points[:, :, 0], points[:, :, 1].norm(dim=2) + 1e-6, embeddings)
         return Parts(points, points.mean(dim=2), part_scales(points, self.config.part_scale), embeddings)

@@ -31,7 +31,10 @@ def test_each_ingredient_is_an_option_that_is_added_alone_or_taken_away_and_none
         for key in (key.removeprefix("plus.") for key in INGREDIENTS[name] if key.startswith("plus.")):
             values = [getattr(config.plus, key) for config in (alone, everything, without, off)]
             assert values[0] == values[1] != values[2] == values[3], (name, key)
-    assert "+no-self-training" in mistaken("train --variant plus+no-part-floor")
+    assert "+no-self-training" in mistaken("train --variant plus+no-relativistic")
+    weaker, usual = (resolve("flowers", v, "laptop").losses.lambda_con for v in ("paper+part-floor", "paper"))
+    assert weaker < usual == resolve("flowers", "plus+no-part-floor", "laptop").losses.lambda_con
+    assert resolve("flowers", "plus+no-concentration", "laptop").losses.lambda_con == 0, "what is asked for wins"
 
 
 def test_committed_runs_keep_their_keys(monkeypatch) -> None:

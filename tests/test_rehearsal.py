@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from ganseg import loop
 from ganseg.config import Config
 from ganseg.data import Batches, Split
+from ganseg.devices import Replayed, make_fabric
 from ganseg.generator import Generator
 from ganseg.recipes import INGREDIENTS, resolve
 from ganseg.segmenter import Segmenter
@@ -155,3 +156,62 @@ def test_a_training_of_several_gpus_meets_at_the_ends_of_windows_only(monkeypatc
     monkeypatch.setattr(loop, "save_state", lambda *args: None)
     loop.fit(trainer, 60, tmp_path, progress=False)
     assert meetings == ["broadcast"] * 3
+
+
+class Recording:
+    """CUDA graphs, imitated: what a `step` made while one was recorded is made again, in place, when it is replayed."""
+
+    def __init__(self) -> None:
+        self.now: Any = None
+
+    def step(self, batch: Tensor, *kind: bool) -> dict[str, Tensor]:
+        result = batch.sum() + 10 * sum(kind)
+        if self.now is not None:
+            self.now.made = batch, kind, result
+            result.fill_(-1)  # recording makes nothing
+        return {"loss": result}
+
+    @contextlib.contextmanager
+    def graph(self, graph: Any, stream: Any) -> Iterator[None]:
+        self.now = graph
+        yield
+        self.now = None
+
+    @staticmethod
+    def replay(graph: Any) -> None:
+        held, kind, result = graph.made
+        result.copy_(held.sum() + 10 * sum(kind))
+
+
+def on_gpu(scaler: dict[str, Any], world_size: int = 1) -> Any:
+    precision = SimpleNamespace(state_dict=lambda: scaler)
+    device, strategy = SimpleNamespace(type="cuda"), SimpleNamespace(precision=precision)
+    return SimpleNamespace(world_size=world_size, device=device, strategy=strategy)
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
+    found, stream = Recording(), SimpleNamespace(wait_stream=lambda other: None)
+    graphs = type("CUDAGraph", (), {"replay": lambda self: found.replay(self)})
+    fakes = {"CUDAGraph": graphs, "graph": found.graph, "Stream": lambda: stream}
+    fakes |= {"current_stream": lambda: stream, "stream": contextlib.nullcontext}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return found
+
+
+def test_a_gpu_repeats_each_kind_of_step_from_a_graph_on_new_batches_and_hands_out_copies(recording: Recording) -> None:
+    replayed, seen = Replayed(recording.step, on_gpu({})), []
+    for t in range(8):
+        batch, kind = torch.full((3,), float(t)), (t % 4 == 0, True)
+        seen.append((replayed(batch, *kind)["loss"], 3.0 * t + 10 * sum(kind)))
+    assert [loss.item() for loss, _ in seen] == [expected for _, expected in seen], "also those of earlier steps"
+    assert replayed.recorded.keys() == {(True, True), (False, True)}
+
+
+def test_a_scaler_of_gradients_several_gpus_and_cpus_have_no_graph(recording: Recording) -> None:
+    others = on_gpu({"scale": 2.0}), on_gpu({}, world_size=2), make_fabric("cpu")
+    for fabric in others:
+        replayed = Replayed(recording.step, fabric)
+        assert [replayed(torch.ones(2), True)["loss"].item() for _ in range(3)] == [12, 12, 12]
+        assert not replayed.recorded
