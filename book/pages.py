@@ -20,6 +20,7 @@ ALPHABETS = {"bold": "BOLD", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "
 MARKS = {"‖": {"stretchy": "false"}, "/": {"lspace": "0", "rspace": "0"}}  # set as TeX does
 WORD = re.compile(r'(?:<mi mathvariant="normal">[^<]*</mi>){2,}')
 PICTURE = re.compile(r'(<img class="dark-light" src=")data:image/png;base64,([^"]+)("[^>]*)>')
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 NAMED = re.compile(r"\b(table|fig|eq)(?:ure|uation)?\.?\s?(\d+)", re.IGNORECASE)
 
 
@@ -81,12 +82,14 @@ def unpack(app: Any, pagename: str, template: str, context: dict[str, Any], *_: 
 
 
 class Search(SearchEnglish):
-    """Its words are also numbers such as 0.795, and names such as "Table 2"."""
+    """Its words are also numbers such as 0.795 or 6,149, and names such as "Table 2"."""
 
     js_splitter_code = Path(__file__).with_name("_static").joinpath("scripts", "split.js").read_text()
 
     def split(self, text: str) -> list[str]:
-        return [" ".join(found) for found in NAMED.findall(text)] + re.findall(r"\w+(?:\.\d+)*", text)
+        words = re.findall(r"\w+(?:\.\d+)*", THOUSANDS.sub("", text))
+        words = [f"no{word}" if word.isdigit() else word for word in words]  # Sphinx looks for no whole number
+        return [" ".join(found) for found in NAMED.findall(text)] + words
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy.ndimage import find_objects, label, morphological_gradient
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import KDTree
 
 from ganseg.data import Split
@@ -21,6 +22,7 @@ PARTS = ("#d55e00", "#56b4e9", "#f0e442", "#009e73", "#cc79a7", "#0072b2", "#e69
          "#6fe3e8", "#9e77dc", "#a9d46a", "#94507c", "#d9c4a0")  # fmt: skip
 MORE = [f"hsl({222.4922 * k % 360:.2f}, 60%, {50 + 10 * (k % 4)}%)" for k in range(12, 254)]  # golden turns of the hue
 UNKNOWN = "#a09080"  # pixels that ground truth leaves out (255)
+FOREGROUND = "#f4f1ea"  # of a truth that knows no parts, whose colours would mean something else
 COLOURS = np.array([ImageColor.getrgb(name) for name in (BACKGROUND, *PARTS, *MORE, UNKNOWN)], np.uint8)  # of labels
 GAP, HEAD = 4, 24  # pixels between the pictures of a sheet, and above them
 GREY = (128, 128, 128, 255)  # of captions: readable on white and on black
@@ -34,6 +36,20 @@ def to_pictures(images: Any) -> np.ndarray:
 def colour_labels(labels: np.ndarray) -> np.ndarray:
     """Label maps (N, H, W) or (H, W) as colours, uint8 with a last axis of 3; 255 means unknown."""
     return COLOURS[np.asarray(labels)]
+
+
+def colour_truth(truth: np.ndarray, found: np.ndarray | None = None) -> np.ndarray:
+    """As `colour_labels`, a true part (N, H, W) in the colour of the part of `found` that it shares most pixels with,
+    one to one. Foreground alone (0, 1, and 255 for unknown) has no part's colour."""
+    if np.isin(truth, (0, 1, 255)).all():
+        return np.where(np.asarray(truth)[..., None] == 1, np.uint8(ImageColor.getrgb(FOREGROUND)), COLOURS[truth])
+    if found is None:
+        return COLOURS[truth]
+    parts = range(1, 1 + max(found.max(), truth[truth != 255].max()))
+    shared = [[np.sum((truth == one) & (found == other)) for other in parts] for one in parts]
+    numbers = np.arange(256)
+    numbers[1 : 1 + len(parts)] = linear_sum_assignment(shared, maximize=True)[1] + 1
+    return COLOURS[numbers[truth]]
 
 
 def labels_of(colours: np.ndarray) -> np.ndarray:
@@ -83,7 +99,7 @@ def part_rows(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None =
     The truth is parts, or the foreground as 0, 1 and 255 where it is unknown.
     """
     rows = {"image": images, "parts": colour_labels(labels), "both": overlay(images, labels, contour=0)}
-    return rows if truth is None else rows | {"truth": colour_labels(truth)}
+    return rows if truth is None else rows | {"truth": colour_truth(truth, labels)}
 
 
 def enlarge(images: np.ndarray, shown: int = 144) -> np.ndarray:

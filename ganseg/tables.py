@@ -21,7 +21,7 @@ from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
 from ganseg.evaluation import Protocol, find_parts, held_out, predicted_keypoints, regression_images, shown
 from ganseg.files import PACKAGE, UserError
-from ganseg.pictures import colour_labels, read_sheet
+from ganseg.pictures import colour_labels, colour_truth, labels_of, read_sheet
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import find_runs
 from ganseg.titles import MODELS
@@ -146,7 +146,8 @@ def sheet_of(run: Any) -> dict[str, np.ndarray]:
     """Rows image, parts, both, truth (N, H, W, 3) of a run's segmentation.png; {} where it has none to show."""
     path = run.directory / "segmentation.png"
     there = path.exists() and DATASETS[run.provenance["data"]].redistributable
-    return dict(zip(("image", "parts", "both", "truth"), read_sheet(path), strict=False)) if there else {}
+    rows = dict(zip(("image", "parts", "both", "truth"), read_sheet(path), strict=False)) if there else {}
+    return rows | {name: colour_truth(labels_of(row)) for name, row in rows.items() if name == "truth"}
 
 
 def group_name(group: Sequence[Any]) -> str:

@@ -209,7 +209,8 @@ def test_formulas_and_the_contents_need_no_script(html: Path, tab: browser.Page)
 
 
 @pytest.mark.parametrize(
-    ("query", "page"), [("table 2", "14_table2"), ("Table 3", "15_table3"), ("0.426", "14_table2")]
+    ("query", "page"),
+    [("table 2", "14_table2"), ("Table 3", "15_table3"), ("0.426", "14_table2"), ("23,726,721", "30_paper_vs_code")],
 )
 def test_the_search_finds_tables_and_numbers(html: Path, tab: browser.Page, query: str, page: str) -> None:
     tab.open(f"{(html / 'search.html').as_uri()}?q={query.replace(' ', '+')}")

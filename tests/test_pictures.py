@@ -98,8 +98,8 @@ def test_a_sheet_of_parts_is_enlarged_and_written_whole(tmp_path, with_truth):
     assert [p.name for p in path.parent.iterdir()] == ["s.png"]
     drawn = np.asarray(Image.open(path))[24:]
     assert drawn.shape == ((3 + with_truth) * 148 - 4, 3 * 148 - 4, 4)
-    _, one, two = pictures.COLOURS[:3]
-    rows = [[100] * 3, two, np.rint(0.45 * 100 + 0.55 * two), one][: 3 + with_truth]
+    two = pictures.COLOURS[2]
+    rows = [[100] * 3, two, np.rint(0.45 * 100 + 0.55 * two), (0xF4, 0xF1, 0xEA)][: 3 + with_truth]
     np.testing.assert_array_equal(drawn[::148, 0, :3], rows)
 
 
@@ -117,3 +117,16 @@ def test_a_sheet_of_data_has_a_row_for_images_and_one_for_each_kind_of_label(tmp
     keypoints = sheet[2 * 196 :]
     np.testing.assert_array_equal(keypoints[[147, 123], [51, 123]], colours[1:])
     assert not keypoints[:, 2 * 196 :].any() and not images.any()
+
+
+def test_a_truth_of_the_foreground_alone_has_no_colour_of_a_part() -> None:
+    painted = pictures.colour_truth(np.array([[0, 1, 255]]))
+    np.testing.assert_array_equal(painted[:, [0, 2]], pictures.colour_labels(np.array([[0, 255]])))
+    assert tuple(painted[0, 1]) not in set(map(tuple, pictures.COLOURS))
+
+
+def test_a_true_part_has_the_colour_of_the_found_part_that_it_shares_most_with_one_to_one() -> None:
+    truth, found = np.array([[0, 1, 1, 2, 2, 3, 255]]), np.array([[0, 2, 2, 2, 1, 0, 1]])
+    expected = np.array([[0, 2, 2, 1, 1, 3, 255]])
+    np.testing.assert_array_equal(pictures.colour_truth(truth, found), pictures.colour_labels(expected))
+    np.testing.assert_array_equal(pictures.colour_truth(truth), pictures.colour_labels(truth))

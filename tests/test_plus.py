@@ -94,6 +94,18 @@ def test_the_floor_lifts_a_part_that_vanishes_and_no_other() -> None:
     assert plus.floor_loss(torch.zeros(2, 4, 10, 10), 0.5, 0.1).item() == pytest.approx(0.5 * 10)
 
 
+def test_matched_features_pull_the_mean_of_generated_ones_to_that_of_real_ones(fabric: Fabric) -> None:
+    fake, real = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[4.0, 1.0], [4.0, 3.0]])
+    assert plus.matching_loss(fake, real).item() == (2**2 + 2**2) / 2
+    trainer, images = gan(fabric, MINUTE.replace({"plus.matching": 3.0})), torch.rand(2, 4, 3, 16, 16)
+    made = images[0].clone().requires_grad_()
+    found = trainer.adversarial(made, images[1])
+    features = map(trainer.discriminator.features, images)
+    expected = losses.generator_loss(trainer.discriminator(images[0])) + 3 * plus.matching_loss(*features)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert torch.autograd.grad(found, made)[0].abs().sum() > 0
+
+
 def test_the_balance_rises_above_its_band_falls_below_it_or_for_a_starved_part_and_rests_within() -> None:
     def after_steps(shares: list[float], steps: int = 10) -> float:
         balance = plus.Balance(PlusConfig(balance=0.1, foreground=(0.2, 0.4)))

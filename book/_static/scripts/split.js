@@ -2,5 +2,7 @@
 function splitQuery(query) {
   const named = /\b(table|fig|eq)(?:ure|uation)?\.? ?(\d+)/gi;
   const names = [...query.matchAll(named)].map(([, kind, number]) => `${kind} ${number}`);
-  return [...names, ...(query.replace(named, "").match(/[\p{L}\p{N}_]+(?:\.\d+)*/gu) || [])];
+  const others = query.replace(named, "").replace(/(?<=\d),(?=\d{3}\b)/g, "");
+  const words = others.match(/[\p{L}\p{N}_]+(?:\.\d+)*/gu) || [];
+  return [...names, ...words.map((word) => (/^\d+$/.test(word) ? `no${word}` : word))];
 }
