@@ -23,10 +23,11 @@ from ganseg.recipes import SCALES
 
 
 def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, runs: Sequence[Any] = (),
-         results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
+         results: str | Path | None = None, scale: str | None = None, folded: str = "") -> None:  # fmt: skip
     """Write results/<scale>/figures/<name>.png and .csv (`data`); display them with caption, alt text, CSV, provenance.
 
-    `scale` is that of the first of `runs` unless given. UserError without a caption or an alt text of some words.
+    `scale` is that of the first of `runs` unless given; `folded`: a line that stands for the figure until a reader
+    opens it, and only then is it loaded. UserError without a caption or an alt text of some words.
     """
     if len(alt.split()) < 4 or not caption:
         raise UserError(f"figure {name!r} needs a caption, and an alt text that says what it shows")
@@ -35,7 +36,10 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
         figure.savefig(temporary, dpi=DPI)
     image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
     below = f"<figcaption>{html.escape(caption)} {_below(data, path, runs)}</figcaption>"
-    _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
+    markup = f'<figure class="ganseg-figure">{image}\n{below}</figure>'
+    if folded:
+        markup = f'<details class="ganseg-folded"><summary>{html.escape(folded)}</summary>\n{markup}\n</details>'
+    _display(markup, f"Figure: {alt}")
 
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
