@@ -107,11 +107,12 @@ def test_photographs_that_may_not_be_passed_on_are_not_drawn_beside_their_parts(
     """By the function of the page that draws them (Fig. 8)."""
     page = execute.read(ROOT / "notebooks" / "12_qualitative.ipynb")
     (source,) = [cell.source for cell in page.cells if "def comparison_rows" in cell.source]
-    names = {"test": split, "few": [0, 1], "name": data, "found": {"a": baselines.Baseline(split.parts, 2, "nothing")}}
-    names |= {"describe": describe, "colour_labels": pictures.colour_labels, "overlay": pictures.overlay}
+    names = {"test": split, "few": [0, 1], "name": data, "found": {}}
+    names["found"] = dict.fromkeys(("a", "GANSeg"), baselines.Baseline(split.parts, 2, "nothing"))
+    names |= vars(pictures) | {"describe": describe}
     exec(source, names)
     rows = names["comparison_rows"]()
-    assert list(rows) == ["image"] * shown + ["a", "truth"]
+    assert list(rows) == ["image"] * shown + ["a", "GANSeg", "truth"]
     assert (len(np.unique(rows["a"].reshape(-1, 3), axis=0)) > 3) == shown  # more colours than those of labels
 
 
