@@ -3,10 +3,13 @@
 import hashlib
 import io
 import math
+import signal
+import threading
 import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,8 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
 
     Saves every `every` seconds and at the end; before the end every process then calls `on_checkpoint(step)`. OutOfTime
-    at `deadline` (of `time.monotonic`), UserError at a loss that is not finite.
+    at `deadline` (of `time.monotonic`), KeyboardInterrupt after a Ctrl-C or SIGTERM, both once the step is done and
+    saved; UserError at a loss that is not finite.
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
     first, rows = load_state(path, trainer) if path.exists() else (0, [])
@@ -36,25 +40,46 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
     start = saved - (rows[-1]["seconds"] if rows else 0)
     about = {"desc": f"{directory.name} {name}", "unit": " steps", "disable": silent, "mininterval": 1}
     bar = follow(range(first, steps), initial=first, total=steps, **about)
-    for t in bar:
-        window.append(trainer.step(t))
-        full, last, over, due = len(window) == WINDOW, t + 1 == steps, False, False
-        if full or last or fabric.world_size == 1:  # several processes agree at a window's end, where they meet anyway
-            over = time.monotonic() >= deadline and not last
-            due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
-            over, due = fabric.broadcast((over, due))  # the first process decides for all
-        if full or over or last:
-            means, window = mean_losses(window, name, t + 1), []
-            rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
-            bar.set_postfix(means, refresh=False)
-        if over or due or last:
-            save_state(path, trainer, t + 1, rows)
-            saved = time.monotonic()
-        if over or (due and not last):
-            on_checkpoint(t + 1)
-        if over:
-            raise OutOfTime(f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on")
+    with signals() as told:
+        for t in bar:
+            window.append(trainer.step(t))
+            full, last, over, due = len(window) == WINDOW, t + 1 == steps, False, False
+            if full or last or fabric.world_size == 1:  # several processes agree at a window's end, where they meet
+                over = bool(told) or (time.monotonic() >= deadline and not last)
+                due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
+                over, due = fabric.broadcast((over, due))  # the first process decides for all
+            if full or over or last:
+                means, window = mean_losses(window, name, t + 1), []
+                rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
+                bar.set_postfix(means, refresh=False)
+            if over or due or last:
+                save_state(path, trainer, t + 1, rows)
+                saved = time.monotonic()
+            if (over or due) and not last:
+                on_checkpoint(t + 1)
+            if over:
+                stopped = f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on"
+                raise KeyboardInterrupt(stopped) if told else OutOfTime(stopped)
     return rows[-1]["seconds"] if rows else 0.0
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Those of Ctrl-C and SIGTERM that have come since, noted instead of followed; a second one is followed at once."""
+    came: list[int] = []
+    usual: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        signal.signal(number, usual[number])
+
+    if threading.current_thread() is threading.main_thread():
+        usual |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def mean_losses(window: list[dict[str, Tensor]], stage: str, end: int) -> dict[str, float]:

@@ -23,7 +23,7 @@ from ganseg.titles import TITLES
 MISTAKE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
 CODES = (
     "Exit codes: 0 done, 2 a mistake that you can mend, 3 out of time (the same command goes on), "
-    "130 stopped by Ctrl-C. 'ganseg --debug COMMAND' shows where a failure came from."
+    "130 stopped by Ctrl-C or, in a training, SIGTERM. 'ganseg --debug COMMAND' shows where a failure came from."
 )
 
 
@@ -53,7 +53,7 @@ def told(error: BaseException) -> tuple[str, int]:
         remedy = "a smaller --scale or --set optim.batch_size=N needs less"
         return f"error: the device has not enough memory; {remedy}", MISTAKE
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "stopped; the same command goes on with a training or a download", INTERRUPTED
+        return str(error) or "stopped; the same command goes on with a training or a download", INTERRUPTED
     return "", 0
 
 

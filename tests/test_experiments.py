@@ -1,7 +1,9 @@
 """An experiment has one identity, is trained once, and can be interrupted and read."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ from ganseg.files import write_json
 from ganseg.loop import OutOfTime
 from ganseg.recipes import resolve
 from ganseg.runs import origin
+from ganseg.training import GanTrainer, SegmenterTrainer
 
 EXPERIMENT = Experiment(parts=3, overrides=SETTINGS)
 
@@ -217,6 +220,24 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
     left[1].parent.mkdir()  # of one that was killed at its very end
     assert again(tmp_path) == resumed and not left[1].parent.exists()
     assert differences(finished.directory, resumed.directory) == ["history.csv differs"]  # it has where it stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_wait_for_a_step_save_it_and_say_so(finished, tmp_path, monkeypatch, number) -> None:
+    for stage, at in ((GanTrainer, 1), (SegmenterTrainer, 0)):
+        step, usual = stage.step, signal.getsignal(number)
+
+        def told(trainer: Any, t: int, step: Any = step, at: int = at) -> Any:
+            if t == at:
+                os.kill(os.getpid(), number)
+            return step(trainer, t)
+
+        monkeypatch.setattr(stage, "step", told)
+        with pytest.raises(KeyboardInterrupt, match=f"at step {at + 1} of .* goes on"):
+            again(tmp_path)
+        assert (EXPERIMENT.directory(tmp_path) / "checkpoint" / f"{stage.name}.pt").exists()
+        assert signal.getsignal(number) == usual
+    assert differences(finished.directory, again(tmp_path).directory) == ["history.csv differs"]
 
 
 def start(results: Path) -> subprocess.Popen:
