@@ -102,7 +102,7 @@ class GanTrainer:
         return self.discriminator(self.seen(images))
 
     def discriminator_step(self, real: Tensor, fake: Tensor, penalised: bool) -> dict[str, Tensor]:
-        """One step of D (Eq. 18), without the penalty's gradient where it is not `penalised`."""
+        """One step of D (Eq. 18), with the penalty on its gradient where it is `penalised`."""
         weights, penalty, values = self.config.losses, torch.zeros(()), {}
         pairing = self.config.plus.relativistic
         with self.fabric.autocast():
