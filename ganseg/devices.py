@@ -78,7 +78,7 @@ class Replayed:
     """`function(batch, *kind)`, its kernels launched at once: after a first call of each `kind` (hashable), which runs
     as it is, a CUDA graph records the next and repeats it. At small sizes, launches are most of a step.
 
-    `function`: makes a dictionary of tensors and the same kernels for every `batch` of a shape, changes tensors in their
+    `function`: makes a dictionary of tensors and the same kernels for every `batch` of a shape, changes tensors in
     place, and draws, seeded before each call, what it would draw unrecorded. Elsewhere than on one GPU without a scaler
     of gradients, which the host would wait for, every call runs as it is.
     """
