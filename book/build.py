@@ -61,6 +61,9 @@ def present(notebook: Any, number: str) -> Any:
     first.source = f"{title.replace('#', f'# {number}', 1)}\n\n{badge(execution)}"
     answers = [cell for cell in notebook.cells if "answer" in cell.metadata.get("tags", [])]
     others = [cell for cell in notebook.cells[1:] if cell not in answers]
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if markup := output.get("data", {}).get("text/html"):  # without a space, cells are one word to the search
+            output.data["text/html"] = re.sub("(</t[dh]>)<", r"\1 <", markup)
     notebook.cells = [first, *answers, new_markdown_cell(rest.lstrip(), id="beginning"), *others]
     if cell := parameters_cell(notebook):
         shown = resolve(notebook, execution["parameters"])
