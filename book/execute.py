@@ -127,7 +127,12 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
     options |= {"cwd": str(path.parent), "progress_bar": sys.stderr.isatty(), "request_save_on_cell_execute": False}
     with atomic_path(output) as temporary:
         try:
-            papermill.execute_notebook(str(path), str(temporary), parameters=values, **options)
+            try:
+                papermill.execute_notebook(str(path), str(temporary), parameters=values, **options)
+            except RuntimeError as error:  # a kernel chooses free ports, and another may take one before it does
+                if "Kernel died before replying" not in str(error):
+                    raise
+                papermill.execute_notebook(str(path), str(temporary), parameters=values, **options)
         except Exception as error:  # of a cell; or the kernel died
             if temporary.exists():
                 shutil.move(temporary, failed)

@@ -85,6 +85,21 @@ def test_a_failing_cell_is_named_and_leaves_no_output(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.failed.ipynb"]
 
 
+def test_a_kernel_whose_port_was_taken_is_started_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, message = [], "Kernel died before replying to kernel_info"
+
+    def dead(*args: Any, **options: Any) -> None:
+        calls.append(args)
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("papermill.execute_notebook", dead)
+    for starts in (2, 3):
+        with pytest.raises(UserError, match=message):
+            notebooks.execute(write(tmp_path / "a.ipynb", "1"), tmp_path / "new" / "a.ipynb")
+        assert len(calls) == starts
+        message = "another failure"
+
+
 def test_experiments_take_the_parameters_of_the_notebook(tmp_path: Path) -> None:
     several, fixed = {"data": "{data}", "parts": 6, "seeds": ["{seed}", 1, 2]}, {"data": "flowers"}
     source = write(tmp_path / "a.ipynb", experiments=[several, fixed])
