@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from IPython import display
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ganseg.files import UserError, atomic_path, results_dir
 from ganseg.plots import DPI, image_rows
@@ -34,6 +35,8 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
     path = _folder(results, scale, runs, "figures") / f"{name}.png"
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
+        if folded:  # several of them lie in one notebook: a third of the bytes
+            Image.open(temporary).convert("RGB").quantize(256).save(temporary, optimize=True)
     image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
     below = f"<figcaption>{html.escape(caption)} {_below(data, path, runs)}</figcaption>"
     markup = f'<figure class="ganseg-figure">{image}\n{below}</figure>'
