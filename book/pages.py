@@ -19,7 +19,7 @@ from sphinx.util.math import get_node_equation_number
 ALPHABETS = {"bold": "BOLD", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck": "DOUBLE-STRUCK"}
 MARKS = {"‖": {"stretchy": "false"}, "/": {"lspace": "0", "rspace": "0"}}  # set as TeX does
 WORD = re.compile(r'(?:<mi mathvariant="normal">[^<]*</mi>){2,}')
-PICTURE = re.compile(r'(<img class="dark-light" src=")data:image/png;base64,([^"]+)("[^>]*)>')
+PICTURE = re.compile(r'(<img class="dark-light" src=")data:image/(png|webp);base64,([^"]+)("[^>]*)>')
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 NAMED = re.compile(r"\b(table|fig|eq)(?:ure|uation)?\.?\s?(\d+)", re.IGNORECASE)
 
@@ -69,12 +69,12 @@ def unpack(app: Any, pagename: str, template: str, context: dict[str, Any], *_: 
     """
 
     def file(match: re.Match[str]) -> str:
-        content = base64.b64decode(match[2])
-        path = Path(app.outdir, "_images", f"{hashlib.sha256(content).hexdigest()[:16]}.png")
+        content = base64.b64decode(match[3])
+        path = Path(app.outdir, "_images", f"{hashlib.sha256(content).hexdigest()[:16]}.{match[2]}")
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         address, (width, height) = context["pathto"](f"_images/{path.name}", 1), Image.open(path).size
-        shown = f'{match[1]}{address}{match[3]} loading="lazy" width="{width}" height="{height}">'
+        shown = f'{match[1]}{address}{match[4]} loading="lazy" width="{width}" height="{height}">'
         return f'<a class="ganseg-enlarge" href="{address}">{shown}</a>'
 
     body = re.sub(' role="(list|doc-biblioentry)"', "", context.get("body", ""))

@@ -14,7 +14,7 @@ from ganseg.files import UserError
 def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1, precision: str = "auto",
                 wanted: str = "bf16-mixed") -> Fabric:  # fmt: skip
     """A launched Fabric. `device`: auto, cpu, cuda or mps; `precision`: one of Fabric's names, or auto: `wanted`, but
-    fp32 where that is bf16 and no hardware multiplies it: CUDA does from Ampere on, CPUs with AVX512-BF16. One device
+    fp32 where that is bf16 and is no faster: CUDA is from Ampere on, CPUs are with AMX (AVX512-BF16 is not). One device
     is one process, whatever else a cluster starts beside it.
     """
     if device == "auto":
@@ -24,7 +24,7 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     if precision == "auto":
         found = {
             "cuda": torch.cuda.is_bf16_supported(including_emulation=False),
-            "cpu": torch.cpu._is_avx512_bf16_supported(),
+            "cpu": torch.cpu._is_amx_tile_supported(),
         }
         precision = "32-true" if wanted.startswith("bf16") and not found.get(device) else wanted
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times

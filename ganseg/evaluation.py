@@ -19,13 +19,14 @@ from ganseg import metrics, pictures
 from ganseg.config import Config
 from ganseg.data import Split, describe, load
 from ganseg.devices import Fabric
-from ganseg.files import UserError, atomic_path, place
+from ganseg.files import UserError, atomic_path, place, reading
 from ganseg.generator import Generator
 from ganseg.probes import BATCH, batches, imagined, probe
 from ganseg.segmenter import Segmenter
 
 EQUIVARIANCE_IMAGES = 200
 SHEET = 12  # pictures in a sheet
+TRAINING, FOLLOWED = "training.npz", 4  # the first of them, kept of earlier steps as well
 DRAWN = 2000  # images that regressions are fitted on where images are drawn, and do not run out
 ENDS = (("beak tip", "tail tip"), ("beak", "tail"))  # keypoints at the two ends of an object
 FRAME = 256  # px, the side of a Taichi frame, in which its MAE is measured
@@ -242,15 +243,19 @@ def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:
     return [f"{why} not measured" for name, why in reasons.items() if name not in values]
 
 
-def draw_samples(generator: Generator, fabric: Fabric, directory: Path) -> None:
-    """`samples.png`: generated images, their masks, both together; `samples.npz`: these `images` and `labels`. Written
-    by the first process."""
-    training = generator.training
-    images, labels = imagined(generator.eval(), SHEET, fabric)
-    generator.train(training)
+def draw_samples(generator: Generator, fabric: Fabric, directory: Path, step: int) -> None:
+    """`samples.png`: images generated after `step`, their masks, both together; `samples.npz`: these `images` and
+    `labels`; `training.npz`: the first of them, beside those of earlier `steps`. Written by the first process."""
+    images, labels = imagined(generator, SHEET, fabric)
     if fabric.is_global_zero:
-        with atomic_path(directory / "samples.npz") as temporary:  # first: it tells that the folder is a run's
-            np.savez_compressed(temporary, images=images, labels=labels)
+        kept = {"steps": np.array([step]), "images": images[None, :FOLLOWED], "labels": labels[None, :FOLLOWED]}
+        if (path := directory / TRAINING).exists():
+            with reading(path, "Delete it: only pictures of earlier steps are lost."), np.load(path) as known:
+                before = known["steps"] < step
+                kept = {name: np.concatenate([known[name][before], one]) for name, one in kept.items()}
+        for name, arrays in (("samples.npz", {"images": images, "labels": labels}), (path.name, kept)):
+            with atomic_path(directory / name) as temporary:  # samples.npz first: it tells that the folder is a run's
+                np.savez_compressed(temporary, **arrays)
         pictures.sample_sheet(images, labels, directory / "samples.png")
 
 

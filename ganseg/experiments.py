@@ -1,5 +1,6 @@
 """An experiment is trained once, from images to metrics; what that leaves is a run."""
 
+import copy
 import functools
 import hashlib
 import json
@@ -22,6 +23,7 @@ from ganseg.recipes import resolve
 from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, now, origin, sound
 from ganseg.training import GanTrainer, SegmenterTrainer, untrained_segmenter
 
+DRAWN_AT = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of stage 1: what is generated then is drawn
 RECIPE = 3  # raised by hand where the same configuration learns other numbers; tests/test_trace.py tells when
 
 
@@ -133,8 +135,10 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
         write_json(directory / CONFIG, known)
     gan = GanTrainer(config, fabric, stream)
     trained = {"train_images": len(images)}
-    draw = lambda step: draw_samples(gan.result(), fabric, directory)
-    trained["seconds_gan"] = fit(gan, config.optim.steps, directory, on_checkpoint=draw, **schedule)
+    steps, current = config.optim.steps, lambda: copy.deepcopy(gan.ema or gan.generator)  # statistics of the batch
+    draw = lambda step: draw_samples(current(), fabric, directory, step)
+    marks = {math.ceil(steps * share) for share in DRAWN_AT} - {steps}
+    trained["seconds_gan"] = fit(gan, steps, directory, marks=marks, on_mark=draw, **schedule)
     stage2 = SegmenterTrainer(config, fabric, gan.result(), stream)
     trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)
     if fabric.is_global_zero:
@@ -148,7 +152,7 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
     data_dir, start = experiment.data_dir, time.monotonic()
     networks = {GENERATOR: stage2.generator, SEGMENTER: segmenter}
     weights = {name: save_weights(directory / name, network, half=True) for name, network in networks.items()}
-    draw_samples(stage2.generator, fabric, directory)
+    draw_samples(stage2.generator, fabric, directory, config.optim.steps)
     draw_segmentation(config, segmenter, fabric, directory, data_dir)
     metrics = evaluate(config, segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {

@@ -8,7 +8,7 @@ import threading
 import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ Trainer = GanTrainer | SegmenterTrainer
 
 
 def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math.inf, every: float = 60,
-        progress: bool = True, on_checkpoint: Callable[[int], None] = lambda step: None) -> float:  # fmt: skip
+        progress: bool = True, marks: Container[int] = (), on_mark: Callable[[int], Any] = print) -> float:  # fmt: skip
     """Run `trainer` for `steps` steps in all, resuming from its checkpoint in `directory`; the seconds it took in all.
 
-    Saves every `every` seconds and at the end; before the end every process then calls `on_checkpoint(step)`. OutOfTime
-    at `deadline` (of `time.monotonic`), KeyboardInterrupt after a Ctrl-C or SIGTERM, both once the step is done and
-    saved; UserError at a loss that is not finite.
+    Saves every `every` seconds and at the end. After so many steps as `marks` has, every process calls `on_mark(step)`.
+    OutOfTime at `deadline` (of `time.monotonic`), KeyboardInterrupt after a Ctrl-C or SIGTERM, both once the step is
+    done and saved; UserError at a loss that is not finite.
     """
     fabric, name, path = trainer.fabric, trainer.name, directory / "checkpoint" / f"{trainer.name}.pt"
     first, rows = load_state(path, trainer) if path.exists() else (0, [])
@@ -52,11 +52,11 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
                 means, window = mean_losses(window, name, t + 1), []
                 rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
                 bar.set_postfix(means, refresh=False)
+            if t + 1 in marks:
+                on_mark(t + 1)
             if over or due or last:
                 save_state(path, trainer, t + 1, rows)
                 saved = time.monotonic()
-            if (over or due) and not last:
-                on_checkpoint(t + 1)
             if over:
                 stopped = f"stopped at step {t + 1} of {steps} of stage {name!r}; the same command goes on"
                 raise KeyboardInterrupt(stopped) if told else OutOfTime(stopped)

@@ -7,6 +7,7 @@ compares, beside its HTML.
 import base64
 import html
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,25 +25,19 @@ from ganseg.recipes import SCALES
 
 
 def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, runs: Sequence[Any] = (),
-         results: str | Path | None = None, scale: str | None = None, folded: str = "") -> None:  # fmt: skip
+         results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
     """Write results/<scale>/figures/<name>.png and .csv (`data`); display them with caption, alt text, CSV, provenance.
 
-    `scale` is that of the first of `runs` unless given; `folded`: a line that stands for the figure until a reader
-    opens it, and only then is it loaded. UserError without a caption or an alt text of some words.
+    `scale` is that of the first of `runs` unless given. UserError without a caption or an alt text of some words.
     """
     if len(alt.split()) < 4 or not caption:
         raise UserError(f"figure {name!r} needs a caption, and an alt text that says what it shows")
     path = _folder(results, scale, runs, "figures") / f"{name}.png"
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
-        if folded:  # several of them lie in one notebook: a third of the bytes
-            Image.open(temporary).convert("RGB").quantize(256).save(temporary, optimize=True)
     image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
     below = f"<figcaption>{html.escape(caption)} {_below(data, path, runs)}</figcaption>"
-    markup = f'<figure class="ganseg-figure">{image}\n{below}</figure>'
-    if folded:
-        markup = f'<details class="ganseg-folded"><summary>{html.escape(folded)}</summary>\n{markup}\n</details>'
-    _display(markup, f"Figure: {alt}")
+    _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
@@ -67,6 +62,26 @@ def show_html(markup: str, plain: str, name: str, *, data: pd.DataFrame, runs: S
     """
     path = _folder(results, scale, runs, "tables") / f"{name}.csv"
     _display(f'{markup}\n<div class="ganseg-below">{_below(data, path, runs)}</div>', plain)
+
+
+def show_choices(frame: pd.DataFrame, rows: Iterable[np.ndarray], name: str, *, choices: Sequence[str], caption: str,
+                 **where: Any) -> None:  # fmt: skip
+    """Display one of `rows`, each some images (N, H, W, 3), with controls for what a reader may choose.
+
+    `frame` has a line a row: its columns `choices` lead to it, the last of them by a slider, and fill in its `caption`.
+    Without a script all rows unfold. `where`: runs, results, scale, as of `show_html`.
+    """
+    figures = []
+    for line, images in zip(frame.to_dict("records"), rows, strict=True):
+        Image.fromarray(np.concatenate(images, axis=1)).save(content := io.BytesIO(), "WEBP", quality=80)
+        source, told = _data_uri("image/webp", content.getvalue()), {key: str(line[key]) for key in choices}
+        image = f'<img class="dark-light" src="{source}" alt="{len(images)} images with their masks">'
+        words = html.escape(caption.format_map(line))
+        text = f'data-told="{html.escape(json.dumps(told))}">{image}<figcaption>{words}</figcaption>'
+        figures.append(f'<figure class="ganseg-choice" {text}</figure>')
+    folded = "\n".join([f"<summary>All {len(figures)} rows of pictures</summary>", *figures])
+    markup = f'<div class="ganseg-explorer"><details class="ganseg-folded">{folded}</details></div>'
+    show_html(markup, f"Pictures to choose by {', '.join(choices)}", name, data=frame, **where)
 
 
 def say(text: str) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from ganseg import metrics, pictures
+from ganseg.evaluation import FOLLOWED, TRAINING
 from ganseg.files import reading
 from ganseg.recipes import PARTS
 from ganseg.runs import Run, find_runs
@@ -123,6 +124,19 @@ def sample_rows(run: Run, count: int = 8) -> dict[str, np.ndarray]:
     """The first `count` of `samples`, and their masks over them, as rows of pictures (N, H, W, 3)."""
     images, labels = (values[:count] for values in samples(run))
     return {"generated": images, "its parts": pictures.overlay(images, labels)}
+
+
+def stages(run: Run) -> dict[int, np.ndarray]:
+    """Images (N, H, W, 3) that a run generated, under their masks, by the step of stage 1 after which it did.
+
+    Of most published runs the last step alone is kept.
+    """
+    path = run.directory / TRAINING
+    if not path.exists():
+        return {run.provenance["steps"]: sample_rows(run, FOLLOWED)["its parts"]}
+    with reading(path, "Delete it: only pictures of earlier steps are lost."), np.load(path) as kept:
+        rows = zip(kept["steps"].tolist(), kept["images"], kept["labels"], strict=True)
+        return {step: pictures.overlay(images, labels) for step, images, labels in rows}
 
 
 def counts(run: Run) -> dict[str, float]:

@@ -227,6 +227,27 @@ def test_a_figure_opens_enlarged_and_closes(html: Path, tab: browser.Page) -> No
     tab.until("!document.querySelector('dialog[open]')")
 
 
+def test_models_seeds_and_steps_are_chosen_and_every_choice_has_its_picture(html: Path, tab: browser.Page) -> None:
+    tab.open((html / "notebooks" / "25_ablations.html").as_uri())
+    seen = "(place => [place.querySelector('img').src, place.querySelector('figcaption').innerText])"
+    seen = f"{seen}(document.querySelector('.ganseg-explorer > figure'))"
+    choose = "((name, i) => { const input = document.querySelectorAll('.ganseg-choices :is(select, input)')[name]; "
+    choose += "input[input.type === 'range' ? 'value' : 'selectedIndex'] = i; input.oninput(); return input.disabled })"
+    pictures = [tab.script(seen)]
+    models = tab.script("document.querySelector('.ganseg-choices select').length")
+    tab.script(f"{choose}(0, {models - 1})")  # the full model
+    pulls = tab.script("document.querySelectorAll('.ganseg-choices select')[1].length")
+    assert models == 7 and pulls > 3
+    for pull in range(pulls):
+        tab.script(f"{choose}(1, {pull})")
+        pictures.append(tab.script(seen))
+    steps = tab.script("document.querySelector('.ganseg-choices input').max")
+    for step in range(int(steps) + 1):
+        assert not tab.script(f"{choose}(3, {step})")
+        pictures.append(tab.script(seen))
+    assert len({tuple(one) for one in pictures}) >= pulls + int(steps)
+
+
 def test_the_ledger_has_a_card_a_claim_and_shows_those_of_one_verdict_alone(html: Path, tab: browser.Page) -> None:
     tab.open((html / "notebooks" / "40_claims.html").as_uri())
     seen = "[...document.querySelectorAll('.ganseg-card')].filter(card => card.offsetParent).map(c => c.className)"

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from soak.kills import differences
 
 import ganseg
-from ganseg import Experiment, Run, UserError, experiments, find_runs
+from ganseg import Experiment, Run, UserError, experiments, find_runs, studies
 from ganseg.devices import check_shares, make_fabric
 from ganseg.evaluation import evaluate
 from ganseg.files import write_json
@@ -81,7 +81,7 @@ def test_the_precision_that_is_asked_for_is_used_else_the_configured_one_where_t
     hardware, setting, asked, trained, tmp_path, monkeypatch
 ):
     used = []
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: hardware)
     monkeypatch.setattr("ganseg.experiments.train", lambda *given: used.append(given[2]._precision.precision))
     with pytest.raises(UserError):  # nothing was trained
         ganseg.run(Experiment(overrides={"optim.precision": setting}), tmp_path, device="cpu", precision=asked)
@@ -177,9 +177,9 @@ def test_committed_runs_are_read_and_those_of_todays_settings_are_found_by_what_
 
 
 def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
-    files = "config.json metrics.json history.csv provenance.json samples.npz samples.png segmentation.png".split()
-    weights = ["generator.safetensors", "segmenter.safetensors"]
-    assert {path.name for path in finished.directory.iterdir()} == {*files, *weights}
+    told = "config.json metrics.json history.csv provenance.json generator.safetensors segmenter.safetensors"
+    drawn = "samples.npz samples.png training.npz segmentation.png"
+    assert {path.name for path in finished.directory.iterdir()} == {*told.split(), *drawn.split()}
     wanted = {"commit", "dirty", "torch", "device", "seed", "seconds_gan", "train_images", "finished", "recipe"}
     assert wanted <= set(finished.provenance)
     assert finished.provenance["key"] == EXPERIMENT.key == finished.directory.name.rpartition("-")[2]
@@ -192,6 +192,11 @@ def test_a_finished_run_has_all_its_files_and_says_where_it_came_from(finished):
     samples = np.load(finished.directory / "samples.npz")
     assert samples["images"].shape == (12, 16, 16, 3) and samples["labels"].shape == (12, 16, 16)
     assert samples["images"].dtype == samples["labels"].dtype == np.uint8 and samples["labels"].max() <= 3
+    kept, steps = np.load(finished.directory / "training.npz"), finished.config.optim.steps
+    assert kept["steps"].tolist() == sorted({*range(1, steps), steps}) and kept["images"].shape == (steps, 4, 16, 16, 3)
+    assert all((kept[name][-1] == samples[name][:4]).all() for name in ("images", "labels"))
+    assert not (kept["images"][0] == kept["images"][-1]).all()
+    assert [*studies.stages(finished)] == kept["steps"].tolist()
 
 
 def test_the_metrics_of_a_run_are_those_of_the_half_precision_weights_on_its_disk(finished):

@@ -1,6 +1,8 @@
 """Showing a figure or a table writes its files and says what it is; a verdict follows from its checks."""
 
 import base64
+import io
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from PIL import Image
 
 from ganseg import page, plots
@@ -89,6 +92,24 @@ def test_a_long_table_folds_under_its_caption_and_keeps_its_data(tmp_path: Path,
     inside = bundle["text/html"].partition("</summary>")[2]
     below = inside.partition("</details>")[2]
     assert 'download="t.csv"' in below and "seed 3" in below
+
+
+def test_a_reader_chooses_among_rows_of_pictures_and_without_a_script_unfolds_them(
+    tmp_path: Path, shown: list[dict[str, str]]
+) -> None:
+    frame = pd.DataFrame({"model": ["a & b", "c"], "step": [1, 20], "iou": [0.5, 0.25]})
+    rows = np.zeros((2, 3, 4, 5, 3), np.uint8)
+    told = {"choices": ["model", "step"], "caption": "{model} after {step}: {iou}"}
+    page.show_choices(frame, rows, "r", **told, runs=[RUN], results=tmp_path)
+    place = BeautifulSoup(shown[0]["text/html"], "html.parser").select_one(".ganseg-explorer")
+    assert [json.loads(one["data-told"]) for one in place.select("details > figure")] == [
+        {"model": "a & b", "step": "1"}, {"model": "c", "step": "20"}
+    ]  # fmt: skip
+    assert [one.get_text() for one in place.select("figcaption")] == ["a & b after 1: 0.5", "c after 20: 0.25"]
+    for image in place.select("img"):
+        picture = Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1])))
+        assert (picture.format, picture.size) == ("WEBP", (15, 4))
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tiny" / "tables" / "r.csv"), frame)
 
 
 def test_an_answer_shows_its_word_its_number_and_its_picture(shown: list[dict[str, str]]) -> None:

@@ -118,7 +118,7 @@ def test_stage_2_samples_and_weights_are_of_the_averaged_generator(monkeypatch, 
 
     monkeypatch.setattr(experiments, "GanTrainer", remembered("gan"))
     monkeypatch.setattr(experiments, "SegmenterTrainer", remembered("segmenter"))
-    monkeypatch.setattr(experiments, "draw_samples", lambda generator, *_: used.setdefault("drawn", generator))
+    monkeypatch.setattr(experiments, "draw_samples", lambda generator, *_: used.update(drawn=generator))  # the last
     monkeypatch.setattr(
         experiments, "save_weights", lambda path, module, half: used.setdefault(path.stem, module) and ""
     )

@@ -125,16 +125,22 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(fabric: Fabric)
 
 
 def test_out_of_time_saves_and_says_where_it_stopped(fabric: Fabric, tmp_path: Path) -> None:
-    trainer, saved = gan(fabric), []
+    trainer = gan(fabric)
     with pytest.raises(OutOfTime, match="step 1 of 3 of stage 'gan'"):
-        fit(trainer, 3, tmp_path, deadline=0, progress=False, on_checkpoint=saved.append)
-    assert saved == [1]
+        fit(trainer, 3, tmp_path, deadline=0, progress=False)
     resumed = gan(fabric)
     seconds = fit(resumed, 3, tmp_path, deadline=math.inf, progress=False)
     fit(resumed, 3, tmp_path, progress=False)
     assert resumed.stream.steps == [1, 2], "a finished stage does nothing"
     assert seconds >= pd.read_csv(tmp_path / "history.csv").seconds.iloc[0]
     fit(gan(fabric), 1, tmp_path / "other", deadline=0, progress=False)  # at the last step: no interruption
+
+
+def test_marks_are_called_at_their_steps_before_these_are_saved(fabric: Fabric, tmp_path: Path) -> None:
+    seen = []
+    mark = lambda step: seen.append((step, (tmp_path / "checkpoint" / "gan.pt").exists()))
+    fit(gan(fabric), 3, tmp_path, progress=False, marks={2, 3, 7}, on_mark=mark)
+    assert seen == [(2, False), (3, False)]
 
 
 def test_nan_stops_with_step_and_loss_and_spoils_no_checkpoint(fabric: Fabric, tmp_path: Path) -> None:
