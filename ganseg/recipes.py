@@ -41,8 +41,8 @@ SCALES: dict[str, Settings] = {
         "generator.block_sizes": (16, 32),
         "generator.block_widths": (16, 16),
         "discriminator.widths": (16, 32),
-        "data.train_limit": 4000,
-        "data.test_limit": 250,
+        "data.train_limit": 1000,
+        "data.test_limit": 200,
         # so short a training needs a wider start, a stronger pull to leave it, and large steps
         "generator.point_spread": 0.15,
         "losses.lambda_con": 20.0,

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ from conftest import ROOT
 from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
-from soak.kills import differences
+from soak.kills import differences, start
 
 import ganseg
 from ganseg import Experiment, Run, UserError, experiments, find_runs, studies
@@ -245,16 +244,6 @@ def test_ctrl_c_and_sigterm_wait_for_a_step_save_it_and_say_so(finished, tmp_pat
     assert differences(finished.directory, again(tmp_path).directory) == ["history.csv differs"]
 
 
-def start(results: Path) -> subprocess.Popen:
-    """The training in a process of its own, which prints when the generator was written."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); from pathlib import Path;"
-        f"from test_experiments import again; run = again(Path({str(results)!r}));"
-        "print((run.directory / 'generator.safetensors').stat().st_mtime_ns)"
-    )
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-
-
 def test_two_that_want_the_same_experiment_at_once_train_it_once(tmp_path, monkeypatch):
     """By a lock on a file, which parts threads as it does processes."""
     trained, train = [], experiments.train
@@ -266,13 +255,14 @@ def test_two_that_want_the_same_experiment_at_once_train_it_once(tmp_path, monke
 
 def test_a_run_that_is_killed_three_times_goes_on_to_the_same_files(finished, tmp_path):
     """In stage 1, in stage 2, and while it is evaluated; tests/soak/kills.py kills at any moment, many times."""
-    directory = EXPERIMENT.directory(tmp_path)
+    directory, words = EXPERIMENT.directory(tmp_path), "train --parts 3 --device cpu --quiet"
+    words += "".join(f" --set {name}={value}" for name, value in SETTINGS.items())
     for appears in ("checkpoint/gan.pt", "checkpoint/segmenter.pt", "segmenter.safetensors"):
-        process = start(tmp_path)
-        while process.poll() is None and not (directory / appears).exists():
+        process = start(words, tmp_path)
+        while process.is_alive() and not (directory / appears).exists():
             time.sleep(0.001)
         process.kill()
-        process.communicate()
+        process.join()
         assert (directory / appears).exists() and not (directory / "metrics.json").exists()
     assert not differences(finished.directory, again(tmp_path).directory)
 

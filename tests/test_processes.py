@@ -2,12 +2,11 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from soak.kills import SERVER
 from test_training import MINUTE, Noise
 
 from ganseg.devices import make_fabric
@@ -26,22 +25,26 @@ def train(folder: Path, processes: int) -> None:
     torch.save((losses, [list(n.parameters()) for n in networks]), folder / f"{processes}-{fabric.global_rank}.pt")
 
 
+def ranked(folder: Path, rank: int, port: int) -> None:
+    """`train` as one of two processes that a cluster starts."""
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "LOCAL_RANK": rank}
+    os.environ |= {name: str(value) for name, value in known.items()} | {"CUDA_VISIBLE_DEVICES": ""}
+    train(folder, 2)
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple], Path]:
     """What two processes found that were started as a cluster would start them."""
-    folder, tests = tmp_path_factory.mktemp("processes"), Path(__file__).parent
+    folder = tmp_path_factory.mktemp("processes")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {
-        "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0",
-    }  # fmt: skip
-    how = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    command = [sys.executable, __file__, folder]
-    started = [subprocess.Popen(command, env=env | {"LOCAL_RANK": rank}, **how) for rank in "01"]
-    outputs = [process.communicate(timeout=300)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], outputs
+    started = [SERVER.Process(target=ranked, args=(folder, rank, port)) for rank in range(2)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(300)
+    assert [process.exitcode for process in started] == [0, 0]
     return [torch.load(folder / f"2-{rank}.pt") for rank in range(2)], folder
 
 
@@ -63,7 +66,3 @@ def test_the_mean_gradient_is_that_of_the_whole_batch(both: tuple[list[tuple], P
 def test_one_process_writes_the_files(both: tuple[list[tuple], Path]) -> None:
     run = both[1] / "run-2"
     assert {path.name for path in run.rglob("*") if path.is_file()} == {"segmenter.pt", "history.csv"}
-
-
-if __name__ == "__main__":
-    train(Path(sys.argv[1]), 2)

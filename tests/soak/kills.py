@@ -5,53 +5,69 @@ stages, the writing of checkpoints, evaluation. Exits with 1 and says what diffe
 """
 
 import random
-import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
+
+from ganseg.cli import main as ganseg
 
 TRAIN = (
     "train --data synthetic-bird --scale tiny --seed 3 --device cpu --quiet --set optim.steps=60 "
     "--set segmenter.steps=24 --set data.train_limit=200 --set data.test_limit=40"
 )
+SERVER = get_context("forkserver")  # imports packages once, then forks
+SERVER.set_forkserver_preload(["ganseg.cli", "ganseg.experiments"])
 WEIGHTS = ("generator.safetensors", "segmenter.safetensors")
 
 
-def start(results: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ganseg.cli", *shlex.split(TRAIN), "--results", str(results)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def run(words: list[str]) -> None:
+    """Be `ganseg` with these words."""
+    sys.argv = ["ganseg", *words]
+    ganseg()
+
+
+def start(words: str, results: Path) -> BaseProcess:
+    """`ganseg` with these words in a process of its own."""
+    process = SERVER.Process(target=run, args=([*words.split(), "--results", str(results)],))
+    process.start()
+    return process
 
 
 def finish(results: Path) -> Path:
     """Train to the end; the run's folder."""
-    process = start(results)
-    said, _ = process.communicate()
-    if process.returncode:
-        sys.exit(f"a training ended with {process.returncode}:\n{said}")
-    return Path(said.split()[-1])
+    process = start(TRAIN, results)
+    process.join()
+    if process.exitcode:
+        sys.exit(f"a training ended with {process.exitcode}")
+    return run_in(results)
+
+
+def run_in(results: Path) -> Path:
+    """The folder of the one finished run."""
+    (metrics,) = results.glob("*/runs/*/metrics.json")
+    return metrics.parent
 
 
 def killed(results: Path, kills: int, life: float, moments: random.Random, whole: Path) -> list[str]:
     """Start and kill within `life` seconds, `kills` times; a training that ends before is compared and begun anew."""
     done = 0
     while done < kills:
-        process = start(results)
-        try:
-            said, _ = process.communicate(timeout=moments.uniform(0, life))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+        process = start(TRAIN, results)
+        process.join(moments.uniform(0, life))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
             done += 1
-            continue
-        if process.returncode or (found := differences(whole, Path(said.split()[-1]))):
-            return found if process.returncode == 0 else [said]
-        shutil.rmtree(results)
+        elif process.exitcode or (found := differences(whole, run_in(results))):
+            return [f"a training ended with {process.exitcode}"] if process.exitcode else found
+        else:
+            shutil.rmtree(results)
     return differences(whole, finish(results))
 
 
