@@ -1,6 +1,6 @@
 // Of pictures in a list, the one that a reader chooses by what it tells of itself; without this script the list unfolds.
 "use strict";
-for (const place of document.querySelectorAll(".ganseg-explorer")) {
+const explore = (place) => {
   const make = (kind, properties) => Object.assign(document.createElement(kind), properties);
   const figures = [...place.querySelectorAll("figure")], told = figures.map((figure) => JSON.parse(figure.dataset.told));
   const chosen = { ...told[0] }, names = Object.keys(chosen), last = names.at(-1);
@@ -20,7 +20,7 @@ for (const place of document.querySelectorAll(".ganseg-explorer")) {
   const show = () => {
     let left = told;
     inputs.forEach((input, i) => {
-      const name = names[i], values = [...new Set(left.map((one) => one[name]))];
+      const name = names[i], values = [...new Set(left.map((one) => one[name]))].sort((a, b) => a - b || 0);
       if (!values.includes(chosen[name])) chosen[name] = name === last ? values.at(-1) : values[0];
       const place = values.indexOf(chosen[name]);
       Object.assign(input, { values, disabled: values.length < 2, ariaValueText: chosen[name] });
@@ -35,4 +35,5 @@ for (const place of document.querySelectorAll(".ganseg-explorer")) {
   };
   place.prepend(bar, view);
   show();
-}
+};
+addEventListener("DOMContentLoaded", () => document.querySelectorAll(".ganseg-explorer").forEach(explore));

@@ -64,7 +64,9 @@ class Creature(NamedTuple):
     def listing(self) -> Listing:
         """The scenes of all splits, not yet drawn."""
         drawing = ("synthetic", self.name, SEED, DRAWING)
-        return Listing(named(self.name), draw=self.draw, drawing=drawing, part_names=self.parts, keypoint_names=self.keypoints)
+        return Listing(
+            named(self.name), draw=self.draw, drawing=drawing, part_names=self.parts, keypoint_names=self.keypoints
+        )
 
     def draw(self, names: list[str], size: int) -> Iterator[dict[str, np.ndarray]]:
         """The scenes of these names, one after the other, each as in `scenes` without its first axis."""
