@@ -78,15 +78,15 @@ BIRD_KEYPOINTS = (1, 1, 2, 2, 2, 3, 4, 5, 5)
 
 
 def test_visible_keypoints_lie_on_the_part_they_name(creature):
-    big = creature.scenes(0, np.arange(100), 256)
+    big = creature.scenes(0, np.arange(100), 128)
     for j, part in enumerate(PARTS_OF_KEYPOINTS.get(creature.name, BIRD_KEYPOINTS)):
         seen = np.flatnonzero(big["visible"][:, j])
-        x, y = np.rint(big["keypoints"][seen, j]).astype(int).clip(0, 255).T
+        x, y = np.rint(big["keypoints"][seen, j]).astype(int).clip(0, 127).T
         assert (
             len(seen) > (60 if creature.overhang < 0.1 else 50) and (big["parts"][seen, y, x] == part).mean() > 0.97
         ), j
     xy = big["keypoints"] + 0.5
-    outside = ((xy < 0) | (xy >= 256)).any(-1)
+    outside = ((xy < 0) | (xy >= 128)).any(-1)
     assert outside.any() and not big["visible"][outside].any()
 
 

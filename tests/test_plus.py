@@ -11,7 +11,7 @@ from test_training import MINUTE, flat, gan, same, segmenter
 from test_training import PLUS as EVERYTHING
 from torch import Tensor, nn
 
-from ganseg import Experiment, Run, find_runs, losses, plus
+from ganseg import Experiment, Run, find_runs, losses, plus, training
 from ganseg.config import PlusConfig
 from ganseg.devices import Fabric, make_fabric
 from ganseg.recipes import INGREDIENTS, PLUS, resolve
@@ -161,11 +161,36 @@ def test_only_trusted_pixels_teach() -> None:
 
 
 def test_self_training_takes_photographs_in_its_last_steps_and_hands_on_the_average(fabric: Fabric) -> None:
+    """It starts with its share of the steps: of 22 the last half."""
     trainer = segmenter(fabric, EVERYTHING)
     first, last = trainer.step(10), trainer.step(11)
     assert first.keys() == {"segmentation"} and trainer.stream.steps == [11] and last["trusted"] > 0
-    assert trainer.result() is not trainer.segmenter
+    assert trainer.result() is trainer.parts["teacher"] and trainer.result() is not trainer.segmenter
     assert not same(flat(trainer.result()), flat(trainer.segmenter))
+    frozen = [*trainer.generator.parameters(), *trainer.result().parameters()]
+    assert not any(parameter.requires_grad for parameter in frozen)
+    assert trainer.parts.keys() == {"segmenter", "s_optim", "teacher"}
+
+
+def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_moves_the_average(monkeypatch) -> None:
+    trainer = segmenter(make_fabric("cpu", precision="32-true"), EVERYTHING)
+    strengths, decays, lost, update = [], [], [], training.update
+
+    def labelled(teacher: nn.Module, images: Tensor, confidence: float) -> Tensor:
+        labels = torch.full((len(images), *images.shape[2:]), -1)
+        labels[0], labels[1] = 0, 2
+        return labels
+
+    monkeypatch.setattr(plus, "pseudo_labels", labelled)
+    monkeypatch.setattr(plus, "photometric", lambda images, draws, strength: (strengths.append(strength), images)[1])
+    monkeypatch.setattr(plus, "follow", lambda average, network, decay: decays.append(decay))
+    monkeypatch.setattr(training, "update", lambda network, optimizer, loss, fabric: (
+        lost.append(loss.item()), update(network, optimizer, loss, fabric)))  # fmt: skip
+    values, _ = trainer.step(11), trainer.step(0)
+    assert strengths == [0.5, 1.0, 0.5] and decays == pytest.approx([12 / 21, 1 / 10])
+    assert values.keys() == {"segmentation", "self", "trusted"} and values["self"] > 0
+    assert lost[0] == pytest.approx((values["segmentation"] + values["self"]).item())
+    assert values["trusted"].item() == pytest.approx(2 / len(trainer.stream.batch(11)))
 
 
 def test_a_run_of_plus_is_trained_and_segments_with_flips(tmp_path: Path) -> None:

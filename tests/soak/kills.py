@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ganseg.cli import main as ganseg
@@ -74,6 +75,8 @@ def killed(results: Path, kills: int, life: float, moments: random.Random, whole
 def differences(one: Path, other: Path) -> list[str]:
     """What the folders of two runs do not have in common, times left aside."""
     found = [f"{name} differs" for name in WEIGHTS if (one / name).read_bytes() != (other / name).read_bytes()]
+    drawn = [dict(np.load(run / "training.npz")) for run in (one, other)]
+    found += [f"{name} of training.npz differ" for name in drawn[0] if not np.array_equal(*(d[name] for d in drawn))]
     histories = [pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (one, other)]
     found += [] if histories[0].equals(histories[1]) else ["history.csv differs"]
     names = [sorted(path.name for path in run.iterdir()) for run in (one, other)]
