@@ -94,6 +94,27 @@ def test_the_floor_lifts_a_part_that_vanishes_and_no_other() -> None:
     assert plus.floor_loss(torch.zeros(2, 4, 10, 10), 0.5, 0.1).item() == pytest.approx(0.5 * 10)
 
 
+def test_g_learns_from_the_area_loss_plus_the_floor_and_from_the_balanced_concentration(monkeypatch) -> None:
+    """Each loss is asked for what the configuration says, and their sum reaches the objective."""
+    trainer, config, given = gan(make_fabric("cpu", precision="32-true"), EVERYTHING), EVERYTHING, {}
+    told = lambda name, value: lambda *words: (given.setdefault(name, words), torch.tensor(value))[1]
+    monkeypatch.setattr(losses, "area_loss", told("area", 2.0))
+    monkeypatch.setattr(losses, "concentration_loss", told("con", 5.0))
+    monkeypatch.setattr(plus, "floor_loss", told("floor", 0.5))
+    objective = losses.generator_objective
+    monkeypatch.setattr(
+        losses, "generator_objective", lambda *words: (given.setdefault("g", words), objective(*words))[1]
+    )
+    trainer.parts["balance"] = told("balance", 3.0)
+    values = trainer.step(0)
+    assert given["area"][4:] == (config.generator.heatmap, config.losses.area)
+    assert given["con"][3] == config.losses.over_parts
+    assert given["floor"][1:] == (config.plus.floor, config.plus.foreground[0])
+    assert [float(word) for word in given["g"][1:3]] == [5.0 * 3.0, 2.5]
+    assert values["balance"] == 3.0 and values["con"] == 5.0 and values["area"] == 2.5
+    torch.testing.assert_close(values["foreground"], given["balance"][0].sum())
+
+
 def test_matched_features_pull_the_mean_of_generated_ones_to_that_of_real_ones(fabric: Fabric) -> None:
     fake, real = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[4.0, 1.0], [4.0, 3.0]])
     assert plus.matching_loss(fake, real).item() == (2**2 + 2**2) / 2
