@@ -23,8 +23,8 @@ const explore = (place) => {
       const name = names[i], values = [...new Set(left.map((one) => one[name]))].sort((a, b) => a - b || 0);
       if (!values.includes(chosen[name])) chosen[name] = name === last ? values.at(-1) : values[0];
       const place = values.indexOf(chosen[name]);
-      Object.assign(input, { values, disabled: values.length < 2, ariaValueText: chosen[name] });
-      if (name === last) Object.assign(input, { max: values.length - 1, value: place });
+      Object.assign(input, { values, disabled: values.length < 2 });
+      if (name === last) Object.assign(input, { max: values.length - 1, value: place, ariaValueText: chosen[name] });
       else input.replaceChildren(...values.map((value) => make("option", { textContent: value })));
       if (name !== last) input.selectedIndex = place;
       left = left.filter((one) => one[name] === chosen[name]);
