@@ -57,4 +57,5 @@ def test_it_is_what_it_was(case: str) -> None:
 
 
 if __name__ == "__main__":
-    FROZEN.write_text(json.dumps({name: case() for name, case in CASES.items()}, indent=1, sort_keys=True) + "\n")
+    lines = [f"{json.dumps(name)}: {json.dumps(case(), sort_keys=True)}" for name, case in CASES.items()]
+    FROZEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
