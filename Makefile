@@ -24,7 +24,7 @@ REPRODUCED ?= _build/reproduced
 # uv from the path, or one of our own in .uv (a folder target needs no virtual environment and no root).
 UV    := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 # `python -m MODULE` for which, and for the kernels and trainings below it, packages are imported once.
-WARM  := python -m book warm
+WARM  := python $(if $(GANSEG_WARM),book/warm.py,-m book warm)
 GRAPH  = snakemake $(1) --workflow-profile $(PROFILE) --cores $(CORES)
 MAKE_  = $(MAKE) --no-print-directory
 # $(call TIMED,PART,COMMAND): how long a part took is told at the end of all; the graph adds its own parts.
@@ -53,7 +53,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-.PHONY: help book test nbval lint env models experiments reproduce notebooks-run notebooks links launch lock serve clean dry-run
+.PHONY: help book test pytest checked nbval lint env models experiments reproduce notebooks-run notebooks links launch lock serve clean dry-run
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -65,11 +65,16 @@ book: env ## execute the notebooks on the shipped runs, train what is missing, b
 	@cat $(TIMES)
 	@echo "The book is ready. Open file://$$PWD/_build/html/index.html (or: make serve)"
 
-test: env ## pytest, then nbval over the notebooks at scale tiny
-	$(call TIMED,tests,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope \
-	  --no-loadscope-reorder tests)
-	$(MAKE_) nbval $(CHECKED)
+test: env ## pytest, and beside it nbval over the notebooks at scale tiny
+	$(WARM) $(MAKE_) -j 2 pytest checked
 	@cat $(TIMES)
+
+pytest:
+	$(call TIMED,pytest,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope \
+	  --no-loadscope-reorder tests)
+
+checked:
+	@$(MAKE_) nbval $(CHECKED) > _build/nbval.log 2>&1; status=$$?; cat _build/nbval.log; exit $$status
 
 nbval: models
 	python -m book copies notebooks _build/checked/notebooks -p scale=$(SCALE)

@@ -22,6 +22,7 @@ from book.execute import execution_of, parameters_cell, read, resolve, source_ha
 from ganseg.files import UserError
 
 TOOLS = Path(__file__).resolve().parents[1]  # where the package `book` lies
+WARM = [sys.executable, str(TOOLS / "book" / "warm.py")]  # `python -m`
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints", "launch")
 VARIABLE = "GANSEG_REPOSITORY"
 BRANCH = "launch"  # the project with a first cell in every notebook
@@ -101,7 +102,7 @@ def stage(root: Path, target: Path, results: Path, scale: str = "laptop") -> Non
     url = repository(read_config(root))
     for name, notebook in pages.items():
         write(linked(notebook, url, results), target / "notebooks" / name)
-    docs = [sys.executable, "-m", "typer", "ganseg.cli", "utils", "docs", "--name", "ganseg"]
+    docs = [*WARM, "typer", "ganseg.cli", "utils", "docs", "--name", "ganseg"]
     commands = subprocess.run(docs, capture_output=True, text=True, check=True).stdout
     (target / "commands.md").write_text(re.sub(r"</?span[^>]*>", "`", commands), encoding="utf-8")
 
@@ -122,7 +123,7 @@ def build(
     shutil.rmtree(made / builder, ignore_errors=True)
     config = made / "config.yml"
     config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    entry = [sys.executable, str(TOOLS / "book" / "warm.py"), "book.jupyter_book", "build", str(made / "source")]
+    entry = [*WARM, "book.jupyter_book", "build", str(made / "source")]
     options = ["--path-output", str(output), "--config", str(config), "--builder", builder]
     options += ["-W", "-n", "--keep-going", "--all", "-q"]  # every warning fails
     environment = os.environ | {"PYTHONPATH": str(TOOLS)}  # the extension book.reference

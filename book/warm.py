@@ -3,6 +3,7 @@
 Kernels, trainings and executions, some eighty programs a build, import the same packages for eight seconds of a core
 each. `python -m book warm MODULE ...` imports them once, before any thread starts, then forks for MODULE, for what is
 called below it through this file, and for every kernel python3 (book/kernels). Without it, all start as usual.
+Where there is no MODULE of this name, it is a program on the path, such as make, with others below it.
 """
 
 import os
@@ -11,6 +12,7 @@ import signal
 import sys
 import threading
 from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing import active_children, connection, get_context, reduction
 from pathlib import Path
 
@@ -21,11 +23,18 @@ torchvision.models.segmentation typer yaml"""
 IMPORTED_WITH = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as kernels are
 
 
+def module(name: str) -> bool:
+    """Whether it names one; else a program."""
+    return os.sep not in name and find_spec(name) is not None
+
+
 def run(words: list[str]) -> None:
-    """Be `python -m` of these words."""
+    """Be `python -m` of these words, or their program."""
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not module(words[0]):
+        os.execvp(words[0], words)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     sys.modules["torch"].set_num_threads(int(threads) if threads.isdigit() else os.cpu_count())
     sys.argv = words
@@ -55,7 +64,7 @@ def answer(client: connection.Connection) -> None:
 
 
 def serve(words: list[str]) -> None:
-    """Run the module and the programs that it asks for, and exit as it does; none of them is left."""
+    """Run these words and the modules that they ask for, and exit as they do; none of them is left."""
     if sys.platform != "linux":  # a fork may crash
         start(words)
     usual, fork = dict(os.environ), get_context("fork").Process
@@ -97,11 +106,12 @@ def ask(words: list[str]) -> int:
 
 def start(words: list[str]) -> None:
     """Start as usual."""
-    os.execv(sys.executable, [sys.executable, "-m", *words])
+    usual = [sys.executable, "-m", *words] if module(words[0]) else words
+    os.execvp(usual[0], usual)
 
 
 if __name__ == "__main__":
-    if not os.path.exists(os.environ.get(DOOR, "")):
+    if not os.path.exists(os.environ.get(DOOR, "")) or not module(sys.argv[1]):
         start(sys.argv[1:])
     try:
         sys.exit(ask(sys.argv[1:]))

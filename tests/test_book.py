@@ -25,6 +25,7 @@ from book.store import runs_of
 from ganseg.ledger import Ledger
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+LOOK = (ROOT / "tests" / "look.js").read_text()
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 
 
@@ -166,16 +167,19 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
 
 @pytest.fixture(scope="module")
 def looks(html: Path, pages: dict[Path, Page], tab: browser.Page) -> dict[str, dict[str, Any]]:
-    """What a browser finds of every page: what it loads, axe's faults, its width on a phone, what paper cuts off."""
-    axe, look = axe_core_python.base.AXE_FILE_PATH, (ROOT / "tests" / "look.js").read_text()
+    """What a browser finds of every page: what it loads, faults of access, width on a phone, what paper cuts off."""
+    axe = axe_core_python.base.AXE_FILE_PATH.read_text()
     fonts = [html / "_static" / "mathematics.woff2", *html.rglob("fa-solid-900.woff2")]
     found: dict[str, dict[str, Any]] = {}
     for path in (path for path in pages if path.name != "index.html"):  # which only leads on
         tab.open(path.as_uri())
-        tab.script(f"{axe.read_text()}\n{look}")
+        tab.script(axe + LOOK)
         files = [Path(unquote(urlparse(url).path)) for url in tab.script("look.loaded()") if url.startswith("file:")]
         seen = found[path.stem] = {"weight": sum(file.stat().st_size for file in {*files, *fonts})}
-        seen["faults"] = [fault for theme in ("light", "dark") for fault in tab.script(f"look.faults('{theme}')")]
+        seen["faults"] = tab.script("look.faults()")
+        for theme in ("dark", "light"):
+            tab.script(f"look.wear('{theme}')")
+            seen["faults"] += [f"{theme} {text}" for text in tab.script("look.faint()")]
         tab.resize(390)
         seen["width"] = tab.script("document.documentElement.scrollWidth")
         tab.resize(700)  # A4 between its margins
@@ -191,6 +195,19 @@ def test_no_page_weighs_more_than_2_mb_before_it_is_used(looks: dict[str, dict[s
 
 def test_axe_finds_no_serious_fault_on_light_and_dark_pages(looks: dict[str, dict[str, Any]]) -> None:
     assert not {name: look["faults"] for name, look in looks.items() if look["faults"]}
+
+
+def test_text_fainter_than_axe_allows_is_found_in_either_theme(html: Path, tab: browser.Page) -> None:
+    tab.open((html / "glossary.html").as_uri())
+    tab.script(axe_core_python.base.AXE_FILE_PATH.read_text() + LOOK)
+    words = "".join(f"<b style=color:{colour}>{colour}</b> " for colour in ("#888", "#ccc", "#444"))
+    tab.script(f"document.querySelector('article').innerHTML += '<p>{words}'")
+    axe = "axe.run('article', { runOnly: 'color-contrast' })"
+    axe += ".then(({ violations }) => violations.flatMap(({ nodes }) => nodes.map(({ html }) => html)))"
+    for theme, faint in (("light", ["#888", "#ccc"]), ("dark", ["#444"])):
+        tab.script(f"look.wear('{theme}')")
+        assert [text.split()[1] for text in tab.script("look.faint()")] == faint
+        assert [html.split(">")[1].split("<")[0] for html in tab.script(axe)] == faint
 
 
 def test_no_page_scrolls_sideways_on_a_phone(looks: dict[str, dict[str, Any]]) -> None:

@@ -236,18 +236,19 @@ def test_mistakes_are_told_with_what_would_be_right(words, said, trained, run, p
     assert said in plain(result.stderr) and not list(tmp_path.rglob("metrics.json"))
 
 
-# Read as Python, Lightning or the command starts: a process each, which both commands share.
-STRANGE: dict[str, dict[str, str | None]] = {
-    "a job of a cluster": {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "SLURM_JOB_NAME": "job", "SLURM_NNODES": "2",
-                           "RANK": "", "LOCAL_RANK": "", "PYTHONIOENCODING": "ascii"},
-    "a rank without a home": {"RANK": "3", "LOCAL_RANK": "1", "SLURM_PROCID": "", "HOME": None,
-                              "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-}  # fmt: skip
+# Read as Python starts, and as Lightning or the command does: commands in turn, in one process.
+STRANGE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+RANKED = {
+    "a job of a cluster": "SLURM_NTASKS=8 SLURM_PROCID=3 SLURM_JOB_NAME=job SLURM_NNODES=2 RANK= LOCAL_RANK=",
+    "a rank": "RANK=3 LOCAL_RANK=1 SLURM_PROCID=",
+}
 IN_TURN = """
-import shlex, sys
+import os, shlex, sys
 from ganseg.cli import main
 for line in sys.argv[1:]:
-    sys.argv = ["ganseg", *shlex.split(line)]
+    given, _, words = line.partition(" ganseg ")
+    os.environ |= dict(one.split("=") for one in given.split())
+    sys.argv = ["ganseg", *shlex.split(words)]
     try:
         main()
     except SystemExit as end:
@@ -255,14 +256,14 @@ for line in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("case", STRANGE)
-def test_a_cluster_a_poor_terminal_and_no_home_change_nothing(case, trained, run, tmp_path):
-    known = {name: value for name, value in (os.environ | STRANGE[case]).items() if value is not None}
+def test_a_cluster_a_poor_terminal_and_no_home_change_nothing(trained, run, tmp_path):
+    known = {name: value for name, value in (os.environ | STRANGE).items() if name != "HOME"}
     lines = [[*MINUTE, "--results", trained], ["sample --count 2", run, "--out", tmp_path / "ü.png"]]
     words = [" ".join([first, *(shlex.quote(str(word)) for word in more)]) for first, *more in lines]
+    words = [f"{ranked} ganseg {line}" for ranked in RANKED.values() for line in words]
     ended = subprocess.run([sys.executable, "-c", IN_TURN, *words], cwd=ROOT, capture_output=True, env=known)
-    assert ended.returncode == 0 and ended.stdout.count(b"0 ended") == 2, ended.stderr
-    assert b"foreground IoU" in ended.stdout and b"Traceback" not in ended.stderr
+    assert ended.returncode == 0 and ended.stdout.count(b"0 ended") == 4, ended.stderr
+    assert ended.stdout.count(b"metric ") == 2 and b"Traceback" not in ended.stderr
     assert (tmp_path / "ü.png").exists() and not (ROOT / "~").exists()
 
 

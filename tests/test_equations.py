@@ -187,6 +187,8 @@ def test_eq17_asks_only_masks_smaller_than_their_heatmap_to_grow() -> None:
         total += max(0.0, sum(math.exp(-x) for x in exponents) - float(masks[b, k].sum())) / 2
     close(losses.area_loss(masks, centres, scales, grid), total)
     close(losses.area_loss(torch.ones(2, 3, 8, 8), centres, scales, grid), 0.0)
+    cones = heatmaps(grid, centres, scales, "cone").sum() / 2
+    close(losses.area_loss(torch.zeros(2, 3, 8, 8), centres, scales, grid, "cone"), cones)
 
 
 def test_eq17_disc_variant_is_the_discs_area_in_pixels() -> None:

@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 from test_studies import PAGES, needed
+
+from book.build import WARM
 
 FOLDERS = ["/data/CUB_200_2011", "2024_01", "~", "~/my photographs", "it's #1", 'a "b"', "a b;touch c", "x#y $HOME"]
 MAKE = shutil.which("make")
@@ -25,8 +26,8 @@ def project(tmp_path: Path) -> Path:
     (folder / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     told = '"$*" "$GANSEG_SCALE" "$GANSEG_DATA" "$GANSEG_DATA_DIR" "$GANSEG_RESULTS"'
-    says, warm = f"printf '|%s' {told} && echo", '[ "$3" = warm ] && shift 4'  # python -m book warm snakemake ...
-    tools = {"snakemake": says, "python": f'if {warm}; then {says}; else echo python "$*"; fi', "uv": "true"}
+    says, warm = f"printf '|%s' {told} && echo", '[ "$3" = warm ] && shift 3'  # python -m book warm snakemake ...
+    tools = {"snakemake": says, "python": f'if {warm}; then exec "$@"; else echo python "$*"; fi', "uv": "true", "pytest": "true"}
     for name, does in tools.items():
         (folder / ".venv" / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
         (folder / ".venv" / "bin" / name).chmod(0o755)
@@ -77,7 +78,7 @@ def test_a_folder_reaches_the_jobs_as_it_was_typed_and_shared_experiments_are_tr
     photographs.mkdir(parents=True)
     for i, image in enumerate(np.random.default_rng(0).integers(0, 255, (70, 8, 8, 3), np.uint8)):
         Image.fromarray(image).save(photographs / f"{i}.png")
-    command = [sys.executable, "-m", "snakemake", "experiments", "--dry-run", "--printshellcmds", "--cores", "2"]
+    command = [*WARM, "snakemake", "experiments", "--dry-run", "--printshellcmds", "--cores", "2"]
     told = {"GANSEG_SCALE": "tiny", "GANSEG_DATA": "folder", "GANSEG_DATA_DIR": str(photographs)}
     told |= {"GANSEG_RESULTS": str(tmp_path / "the results")}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | told, capture_output=True, text=True)

@@ -88,6 +88,7 @@ def test_taichi_by_hand_in_both_distances():
     visible = np.array([[True] * 3, [True, False, True]])
     assert metrics.taichi_mae(predicted, truth, "l1", visible) == pytest.approx(1.5 + 2 + 0 + 1)
     assert metrics.taichi_mae(predicted, truth, "l2", visible) == pytest.approx(2.5 + 1)
+    assert metrics.taichi_mae(predicted, truth) == pytest.approx(1.5 + 2 + 11 / 2 + 12 / 2)
 
 
 # IoU
@@ -185,7 +186,7 @@ def test_what_published_numbers_were_measured_with_is_as_it_was():
 
 def test_components_touch_at_corners_and_never_across_images():
     labels = np.zeros((2, 4, 4), int)
-    labels[0, 0, 0] = labels[0, 1, 1] = 1  # one component
+    labels[0, [0, 1, 2], [0, 1, 2]] = 1  # one component
     labels[1, 0, 0] = labels[1, 3, 3] = 1  # two, the first of them in the place of the other image's
     assert metrics.components_per_part(labels, 1, minimum_area=0) == pytest.approx((1 + 2) / 2)
 

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -12,6 +11,7 @@ from nbformat import v4
 from nbval_tolerance import agree
 
 from book import execute
+from book.build import WARM
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_nbval_refuses_what_is_broken_and_accepts_what_may_differ(tmp_path: Path
     nbformat.write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "page.ipynb")
     execute.copies(tmp_path, tmp_path / "copies", {"scale": "tiny"})
     options = ["-rA", "-c", "pyproject.toml", "-p", "no:cacheprovider", "--nbval", "--nbval-kernel-name", "python3"]
-    command = [sys.executable, "-m", "pytest", *options, str(tmp_path / "copies" / "page.ipynb")]
+    command = [*WARM, "pytest", *options, str(tmp_path / "copies" / "page.ipynb")]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
     for number, (_, _, reason) in enumerate(CELLS, 2):  # after the parameters and those of the copy
         assert re.search(rf"{'FAILED' if reason else 'PASSED'} \S*::Cell {number}\b", said), said

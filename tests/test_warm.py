@@ -37,14 +37,14 @@ pyplot.plot([1, 2])
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of what runs below a server."""
+    """The environment of what runs below a server, which is a program here; below `make book` it is a module."""
     if sys.platform != "linux":
         pytest.skip("programs start as usual: a fork is not safe here")
     folder = tmp_path_factory.mktemp("served")
     (folder / "program.py").write_text(PROGRAM)
     (folder / "first.py").write_text(FIRST)
     environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", "book", "warm", "first"]
+    command = [sys.executable, "-m", "book", "warm", sys.executable, str(folder / "first.py")]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": (folder / "log").open("w")}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as server:
         below = json.loads(server.stdout.readline())

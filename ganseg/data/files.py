@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,22 @@ def unsealed(told: dict[str, Any]) -> Any:
     return told["value"]
 
 
+@lru_cache(1)
+def _remembered(memory: Path, written: int) -> dict[str, str]:
+    """What the file `memory`, which was `written` then, has; nothing where it is damaged."""
+    with suppress(UserError):
+        return read_json(memory, unsealed)
+    return {}
+
+
 def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     """16 hex digits for what each file holds; empty for one that cannot be read.
 
     `memory`, a file, remembers them by path, size and times, so that no file is read again before it changes.
     """
-    known = {}
-    with suppress(UserError):
-        known = read_json(memory, unsealed)
+    known: dict[str, str] = {}
+    with suppress(OSError):
+        known |= _remembered(memory, memory.stat().st_mtime_ns)
     remembered = len(known)
 
     def content(path: Path) -> str:
