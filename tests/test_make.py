@@ -27,7 +27,8 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "Makefile", folder)
     told = '"$*" "$GANSEG_SCALE" "$GANSEG_DATA" "$GANSEG_DATA_DIR" "$GANSEG_RESULTS"'
     says, warm = f"printf '|%s' {told} && echo", '[ "$3" = warm ] && shift 3'  # python -m book warm snakemake ...
-    tools = {"snakemake": says, "python": f'if {warm}; then exec "$@"; else echo python "$*"; fi', "uv": "true", "pytest": "true"}
+    python = f'if {warm}; then exec "$@"; else echo python "$*"; fi'
+    tools = {"snakemake": says, "python": python, "pytest": "true", "uv": "true"}
     for name, does in tools.items():
         (folder / ".venv" / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
         (folder / ".venv" / "bin" / name).chmod(0o755)
