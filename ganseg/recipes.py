@@ -48,7 +48,7 @@ SCALES: dict[str, Settings] = {
         "losses.lambda_con": 20.0,
         "optim.lr_generator": 2e-3,
         "optim.lr_discriminator": 4e-3,
-        "optim.steps": 40,
+        "optim.steps": 30,
         "optim.batch_size": 4,
         "optim.ema": 0.97,
         "segmenter.width": 16,

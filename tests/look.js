@@ -54,7 +54,9 @@ globalThis.look = {
     return serious.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id} ${target}`));
   },
 
+  // Put on a theme, at once.
   wear(theme) {
     document.documentElement.dataset.theme = document.documentElement.dataset.mode = theme;
+    document.getAnimations().forEach((transition) => transition.finish());
   },
 };

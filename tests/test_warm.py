@@ -18,8 +18,8 @@ FIRST = "import json, os\nprint(json.dumps(dict(os.environ)), flush=True)\nos.re
 PROGRAM = """
 import os, sys, time
 sys.stderr.reconfigure(errors="backslashreplace")  # as the command line does; the server's was a file
-print(*sys.argv[1:], os.getcwd(), os.environ["GIVEN"], "torch" in sys.modules, os.getpid(), flush=True)
 try:
+    print(*sys.argv[1:], os.getcwd(), os.environ["GIVEN"], "torch" in sys.modules, os.getpid(), flush=True)
     time.sleep(60 * ("wait" in sys.argv))
 except KeyboardInterrupt:
     sys.exit(4)
