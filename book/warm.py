@@ -66,7 +66,7 @@ def answer(client: connection.Connection) -> None:
 def serve(words: list[str]) -> None:
     """Run these words and the modules that they ask for, and exit as they do; none of them is left."""
     if sys.platform != "linux":  # a fork may crash
-        start(words)
+        start(words) if module(words[0]) else os.execvp(words[0], words)
     usual, fork = dict(os.environ), get_context("fork").Process
     os.environ.update(IMPORTED_WITH)
     for name in PACKAGES.split():
@@ -106,12 +106,11 @@ def ask(words: list[str]) -> int:
 
 def start(words: list[str]) -> None:
     """Start as usual."""
-    usual = [sys.executable, "-m", *words] if module(words[0]) else words
-    os.execvp(usual[0], usual)
+    os.execv(sys.executable, [sys.executable, "-m", *words])
 
 
 if __name__ == "__main__":
-    if not os.path.exists(os.environ.get(DOOR, "")) or not module(sys.argv[1]):
+    if not os.path.exists(os.environ.get(DOOR, "")):
         start(sys.argv[1:])
     try:
         sys.exit(ask(sys.argv[1:]))
