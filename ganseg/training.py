@@ -21,7 +21,7 @@ from ganseg.files import DOWNLOADS, UserError, imagenet_at_hand
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.segmenter import Segmenter, segmentation_loss
 
-STATISTICS = 64  # batches of generated images that give an averaged generator its batch statistics
+STATISTICS = 512  # generated images that give an averaged generator its batch statistics
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
@@ -167,8 +167,9 @@ class GanTrainer:
         if self.ema is None:
             return self.generator
         seed_step(self.config.seed, "statistics", 0)
+        batches = max(1, STATISTICS // self.config.optim.batch_size)
         with self.fabric.autocast():
-            update_bn(([self.noise()] for _ in range(STATISTICS)), self.ema)
+            update_bn(([self.noise()] for _ in range(batches)), self.ema)
         return self.ema
 
 
