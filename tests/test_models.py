@@ -6,8 +6,8 @@ from checksums import checksums
 from commands import done, mistaken
 from PIL import Image
 
-from ganseg import Run, pictures
-from ganseg.data import load
+from ganseg import Experiment, Run, pictures
+from ganseg.data import DATASETS, load
 from ganseg.devices import make_fabric
 from ganseg.evaluation import agreement, coverage, find_parts
 from ganseg.files import results_dir, shipped_models
@@ -44,6 +44,14 @@ def test_a_shipped_model_segments_a_photograph_and_draws_samples_by_its_short_na
     assert mask.shape == (96, 96) and 0.02 < (mask > 0).mean() < 0.6 and len(np.unique(mask)) >= 4
     done("sample", "birds", "--count", 2, "--out", tmp_path / "sample.png")
     assert Image.open(tmp_path / "sample.png").width > 96
+
+
+def test_what_is_shipped_of_drawn_data_is_used_and_not_trained_again():
+    runs = [run for run in map(Run.find, NAMES) if not DATASETS[run.config.data.name].needs_dir]
+    for run in runs:
+        told = {name: run.provenance[name] for name in ("data", "variant", "parts", "seed", "scale", "overrides")}
+        assert Experiment(**told).finished(need="weights").directory == run.directory
+    assert len(runs) >= 10
 
 
 @pytest.mark.parametrize("name", NAMES)
