@@ -14,6 +14,7 @@ from ganseg.files import results_dir, shipped_models
 
 NAMES = sorted(shipped_models())
 SIZES = {name: sum(path.stat().st_size for path in Run.find(name).directory.glob("*.safetensors")) for name in NAMES}
+DRAWN = [name for name in ("birds", "faces") if name in NAMES]
 
 
 def test_models_lists_every_shipped_model_with_what_it_knows():
@@ -62,8 +63,9 @@ def test_shipped_weights_find_what_was_found_when_they_were_scored(name):
     assert len(images) == 12 and (labels == pictures.labels_of(found)).mean() > 0.995
 
 
-def test_shipped_weights_give_the_published_scores():
-    run = Run.find("birds")
+@pytest.mark.parametrize("name", DRAWN)
+def test_shipped_weights_give_the_published_scores(name):
+    run = Run.find(name)
     test = load(run.config.data.name, "test", run.config.data.size)
     labels = find_parts(run.segmenter(), test.images, make_fabric("cpu")).labels
     measured = coverage(labels, test.foreground) | agreement(labels, test)
