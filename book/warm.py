@@ -23,18 +23,11 @@ torchvision.models.segmentation typer yaml"""
 IMPORTED_WITH = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as kernels are
 
 
-def module(name: str) -> bool:
-    """Whether it names one; else a program."""
-    return os.sep not in name and find_spec(name) is not None
-
-
 def run(words: list[str]) -> None:
-    """Be `python -m` of these words, or their program."""
+    """Be `python -m` of these words."""
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not module(words[0]):
-        os.execvp(words[0], words)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     sys.modules["torch"].set_num_threads(int(threads) if threads.isdigit() else os.cpu_count())
     sys.argv = words
@@ -65,8 +58,9 @@ def answer(client: connection.Connection) -> None:
 
 def serve(words: list[str]) -> None:
     """Run these words and the modules that they ask for, and exit as they do; none of them is left."""
+    module = os.sep not in words[0] and find_spec(words[0])
     if sys.platform != "linux":  # a fork may crash
-        start(words) if module(words[0]) else os.execvp(words[0], words)
+        start(words) if module else os.execvp(words[0], words)
     usual, fork = dict(os.environ), get_context("fork").Process
     os.environ.update(IMPORTED_WITH)
     for name in PACKAGES.split():
@@ -76,7 +70,7 @@ def serve(words: list[str]) -> None:
     with connection.Listener(family="AF_UNIX", backlog=64) as door:
         os.environ.clear()
         os.environ.update(usual | {DOOR: door.address, "JUPYTER_PATH": str(Path(__file__).parent)})
-        first = fork(target=run, args=(words,))
+        first = fork(target=run, args=(words,)) if module else fork(target=os.execvp, args=(words[0], words))
         signal.signal(signal.SIGCHLD, lambda *_: first.is_alive() or sys.exit(first.exitcode))
         first.start()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the module ends, then this

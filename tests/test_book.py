@@ -25,7 +25,7 @@ from book.store import runs_of
 from ganseg.ledger import Ledger
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-LOOK = (ROOT / "tests" / "look.js").read_text()
+LOOK = axe_core_python.base.AXE_FILE_PATH.read_text() + (ROOT / "tests" / "look.js").read_text()
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 
 
@@ -168,12 +168,11 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
 @pytest.fixture(scope="module")
 def looks(html: Path, pages: dict[Path, Page], tab: browser.Page) -> dict[str, dict[str, Any]]:
     """What a browser finds of every page: what it loads, faults of access, width on a phone, what paper cuts off."""
-    axe = axe_core_python.base.AXE_FILE_PATH.read_text()
     fonts = [html / "_static" / "mathematics.woff2", *html.rglob("fa-solid-900.woff2")]
     found: dict[str, dict[str, Any]] = {}
     for path in (path for path in pages if path.name != "index.html"):  # which only leads on
         tab.open(path.as_uri())
-        tab.script(axe + LOOK)
+        tab.script(LOOK)
         files = [Path(unquote(urlparse(url).path)) for url in tab.script("look.loaded()") if url.startswith("file:")]
         seen = found[path.stem] = {"weight": sum(file.stat().st_size for file in {*files, *fonts})}
         seen["faults"] = tab.script("look.faults()")
@@ -199,7 +198,7 @@ def test_axe_finds_no_serious_fault_on_light_and_dark_pages(looks: dict[str, dic
 
 def test_text_fainter_than_axe_allows_is_found_in_either_theme(html: Path, tab: browser.Page) -> None:
     tab.open((html / "glossary.html").as_uri())
-    tab.script(axe_core_python.base.AXE_FILE_PATH.read_text() + LOOK)
+    tab.script(LOOK)
     words = "".join(f"<b style=color:{colour}>{colour}</b> " for colour in ("#888", "#ccc", "#444"))
     tab.script(f"document.querySelector('article').innerHTML += '<p>{words}'")
     axe = "axe.run('article', { runOnly: 'color-contrast' })"
