@@ -112,9 +112,9 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     test = held_out(config, data_dir, protocol)
     labels, centres = find(test.images)
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
-    values["part_usage"] = metrics.part_usage(labels, parts)
-    values["components_per_part"] = metrics.components_per_part(labels, parts)
+    values |= {f.__name__: f(labels, parts) for f in (metrics.part_usage, metrics.components_per_part)}
     values |= coverage(labels, test.foreground) | agreement(labels, test)
+    values |= {} if test.boxes is None else metrics.box_scores(labels, test.boxes)
     if test.keypoints is not None:
         train = regression_images(config, test, protocol, data_dir)
         values |= landmarks(train, find(train.images).centres, test, centres, protocol.normaliser)

@@ -78,6 +78,28 @@ def best_constant_mask(foregrounds: np.ndarray, *, empty: float = 0.0) -> tuple[
     return mask, mean_iou(np.broadcast_to(mask, valid.shape), foregrounds, empty=empty)
 
 
+def box_masks(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(N, H, W) bool for boxes (N, 4) of left, top, right and bottom edges: the pixels with their centre inside."""
+    y, x = np.indices(shape) + 0.5
+    left, top, right, bottom = np.moveaxis(boxes, 1, 0)[..., None, None]
+    return (x > left) & (x < right) & (y > top) & (y < bottom)
+
+
+def box_scores(labels: np.ndarray, boxes: np.ndarray) -> dict[str, float]:
+    """How label maps (N, H, W) agree with boxes (N, 4), which stand in for masks. `box_iou`: mean IoU of the box around
+    the largest connected piece of foreground, 0 without any; `box_share`: share of all foreground pixels that lie
+    inside. Beside each, what the average box gets."""
+    truth, found = box_masks(boxes, labels.shape[1:]), np.zeros(labels.shape, bool)
+    for box, mask in zip(found, labels > 0, strict=True):
+        if mask.any():
+            pieces, _ = ndimage.label(mask, np.ones((3, 3)))
+            box[ndimage.find_objects(pieces)[np.bincount(pieces[mask]).argmax() - 1]] = True
+    average = np.broadcast_to(box_masks(boxes.mean(axis=0, keepdims=True), labels.shape[1:]), truth.shape)
+    share = lambda mask: float((mask & truth).sum() / max(mask.sum(), 1))
+    ious = {"box_iou": mean_iou(found, truth), "box_iou_constant": mean_iou(average, truth)}
+    return ious | {"box_share": share(labels > 0), "box_share_constant": share(average)}
+
+
 def nmi_ari(
     prediction: np.ndarray, truth: np.ndarray, over: Literal["foreground", "both", "all"] = "foreground"
 ) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from ganseg.titles import HEADS, MODELS, TITLES
 
 FULL = "paper"
 IDENTITY = ["variant", "parts", "seed", "scale", "data", "train_images", "overrides"]
-SHARES = tuple("iou nmi ari equivariance foreground generated_foreground collapsed lingering swapped".split())
+SHARES = tuple("iou box nmi ari equivariance foreground generated_foreground collapsed lingering swapped".split())
 COUNTS = ("vanished_parts", "generated_vanished", "collapsed")
 STATISTICS = (
     "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts foreground_fraction "

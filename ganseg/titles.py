@@ -38,6 +38,10 @@ TITLES = {
     "iou_constant_mask": Title("IoU of the best constant mask"),
     "iou_dataset": Title("foreground IoU, pixels pooled"),
     "iou_oracle": Title("foreground IoU, the better of mask and complement"),
+    "box_iou": Title("IoU of the foreground's box", +1),
+    "box_iou_constant": Title("IoU of the average box"),
+    "box_share": Title("share of the foreground inside the box", +1),
+    "box_share_constant": Title("share of the average box inside the box"),
     "nmi_both": Title("NMI of parts, where both have foreground", +1, short="NMI"),
     "ari_both": Title("ARI of parts, where both have foreground", +1, short="ARI"),
     "nmi_foreground": Title("NMI of parts", +1, short="NMI"),  # on the true foreground

@@ -106,6 +106,7 @@ def cub(folder: Path) -> Path:
             rows.append(f"{number} {j + 1} {x:.1f} {y:.1f} {int(j in points)}")
     write(root / "images.txt", *(f"{i} {bird(i)}" for i in BIRDS))
     write(root / "parts" / "part_locs.txt", *rows)
+    write(root / "bounding_boxes.txt", *(f"{i} 0.0 0.0 {SIZES[i][0] / 2} {SIZES[i][1] / 4}" for i in BIRDS))
     write(root / "train_test_split.txt", *(f"{i} {int(i < 3)}" for i in BIRDS))
     return root
 

@@ -86,6 +86,7 @@ FAULTS = [
     ("cub", "train", holds("images.txt", f"1 {BIRD}", f"1 {bird(2)}"), f"{TWICE} (1)"),
     ("cub", "train", holds("parts/part_locs.txt", "1 2 3 4 1", "1 2 3 5 1"), f"part_locs.txt are {TWICE} ((1, 2))"),
     ("cub", "train", holds("parts/part_locs.txt", "1 2 3 4", "1 3 3 4 1"), "1 rows of ROOT/parts/part_locs.txt are"),
+    ("cub", "train", holds("bounding_boxes.txt", "1 2 3 4 5", "1 2 3 4 6"), f"bounding_boxes.txt are {TWICE} (1)"),
     ("cub", "train", holds("train_test_split.txt", "1 1", "2 1"), "4 images have no row in train_test_split.txt"),
     ("cub", "test", gone(f"images/{bird(19)}"), f"1 of 2 {SPLIT} test are missing ({bird(19)[14:]})"),
     ("cub", "test", masks(1, 12), f"1 of 4 {SPLIT} test are missing"),

@@ -176,6 +176,13 @@ def test_other_files_give_other_splits(built, name, change, split, names):
     assert change is not broken_frame or data.skipped[0][0] == "two.mp4/0000000.png"
 
 
+def test_boxes_of_cub_scale_with_the_image_and_may_be_absent(built):
+    root = built("cub")
+    assert read(root, "cub", "test", 20).boxes.tolist() == [[0, 0, 10, 5]] * 2
+    (root / "bounding_boxes.txt").unlink()
+    assert read(root, "cub", "test", 20).boxes is None
+
+
 def test_cub_may_be_named_by_the_folder_above(built):
     assert read(built("cub").parent, "cub", "test").names == tuple(birds(12, 19))
 
@@ -310,7 +317,7 @@ def photographs(shared, tmp_path):
     return found
 
 
-def test_the_real_birds_of_50_classes_have_their_counts(photographs):
+def test_the_real_birds_of_50_classes_have_their_counts_and_boxes_that_hold_their_keypoints(photographs):
     report, opened = photographs("cub-200-2011-classes-1-50", "cub")
     assert report.labels == {"keypoints": 2889, "visible keypoints": 33_701, "foreground masks": 0}
     assert report.counts == {"train": 2478, "val": 184, "test": 227, "official-test": 1389} and not report.faults
@@ -320,6 +327,9 @@ def test_the_real_birds_of_50_classes_have_their_counts(photographs):
     both = data.visible[:, beak] & data.visible[:, tail]
     gaps = np.linalg.norm(data.keypoints[both, beak] - data.keypoints[both, tail], axis=1)
     assert 8 < gaps.mean() < 28  # a bird fills most of its image
+    low, high = data.boxes[:, None, :2] - 1, data.boxes[:, None, 2:] + 1
+    inside = ((data.keypoints > low) & (data.keypoints < high)).all(axis=2)[data.visible]
+    assert inside.mean() > 0.98 and 0.2 < (high - low).prod(axis=2).mean() / 32**2 < 0.6
 
 
 def test_the_real_flowers_have_the_papers_counts(photographs):

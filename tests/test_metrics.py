@@ -13,6 +13,22 @@ def rng():
     return np.random.default_rng(0)
 
 
+# Boxes
+
+
+def test_boxes_stand_in_for_masks_and_an_average_box_stands_beside():
+    boxes = np.array([[0, 0, 4, 4], [2, 4, 6, 8]], np.float32)
+    labels = np.zeros((2, 8, 8), np.uint8)
+    labels[0, 1:3, 0:4], labels[0, 7, 7] = 1, 2  # 8 pixels in one piece, and one elsewhere
+    scores = metrics.box_scores(labels, boxes)  # the average box: 1 to 5 and 2 to 6
+    average = (6 / (16 + 16 - 6) + 6 / (16 + 16 - 6)) / 2
+    expected = {"box_iou": (8 / 16 + 0) / 2, "box_iou_constant": average, "box_share": 8 / 9}
+    assert scores == pytest.approx(expected | {"box_share_constant": 12 / 32})
+    empty = metrics.box_scores(np.zeros_like(labels), boxes)
+    assert empty["box_iou"] == empty["box_share"] == 0 and empty["box_iou_constant"] == pytest.approx(average)
+    assert metrics.box_masks(np.array([[0.6, 0, 2.5, 1]]), (2, 3)).tolist() == [[[False, True, False], [False] * 3]]
+
+
 # Part centres and landmarks
 
 

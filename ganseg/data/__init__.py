@@ -164,7 +164,8 @@ def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> 
     """
     folder = cache_root(cache_dir)
     try:
-        key = digest(FORMAT, listing.identity(folder / CONTENTS), listing.part_names, listing.keypoint_names)
+        names = listing.part_names, listing.keypoint_names, [one.box for one in listing.samples]
+        key = digest(FORMAT, listing.identity(folder / CONTENTS), *names)
         folder /= f"{label}-{size}-{key}"
         if split := _open(folder):
             return split

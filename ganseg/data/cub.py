@@ -2,6 +2,7 @@
 
     data_dir/images.txt, images/            "id path" of 11,788 photographs
     data_dir/parts/part_locs.txt            optional: "id part x y visible", 15 parts
+    data_dir/bounding_boxes.txt             optional: "id x y width height"
     data_dir/train_test_split.txt           optional: the publisher's own split, for `official-test`
     data_dir/segmentations/                 optional, also beside data_dir: grey, foreground above 127
 
@@ -51,14 +52,19 @@ def list_cub(data_dir: Path) -> Listing:
     if locations.is_file():
         table = read_list(locations, "id part x y visible", ["id", "part"], heading=0)
         points = points_of(table, ids, range(1, len(KEYPOINTS) + 1))
+    boxes = {}
+    if (path := root / "bounding_boxes.txt").is_file():
+        table = read_list(path, "id x y width height", "id", ids, heading=0)
+        boxes = dict(zip(ids, table.itertuples(index=False, name=None), strict=True))
     split_of = pd.Series(paper_split()).reindex(ids)
     members = {split: ids[split_of == split] for split in ("train", "val", "test")} | {"official-test": ids[:0]}
     if (path := root / "train_test_split.txt").is_file():
         members["official-test"] = ids[read_list(path, "id training", "id", ids)["training"] == 0]
     for split, numbers in members.items():
         listing.splits[split] = [
-            Sample(name, root / "images" / name, masks and (masks / name).with_suffix(".png"), points.get(number))
-            for number, name in names[numbers].items()
+            Sample(name, root / "images" / name, mask, points.get(i), box=boxes.get(i))
+            for i, name in names[numbers].items()
+            for mask in [masks and (masks / name).with_suffix(".png")]
         ]
     return listing
 

@@ -31,6 +31,7 @@ class Split:
     parts: np.ndarray | None = None  # (N, S, S) uint8: 0 background, 1..P the parts in the order of part_names
     keypoints: np.ndarray | None = None  # (N, J, 2) float32
     visible: np.ndarray | None = None  # (N, J) bool: not occluded, and inside the image unless its publisher says so
+    boxes: np.ndarray | None = None  # (N, 4) float32: left, top, right and bottom edge of the object in pixels from 0
     extents: np.ndarray | None = None  # (N, 2) int: (W, H) of the files
     flat: np.ndarray | None = None  # (N,) bool: at most COLOURS colours
     part_names: tuple[str, ...] = ()
@@ -72,7 +73,7 @@ class Sample:
     """One image and its labels: files, or a name that says what is to be drawn.
 
     `points`: (J, 3), x and y in pixels, and 1 where visible; nan is not there. `extent`: the (W, H) that the image must
-    have.
+    have. `box`: left, top, width and height in pixels, of all images or none.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Sample:
     mask: Path | None = None
     points: np.ndarray | None = None
     extent: tuple[int, int] | None = None
+    box: tuple[float, ...] | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -190,6 +192,9 @@ class Listing:
             places = (rows[:, :2] + 0.5) * (size / np.array(extent)) - 0.5  # pixel centres are at integers from 0
             arrays["keypoints"] = np.nan_to_num(places.astype(np.float32), nan=MISSING)
             arrays["visible"] = rows[:, 2] > 0
+        if sample.box:
+            (left, top, width, height), scale = sample.box, size / np.array(extent)
+            arrays["boxes"] = np.float32([(left, top) * scale, (left + width, top + height) * scale]).ravel()
         return arrays
 
 
