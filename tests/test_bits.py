@@ -63,7 +63,7 @@ def test_weights_with_a_wrong_bit_or_of_another_network_of_the_same_shape_are_re
         load_weights(path, other, known)
 
 
-@pytest.mark.parametrize("file", ["images.npy", "meta.json", "hashes.json"])
+@pytest.mark.parametrize("file", ["images.npy", "meta.json", "hashes.sqlite"])
 def test_a_cache_with_a_wrong_bit_is_made_anew(tmp_path: Path, file: str) -> None:
     whole = np.array(cached(listing(count=40), "numbers", 16, tmp_path).images)
     (folder,) = tmp_path.iterdir()

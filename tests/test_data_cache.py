@@ -1,12 +1,16 @@
 """The cache of decoded images, and the registry in front of it."""
 
+import hashlib
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from ganseg.data import DATASETS, Listing, Sample, cached, fingerprint, load
 from ganseg.data.creatures import SPLITS
+from ganseg.data.files import contents
 from ganseg.files import UserError
 
 
@@ -146,3 +150,19 @@ def test_the_fingerprint_of_a_drawn_set_is_that_of_its_drawing():
     assert fingerprint("synthetic-camouflage") == "16862990d99cccd7"
     assert fingerprint("synthetic-face") == "78716cc1a3076818"
     assert fingerprint("folder") == ""
+
+
+def test_what_files_hold_is_remembered_once_a_file_and_found_again_after_it_changes(tmp_path, monkeypatch):
+    memory, file = tmp_path / "memory", tmp_path / "file"
+    file.write_text("one")
+    first = contents([file, tmp_path / "missing"], memory)
+    with monkeypatch.context() as still:
+        still.setattr(hashlib, "file_digest", None)  # nothing is read
+        assert contents([file, tmp_path / "missing"], memory) == first and first[1] == ""
+    file.write_text("three")
+    second = contents([file], memory)
+    assert second != first[:1] and len(second[0]) == 16
+    with closing(sqlite3.connect(memory)) as base:
+        assert base.execute("SELECT count(*), max(content) FROM held").fetchone() == (1, *second)
+    memory.write_bytes(b"no database" * 100)
+    assert contents([file], memory) == contents([file], memory) == second and memory.read_bytes()[:6] == b"SQLite"

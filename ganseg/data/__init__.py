@@ -31,7 +31,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META, CONTENTS = 5, "meta.json", "hashes.json"  # of the cache
+FORMAT, META, CONTENTS = 5, "meta.json", "hashes.sqlite"  # of the cache
 
 
 def load(

@@ -3,17 +3,17 @@
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import lru_cache
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ganseg.files import UserError, read_json, reading, write_json
+from ganseg.files import UserError, reading
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 EXAMPLES = 3
@@ -53,37 +53,41 @@ def unsealed(told: dict[str, Any]) -> Any:
     return told["value"]
 
 
-@lru_cache(1)
-def _remembered(memory: Path, written: int) -> dict[str, str]:
-    """What the file `memory`, which was `written` then, has; nothing where it is damaged."""
-    with suppress(UserError):
-        return read_json(memory, unsealed)
-    return {}
+def _ask(memory: Path, words: str, rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """What the SQLite file `memory` answers to `words` for each of `rows`; nothing where it is damaged, locked, ..."""
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(memory)) as base, base:
+            base.execute("PRAGMA synchronous = OFF")  # what is lost is read again
+            base.execute("CREATE TABLE IF NOT EXISTS held (path TEXT PRIMARY KEY, state TEXT, content TEXT, seal TEXT)")
+            return [answer for row in rows for answer in base.execute(words, row)]
+    except (OSError, sqlite3.Error) as error:
+        if type(error) is sqlite3.DatabaseError:  # the file is no database any more
+            memory.unlink(missing_ok=True)
+        return []
 
 
 def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     """16 hex digits for what each file holds; empty for one that cannot be read.
 
-    `memory`, a file, remembers them by path, size and times, so that no file is read again before it changes.
+    `memory`, a SQLite file, remembers them with their size and times, so that no file is read again before it changes.
     """
-    known: dict[str, str] = {}
-    with suppress(OSError):
-        known |= _remembered(memory, memory.stat().st_mtime_ns)
-    remembered = len(known)
+    names = [(str(path.absolute()),) for path in paths]
+    known = {row[0]: row for row in _ask(memory, "SELECT * FROM held WHERE path = ?", names)}
 
-    def content(path: Path) -> str:
+    def held(path: Path) -> tuple[str, ...]:
         about = path.stat()
-        key = f"{path.absolute()} {about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
-        if key not in known:
+        name, state = str(path.absolute()), f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
+        if (row := known.get(name, ("",)))[:2] != (name, state) or row[3] != digest(*row[:3]):
             with path.open("rb") as file:
-                known[key] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        return known[key]
+                row = (name, state, hashlib.file_digest(file, "sha256").hexdigest()[:16])
+            row += (digest(*row),)
+        return row
 
-    found = ["" if isinstance(one, Exception) else one for one in each(content, paths)]
-    with suppress(OSError):  # they are read again the next time
-        if len(known) > remembered:
-            write_json(memory, sealed(known))
-    return found
+    rows = [("", "", "") if isinstance(row, Exception) else row for row in each(held, paths)]
+    if new := [row for row in rows if row[0] and known.get(row[0]) != row]:
+        _ask(memory, "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", new)
+    return [row[2] for row in rows]
 
 
 def list_files(root: Path) -> list[str]:
