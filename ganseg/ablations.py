@@ -20,7 +20,7 @@ from ganseg import metrics, pictures, plots
 from ganseg.generator import Generator
 from ganseg.page import answer, show, show_table
 from ganseg.runs import Run
-from ganseg.studies import place, sample_rows, samples, summary, table
+from ganseg.studies import place, sample_rows, summary, table
 from ganseg.tables import BLANK
 from ganseg.titles import HEADS, MODELS, TITLES
 
@@ -117,7 +117,7 @@ def show_answer(outcomes: Mapping[str, str], frame: pd.DataFrame, by: str = "var
 def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
     """Display `models_figure`, a row for the first run of each value of `by`."""
     runs = firsts(frame, by)
-    rows = {name: samples(run) for name, run in runs.items()}
+    rows = {name: run.samples() for name, run in runs.items()}
     caption = f"{place(frame)}: images from the same noise for all models, and their masks in colour over them in grey."
     alt = f"Rows of generated images, each with its part masks beside it; from top to bottom: {', '.join(rows)}."
     figure, data = models_figure(rows)

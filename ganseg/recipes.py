@@ -41,7 +41,7 @@ SCALES: dict[str, Settings] = {
         "generator.block_sizes": (16, 32),
         "generator.block_widths": (16, 16),
         "discriminator.widths": (16, 32),
-        "data.train_limit": 600,
+        "data.train_limit": 200,
         "data.test_limit": 100,
         # so short a training needs a wider start, a stronger pull to leave it, and large steps
         "generator.point_spread": 0.15,

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
+from ganseg import metrics
 from ganseg.config import Config
 from ganseg.data import warn_once
 from ganseg.files import PACKAGE, UserError, read_json, reading, results_dir, shipped_models
@@ -23,8 +25,11 @@ from ganseg.loop import load_weights
 from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 
-CONFIG, METRICS, PROVENANCE, HISTORY = "config.json", "metrics.json", "provenance.json", "history.csv"
+CONFIG, METRICS, PROVENANCE = "config.json", "metrics.json", "provenance.json"
+HISTORY, SAMPLES = "history.csv", "samples.npz"
 CHECKPOINT, GENERATOR, SEGMENTER = "checkpoint", "generator.safetensors", "segmenter.safetensors"
+RARE = 0.05  # a part that is seen in fewer images than this has vanished
+COLLAPSED = 0.05, 0.8  # a run whose parts cover less or more of the images has collapsed; or half of its parts vanished
 TOLD = ("scale", "overrides", "finished")  # of every provenance
 
 
@@ -79,6 +84,28 @@ class Run:
         with reading(self.directory / HISTORY, "Delete it; the numbers of the run do not need it."):
             return pd.read_csv(self.directory / HISTORY)
 
+    def samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images (N, H, W, 3) and labels (N, H, W) that it generated, uint8, always from the same noise."""
+        path = self.directory / SAMPLES
+        with reading(path, "Get it from the project again, or train the run again."), np.load(path) as arrays:
+            return arrays["images"], arrays["labels"]
+
+    @functools.cached_property
+    def counts(self) -> dict[str, float]:
+        """How many parts vanished on held-out images, whether it has `COLLAPSED`, and statistics of `samples`."""
+        usage, foreground = np.array(self.metrics["part_usage"]), self.metrics["foreground_fraction"]
+        vanished = int((usage < RARE).sum())
+        healthy = COLLAPSED[0] <= foreground <= COLLAPSED[1] and vanished < len(usage) / 2
+        found = {"vanished_parts": vanished, "collapsed": int(not healthy)}
+        if not (self.directory / SAMPLES).exists():
+            return found
+        (_, labels), parts = self.samples(), self.provenance["parts"]
+        return found | {
+            "generated_pieces": metrics.components_per_part(labels, parts),
+            "generated_vanished": int((metrics.part_usage(labels, parts) < RARE).sum()),
+            "generated_foreground": metrics.foreground_fraction(labels),
+        }
+
     @property
     def imported(self) -> bool:
         """Whether the run was made of released files (`ganseg import-released`) instead of trained."""
@@ -115,9 +142,26 @@ class Run:
         return load_weights(self.directory / name, module, told.get("weights", {}).get(name)).eval()
 
 
+@functools.cache
+def _as_it_is(directory: Path, files: tuple[tuple[int, ...], ...]) -> Run:
+    """The run in `directory`, the same one as long as its `files` are the same: nothing of it is read twice."""
+    return Run(directory)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What tells that a file is the same."""
+    try:
+        about = path.stat()
+        return about.st_ino, about.st_size, about.st_mtime_ns
+    except OSError:
+        return ()
+
+
 def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:
     """The runs of these files. One with a damaged file, or damaged `others` that it has, is told of and passed over."""
-    for run in (Run(path.parent) for path in sorted(metrics)):
+    for folder in (path.parent for path in sorted(metrics)):
+        names = CONFIG, METRICS, PROVENANCE, HISTORY, SAMPLES
+        run = _as_it_is(folder, tuple(_stamp(folder / name) for name in names))
         try:
             _ = run.provenance, [getattr(run, name) for name in others if (run.directory / others[name]).exists()]
             if run.metrics:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ganseg import metrics, pictures
+from ganseg import pictures
 from ganseg.evaluation import FOLLOWED, TRAINING
 from ganseg.files import reading
 from ganseg.recipes import PARTS
@@ -30,9 +30,7 @@ STATISTICS = (
     "generated_pieces generated_vanished generated_foreground components_per_part vanished_parts foreground_fraction "
     "iou nmi_foreground ari_foreground landmark_error equivariance_error frechet_distance"
 ).split()  # columns of a study
-RARE = 0.05  # a part that is seen in fewer images than this has vanished
 SEEDS = 5  # what decides a claim, unless its data allow no more than three
-COLLAPSED = 0.05, 0.8  # a run whose parts cover less or more of the images has collapsed; or half of its parts vanished
 
 
 class Interval(NamedTuple):
@@ -107,22 +105,15 @@ def difference(one: pd.Series, other: pd.Series, key: str = "", margin: float = 
 
 
 def measurements(runs: Iterable[Run]) -> pd.DataFrame:
-    """A row a run: IDENTITY (None where not recorded), the numbers of metrics.json, `counts`, the `run`."""
+    """A row a run: IDENTITY (None where not recorded), the numbers of metrics.json, `Run.counts`, the `run`."""
     told = lambda run: {name: run.provenance.get(name) for name in IDENTITY}
-    frame = pd.DataFrame([told(run) | run.metrics | counts(run) | {"run": run} for run in runs])
+    frame = pd.DataFrame([told(run) | run.metrics | run.counts | {"run": run} for run in runs])
     return frame.loc[:, frame.notna().any() | frame.columns.isin(IDENTITY)]
 
 
-def samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """The images (N, H, W, 3) and labels (N, H, W) that a run generated, uint8, always from the same noise."""
-    path = run.directory / "samples.npz"
-    with reading(path, "Get it from the project again, or train the run again."), np.load(path) as arrays:
-        return arrays["images"], arrays["labels"]
-
-
 def sample_rows(run: Run, count: int = 8) -> dict[str, np.ndarray]:
-    """The first `count` of `samples`, and their masks over them, as rows of pictures (N, H, W, 3)."""
-    images, labels = (values[:count] for values in samples(run))
+    """The first `count` of `Run.samples`, and their masks over them, as rows of pictures (N, H, W, 3)."""
+    images, labels = (values[:count] for values in run.samples())
     return {"generated": images, "its parts": pictures.overlay(images, labels)}
 
 
@@ -137,22 +128,6 @@ def stages(run: Run) -> dict[int, np.ndarray]:
     with reading(path, "Delete it: only pictures of earlier steps are lost."), np.load(path) as kept:
         rows = zip(kept["steps"].tolist(), kept["images"], kept["labels"], strict=True)
         return {step: pictures.overlay(images, labels) for step, images, labels in rows}
-
-
-def counts(run: Run) -> dict[str, float]:
-    """How many parts vanished on held-out images, whether the run has `COLLAPSED`, and statistics of stored samples."""
-    usage, foreground = np.array(run.metrics["part_usage"]), run.metrics["foreground_fraction"]
-    vanished = int((usage < RARE).sum())
-    healthy = COLLAPSED[0] <= foreground <= COLLAPSED[1] and vanished < len(usage) / 2
-    found = {"vanished_parts": vanished, "collapsed": int(not healthy)}
-    if not (run.directory / "samples.npz").exists():
-        return found
-    (_, labels), parts = samples(run), run.provenance["parts"]
-    return found | {
-        "generated_pieces": metrics.components_per_part(labels, parts),
-        "generated_vanished": int((metrics.part_usage(labels, parts) < RARE).sum()),
-        "generated_foreground": metrics.foreground_fraction(labels),
-    }
 
 
 def settings(results: str | Path | None, first: str = "", parts: int | None = None,

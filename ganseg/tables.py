@@ -27,7 +27,7 @@ from ganseg.runs import find_runs
 from ganseg.titles import MODELS
 
 BLANK = "–"
-FITTED = 500  # images that the keypoints in a figure are regressed on: numbers take all
+FITTED = 200  # images that the keypoints in a figure are regressed on: numbers take all
 KIND = ("data", "scale", "variant", "parts")
 TIDY = ["method", "type", "column", "mean", "std", "n", "mark", "scale", "data", "seeds", "source"]
 ORIGINS = {  # of a landmark regression -> the error, and that of the mean predictor

@@ -44,11 +44,15 @@ globalThis.look = {
     });
   },
 
-  // Serious faults that axe finds, contrast apart. What a page repeats a thousand times is looked at once: the words of
+  // Serious faults that axe finds, contrast apart, by the rules that can find any. What a page repeats a thousand times is looked at once: the words of
   // code in chapter 05, and of each module's names the first.
   async faults() {
     const exclude = location.href.includes("05_") ? [] : [[".highlight pre"], ["dl.py ~ dl.py"]];
-    const options = { resultTypes: ["violations"], rules: { "color-contrast": { enabled: false } } };
+    const { rules, data } = axe._audit;
+    const grave = (check) => ["serious", "critical"].includes(data.checks[check.id || check].impact);
+    const mild = rules.filter((rule) => ![...rule.any, ...rule.all, ...rule.none].some(grave)).map(({ id }) => id);
+    const off = ["color-contrast", ...mild].map((id) => [id, { enabled: false }]);
+    const options = { resultTypes: ["violations"], rules: Object.fromEntries(off) };
     const { violations } = await axe.run({ exclude }, options);
     const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
     return serious.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id} ${target}`));

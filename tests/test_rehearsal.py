@@ -24,7 +24,7 @@ from ganseg.recipes import INGREDIENTS, resolve
 from ganseg.segmenter import Segmenter
 from ganseg.training import GanTrainer, SegmenterTrainer
 
-BEYOND, SIZES = "+".join(("plus", *INGREDIENTS)), ("laptop", "gpu", "paper")
+BEYOND, SIZES = "+".join(("plus", *INGREDIENTS)), ("laptop", "paper")  # at gpu: the networks of paper
 EXPERIMENTS = [*((variant, scale) for variant in ("paper", "released") for scale in SIZES), (BEYOND, "laptop")]
 
 

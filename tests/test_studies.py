@@ -15,7 +15,7 @@ from book.execute import experiments_of
 from ganseg import Experiment, ablations, pictures, studies
 from ganseg.ledger import evaluate_claims
 from ganseg.recipes import resolve
-from ganseg.runs import find_runs
+from ganseg.runs import Run, find_runs
 from ganseg.studies import FULL, MODELS
 
 PAGES = sorted(path for path in (ROOT / "notebooks").glob("2[0-7]_*.ipynb"))
@@ -152,14 +152,21 @@ def test_studies_are_in_the_papers_order_and_the_best_scale_comes_first(results:
 def test_samples_are_counted_as_parts_are(results: Path, tmp_path: Path) -> None:
     labels = np.zeros((12, SIZE, SIZE), np.uint8)
     labels[:, 2:4, 2:4], labels[:, 2:4, 8:10], labels[0, 8:12, 8:12] = 1, 1, 2  # two pieces; one image has part 2
-    write_samples(tmp_path, labels)
-    run = SimpleNamespace(
-        directory=tmp_path, provenance={"parts": 3}, metrics={"part_usage": [1, 0.06, 0.04], "foreground_fraction": 0.1}
-    )
-    counts = studies.counts(run)
+    folder = write_run(tmp_path, parts=3, part_usage=[1, 0.06, 0.04], foreground_fraction=0.1)
+    write_samples(folder, labels)
+    counts = Run(folder).counts
     assert counts["generated_vanished"] == 1 and counts["vanished_parts"] == 1
     assert counts["generated_pieces"] == pytest.approx((12 * 2 + 1) / 13)
     assert counts["generated_foreground"] == pytest.approx((12 * 8 + 16) / labels.size)
+
+
+def test_a_run_is_read_once_and_anew_where_a_file_of_it_changes(tmp_path: Path) -> None:
+    find = lambda: find_runs(tmp_path)[0]
+    write_run(tmp_path, iou=0.4)
+    first = find()
+    assert find() is first and first.metrics["iou"] == 0.4
+    write_run(tmp_path, iou=0.25)
+    assert find() is not first and find().metrics["iou"] == 0.25
 
 
 def test_numbers_out_of_their_range_are_seen(laptop: Any) -> None:
