@@ -268,7 +268,8 @@ def test_the_random_network_is_the_same_each_time_and_leaves_no_trace(birds: np.
     assert (before == torch.get_rng_state()).all()
 
 
-def test_a_generator_is_compared_with_as_many_images_always_alike(birds: np.ndarray) -> None:
+def test_a_generator_is_compared_with_as_many_images_always_alike(birds: np.ndarray, monkeypatch) -> None:
+    monkeypatch.setattr("ganseg.probes.SCENES", 4)
     generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
     found = probe(generator, birds, CPU)
     assert found == probe(generator, birds, CPU)
