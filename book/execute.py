@@ -25,6 +25,7 @@ from ganseg.files import UserError, atomic_path
 from ganseg.runs import origin
 
 PATHS = ("results_dir", "data_dir")  # parameters that name a machine's folders: never recorded
+BAR = "application/vnd.jupyter.widget-view+json"  # comes where images are decoded anew
 
 
 def read(path: str | Path) -> Any:
@@ -147,11 +148,13 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
 
 
 def _cleaned(executed: Any, source: Any) -> Any:
-    """The executed notebook without injected cell, timestamps and machine paths: the cells of `source`."""
+    """The executed notebook without injected cell, timestamps, machine paths, progress bars: the cells of `source`."""
     executed.cells = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for cell, original in zip(executed.cells, source.cells, strict=True):
         cell.id, cell.metadata = original.id, original.metadata
-    for name in ("papermill", "widgets"):  # times; the state of progress bars
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if BAR not in output.get("data", ())]
+    for name in ("papermill", "widgets"):  # times; the state of bars
         executed.metadata.pop(name, None)
     return executed
 

@@ -36,7 +36,8 @@ def write(path: Path, *sources: str, **told: list[dict[str, Any]]) -> Path:
 def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A notebook and its execution with changed parameters."""
     folder = tmp_path_factory.mktemp("executed")
-    source = write(folder / "notebooks" / "00_a.ipynb", "print(scale, seed + 1, rate * 2, repr(data_dir))")
+    bar = f"from IPython.display import display\ndisplay({{{notebooks.BAR!r}: {{}}, 'text/plain': '9 %'}}, raw=True)"
+    source = write(folder / "notebooks" / "00_a.ipynb", "print(scale, seed + 1, rate * 2, repr(data_dir))", bar)
     output = folder / "results" / "laptop" / "notebooks" / "00_a.ipynb"
     given = {"scale": "laptop", "seed": "4", "rate": "1e-4", "data_dir": "/some/where"}
     notebooks.execute(source, output, given)
@@ -51,6 +52,7 @@ def test_an_execution_takes_parameters_in_their_type_and_records_its_provenance_
     assert record["source"] == notebooks.source_hash(source)
     assert str(executed[0].parent) not in executed[1].read_text() and "papermill" not in run.metadata
     assert [cell.source for cell in run.cells] == [cell.source for cell in source.cells]
+    assert run.cells[3].outputs == [], "progress bars are not kept"
 
 
 def test_store_puts_the_outputs_into_the_source(executed: tuple[Path, Path], tmp_path: Path) -> None:
