@@ -44,8 +44,8 @@ globalThis.look = {
     });
   },
 
-  // Serious faults that axe finds, contrast apart, by the rules that can find any. What a page repeats a thousand times is looked at once: the words of
-  // code in chapter 05, and of each module's names the first.
+  // Serious faults that axe finds, contrast apart, by the rules that can find any. What a page repeats a thousand times
+  // is looked at once: the words of code in chapter 05, and of each module's names the first.
   async faults() {
     const exclude = location.href.includes("05_") ? [] : [[".highlight pre"], ["dl.py ~ dl.py"]];
     const { rules, data } = axe._audit;
