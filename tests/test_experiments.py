@@ -227,11 +227,12 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
     assert differences(finished.directory, resumed.directory) == ["history.csv differs"]  # it has where it stopped
 
 
-def test_ctrl_c_and_sigterm_wait_for_a_step_save_it_and_say_so(finished, tmp_path, monkeypatch) -> None:
-    for number, stage, at in ((signal.SIGINT, GanTrainer, 1), (signal.SIGTERM, SegmenterTrainer, 0)):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_wait_for_a_step_save_it_and_say_so(finished, tmp_path, monkeypatch, number) -> None:
+    for stage, at in ((GanTrainer, 1), (SegmenterTrainer, 0)):
         step, usual = stage.step, signal.getsignal(number)
 
-        def told(trainer: Any, t: int, step: Any = step, at: int = at, number: int = number) -> Any:
+        def told(trainer: Any, t: int, step: Any = step, at: int = at) -> Any:
             if t == at:
                 os.kill(os.getpid(), number)
             return step(trainer, t)
