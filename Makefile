@@ -10,7 +10,6 @@ RESULTS  ?=
 PROFILE  ?= profiles/default
 PYTHON   ?= >=3.11,<3.14
 PORT     ?= 8000
-WORKERS  ?= auto
 
 VENV  := .venv
 BIN   := $(CURDIR)/$(VENV)/bin
@@ -25,6 +24,8 @@ REPRODUCED ?= _build/reproduced
 UV    := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 # `python -m MODULE` for which, and for the kernels and trainings below it, packages are imported once.
 WARM  := python $(if $(GANSEG_WARM),book/warm.py,-m book warm)
+# Workers of pytest, which start so, too.
+SPREAD := --dist loadscope --tx '$(CORES)*popen//python=python book/warm.py'
 GRAPH  = snakemake $(1) --workflow-profile $(PROFILE) --cores $(CORES)
 MAKE_  = $(MAKE) --no-print-directory
 # $(call TIMED,PART,COMMAND): how long a part took is told at the end of all; the graph adds its own parts.
@@ -70,16 +71,15 @@ test: env ## pytest, and beside it nbval over the notebooks at scale tiny
 	@cat $(TIMES)
 
 pytest:
-	$(call TIMED,pytest,OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadscope \
-	  --no-loadscope-reorder tests)
+	$(call TIMED,pytest,OMP_NUM_THREADS=1 python -m pytest $(SPREAD) --no-loadscope-reorder tests)
 
 checked:
 	@$(MAKE_) nbval $(CHECKED) > _build/nbval.log 2>&1; status=$$?; cat _build/nbval.log; exit $$status
 
 nbval: models
 	python -m book copies notebooks _build/checked/notebooks -p scale=$(SCALE)
-	$(call TIMED,nbval,OMP_NUM_THREADS=1 $(WARM) pytest -n $(WORKERS) --dist loadscope \
-	  -p no:cacheprovider --nbval --nbval-kernel-name python3 _build/checked/notebooks)
+	$(call TIMED,nbval,OMP_NUM_THREADS=1 $(WARM) pytest $(SPREAD) -p no:cacheprovider \
+	  --nbval --nbval-kernel-name python3 _build/checked/notebooks)
 
 lint: env ## check style and format of the code (ruff; settings in pyproject.toml)
 	ruff check

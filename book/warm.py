@@ -1,9 +1,10 @@
 """Python that is warm: `python book/warm.py MODULE ...` is `python -m MODULE ...`, less the time that imports take.
 
-Kernels, trainings and executions, some eighty programs a build, import the same packages for eight seconds of a core
-each. `python -m book warm MODULE ...` imports them once, before any thread starts, then forks for MODULE, for what is
-called below it through this file, and for every kernel python3 (book/kernels). Without it, all start as usual.
-Where there is no MODULE of this name, it is a program on the path, such as make, with others below it.
+Kernels, trainings, executions and workers of pytest, some eighty programs a build, import the same packages for eight
+seconds of a core each. `python -m book warm MODULE ...` imports them once, before any thread starts, then forks for
+MODULE, for what is called below it through this file, and for every kernel python3 (book/kernels). Without it, all
+start as usual. Where there is no MODULE of this name, it is a program on the path, such as make, with others below it;
+where it begins with a dash, the last word is code, as in `python -u -c CODE`.
 """
 
 import os
@@ -17,21 +18,24 @@ from multiprocessing import active_children, connection, get_context, reduction
 from pathlib import Path
 
 DOOR = "GANSEG_WARM"  # names the server's socket
-PACKAGES = """cv2 ipykernel.kernelapp lightning_fabric matplotlib.figure pandas papermill.execute pydantic rich.progress
-safetensors.torch scipy.stats seaborn sklearn.cluster sklearn.decomposition sklearn.metrics sphinx.application torch
-torchvision.models.segmentation typer yaml"""
+PACKAGES = """torch torchvision.models.segmentation lightning_fabric safetensors.torch cv2 pydantic typer rich.progress
+yaml papermill.execute ipykernel.kernelapp sphinx.application sklearn.cluster sklearn.decomposition sklearn.metrics
+scipy.stats seaborn pandas matplotlib.figure""".split()
 IMPORTED_WITH = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as kernels are
 
 
 def run(words: list[str]) -> None:
-    """Be `python -m` of these words."""
+    """Be `python -m` of these words, or Python with these options and this code."""
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     sys.modules["torch"].set_num_threads(int(threads) if threads.isdigit() else os.cpu_count())
     sys.argv = words
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    if words[0].startswith("-"):
+        exec(words[-1], {"__name__": "__main__"})
+    else:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 
 
 def answer(client: connection.Connection) -> None:
@@ -63,10 +67,13 @@ def serve(words: list[str]) -> None:
         start(words) if module else os.execvp(words[0], words)
     usual, fork = dict(os.environ), get_context("fork").Process
     os.environ.update(IMPORTED_WITH)
-    for name in PACKAGES.split():
+    other = fork(target=lambda: [import_module(name) for name in reversed(PACKAGES)])
+    other.start()  # leaves the second half compiled, which takes long the first time
+    for name in PACKAGES:
         import_module(name)
-    for name in [name for name in sys.modules if name.startswith(("ganseg", "tqdm.auto"))]:
-        sys.modules.pop(name)  # the bar of tqdm.auto is chosen when it is imported
+    other.kill()
+    for name in [name for name in sys.modules if name.startswith("ganseg")]:
+        sys.modules.pop(name)  # as it is when it is asked for
     with connection.Listener(family="AF_UNIX", backlog=64) as door:
         os.environ.clear()
         os.environ.update(usual | {DOOR: door.address, "JUPYTER_PATH": str(Path(__file__).parent)})
@@ -100,7 +107,7 @@ def ask(words: list[str]) -> int:
 
 def start(words: list[str]) -> None:
     """Start as usual."""
-    os.execv(sys.executable, [sys.executable, "-m", *words])
+    os.execv(sys.executable, [sys.executable, *["-m"][: not words[0].startswith("-")], *words])
 
 
 if __name__ == "__main__":

@@ -65,8 +65,9 @@ class Found(NamedTuple):
 @torch.no_grad()
 def predict(segmenter: Segmenter, images: np.ndarray, fabric: Fabric) -> Tensor:
     """Part probabilities (N, K + 1, S, S), background first, of uint8 `images` (N, S, S, 3)."""
+    most = 10 if fabric.device.type == "cpu" else BATCH  # so few stay in its cache: a quarter faster
     with fabric.autocast():
-        found = [segmenter.eval().probabilities(unit).cpu() for unit in batches(images, fabric.device)]
+        found = [segmenter.eval().probabilities(unit).cpu() for unit in batches(images, fabric.device, most)]
     return torch.cat(found).float()
 
 
@@ -227,8 +228,7 @@ def normalisers(test: Split) -> dict[str, float | np.ndarray]:
 
 def shown(split: Split) -> np.ndarray:
     """Visibility (N, J) of the keypoints; all where the split does not say."""
-    given = np.asarray(split.keypoints)
-    return np.ones(given.shape[:2], bool) if split.visible is None else np.asarray(split.visible, bool)
+    return np.ones(split.keypoints.shape[:2], bool) if split.visible is None else np.asarray(split.visible, bool)
 
 
 def unmeasured(values: dict[str, Any], protocol: Protocol) -> list[str]:

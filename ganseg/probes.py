@@ -26,10 +26,10 @@ FRECHET_IMAGES = 1000  # at most, generated and real ones each
 SCENES = 32
 
 
-def batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    """uint8 `images` (N, S, S, 3) as networks take them: (B, 3, S, S) in [-1, 1]."""
-    for start in range(0, len(images), BATCH):
-        batch = torch.from_numpy(np.array(images[start : start + BATCH]))
+def batches(images: np.ndarray, device: torch.device, most: int = BATCH) -> Iterator[Tensor]:
+    """uint8 `images` (N, S, S, 3) as networks take them, at `most` so many: (B, 3, S, S) in [-1, 1]."""
+    for start in range(0, len(images), most):
+        batch = torch.from_numpy(np.array(images[start : start + most]))
         yield to_unit(batch.permute(0, 3, 1, 2), device)
 
 

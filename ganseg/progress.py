@@ -4,8 +4,7 @@ import sys
 from typing import Any
 
 from tqdm import tqdm
-from tqdm.auto import tqdm as bar_of_place
-from tqdm.notebook import tqdm_notebook
+from tqdm.notebook import IProgress, tqdm_notebook
 
 LINE = "{desc}: {percentage:.0f} % of {total}{unit}, {rate_fmt}, {remaining} left{postfix}"
 
@@ -29,8 +28,17 @@ class Lines(tqdm):
         self.disable = True  # tqdm's own end is that of a bar
 
 
+def bar_of_place() -> type[tqdm]:
+    """The bar that a notebook shows, where this is one's kernel; else that of terminals.
+
+    tqdm.auto takes every process for a kernel that has imported what kernels do.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return tqdm_notebook if IProgress and hasattr(shell, "kernel") else tqdm
+
+
 def follow(*args: Any, **options: Any) -> tqdm:
     """A `tqdm` of these arguments: a bar where someone watches, else `Lines`, which jobs side by side do not garble."""
-    if sys.stderr.isatty() or issubclass(bar_of_place, tqdm_notebook):
-        return bar_of_place(*args, **options)
+    if sys.stderr.isatty() or bar_of_place() is tqdm_notebook:
+        return bar_of_place()(*args, **options)
     return Lines(*args, **options, bar_format=LINE, position=0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,13 @@ from book import execute
 FIRST = "import json, os\nprint(json.dumps(dict(os.environ)), flush=True)\nos.read(0, 1)"
 PROGRAM = """
 import os, sys, time
+from ganseg.progress import follow
 sys.stderr.reconfigure(errors="backslashreplace")  # as the command line does; the server's was a file
 try:
     print(*sys.argv[1:], os.getcwd(), os.environ["GIVEN"], "torch" in sys.modules, os.getpid(), flush=True)
     time.sleep(60 * ("wait" in sys.argv))
+    for _ in follow(range(20), desc="a job", unit=" steps", mininterval=0) if "long" in sys.argv else ():
+        time.sleep(0.01)
 except KeyboardInterrupt:
     sys.exit(4)
 sys.exit("no" if "fail" in sys.argv else 3)
@@ -29,8 +33,8 @@ KERNEL = """
 import sys
 print("torch" in sys.modules)
 from matplotlib import pyplot
-from ganseg.progress import bar_of_place, tqdm_notebook
-print(issubclass(bar_of_place, tqdm_notebook))
+from ganseg import progress
+print(progress.bar_of_place() is progress.tqdm_notebook)
 pyplot.plot([1, 2])
 """
 
@@ -74,6 +78,18 @@ def test_a_program_finds_its_packages_imported_and_keeps_words_folder_environmen
 def test_without_a_server_a_program_starts_as_usual(served: dict[str, str]) -> None:
     one = program({name: value for name, value in served.items() if name != "GANSEG_WARM"})
     assert " 7 False " in one.communicate()[0] and one.returncode == 3
+
+
+def test_a_program_tells_how_far_it_is_in_lines_as_in_any_log(served: dict[str, str]) -> None:
+    out, lines = program(served, "long").communicate()
+    assert out.count("\n") == 1 and re.findall(r"a job: (\d+) %", lines) == [str(n) for n in range(10, 101, 10)]
+
+
+def test_code_runs_as_python_runs_it(served: dict[str, str]) -> None:
+    command = [sys.executable, str(ROOT / "book" / "warm.py"), "-u", "-c", "import sys; print('torch' in sys.modules)"]
+    for environment, warm in ((served, True), (dict(os.environ, GANSEG_WARM=""), False)):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (done.stdout, done.returncode) == (f"{warm}\n", 0), done.stderr
 
 
 def test_an_interrupt_reaches_the_program_and_it_dies_with_who_asked_for_it(served: dict[str, str]) -> None:

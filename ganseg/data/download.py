@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tqdm.auto import tqdm
-
 from ganseg.data.sets import RemoteFile
 from ganseg.files import UserError, locked
+from ganseg.progress import bar_of_place
 
 TIMEOUT = 30.0  # seconds that a server may be silent
 
@@ -78,7 +77,7 @@ def _receive(file: RemoteFile, part: Path) -> None:
     with urllib.request.urlopen(asked, timeout=TIMEOUT) as response:
         start = start if response.status == 206 else 0
         bar = {"desc": part.stem, "total": file.bytes, "initial": start, "disable": None}
-        with part.open("ab" if start else "wb") as out, tqdm.wrapattr(out, "write", **bar) as told:
+        with part.open("ab" if start else "wb") as out, bar_of_place().wrapattr(out, "write", **bar) as told:
             shutil.copyfileobj(response, told)
     if part.stat().st_size < file.bytes:
         raise ConnectionError(f"it was cut before byte {file.bytes:,}, or its publisher has changed it")
