@@ -72,8 +72,8 @@ def serve(words: list[str]) -> None:
     for name in PACKAGES:
         import_module(name)
     other.kill()
-    for name in [name for name in sys.modules if name.startswith("ganseg")]:
-        sys.modules.pop(name)  # as it is when it is asked for
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("book", "ganseg")]:
+        sys.modules.pop(name)  # they are as they are when they are asked for
     with connection.Listener(family="AF_UNIX", backlog=64) as door:
         os.environ.clear()
         os.environ.update(usual | {DOOR: door.address, "JUPYTER_PATH": str(Path(__file__).parent)})
