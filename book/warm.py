@@ -99,7 +99,8 @@ def ask(words: list[str]) -> int:
         for stream in range(3):
             reduction.send_handle(server, stream, None)
         program = server.recv()
-        signal.signal(signal.SIGINT, lambda *_: os.kill(program, signal.SIGINT))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os.kill(program, number))
         status = server.recv()
         server.poll(None)  # until it has ended
         return status

@@ -260,10 +260,10 @@ def test_a_run_that_is_killed_three_times_goes_on_to_the_same_files(finished, tm
     words += "".join(f" --set {name}={value}" for name, value in SETTINGS.items())
     for appears in ("checkpoint/gan.pt", "checkpoint/segmenter.pt", "segmenter.safetensors"):
         process = start(words, tmp_path)
-        while process.is_alive() and not (directory / appears).exists():
-            time.sleep(0.001)
+        while process.poll() is None and not (directory / appears).exists():
+            time.sleep(0.002)
         process.kill()
-        process.join()
+        process.wait()
         assert (directory / appears).exists() and not (directory / "metrics.json").exists()
     assert not differences(finished.directory, again(tmp_path).directory)
 

@@ -2,11 +2,13 @@
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from soak.kills import SERVER
+from conftest import ROOT
+from soak.kills import WARM
 from test_training import MINUTE, Noise
 
 from ganseg.devices import make_fabric
@@ -25,13 +27,6 @@ def train(folder: Path, processes: int) -> None:
     torch.save((losses, [list(n.parameters()) for n in networks]), folder / f"{processes}-{fabric.global_rank}.pt")
 
 
-def ranked(folder: Path, rank: int, port: int) -> None:
-    """`train` as one of two processes that a cluster starts."""
-    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "LOCAL_RANK": rank}
-    os.environ |= {name: str(value) for name, value in known.items()} | {"CUDA_VISIBLE_DEVICES": ""}
-    train(folder, 2)
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple], Path]:
     """What two processes found that were started as a cluster would start them."""
@@ -39,12 +34,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple], Path]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [SERVER.Process(target=ranked, args=(folder, rank, port)) for rank in range(2)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(300)
-    assert [process.exitcode for process in started] == [0, 0]
+    code = f"import sys; sys.path[:0] = 'tests', '.'; from test_processes import *; train(Path({str(folder)!r}), 2)"
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "CUDA_VISIBLE_DEVICES": ""}
+    environments = [os.environ | known | {"LOCAL_RANK": str(rank)} for rank in range(2)]
+    started = [subprocess.Popen([*WARM, "-c", code], cwd=ROOT, env=environment) for environment in environments]
+    assert [process.wait(300) for process in started] == [0, 0]
     return [torch.load(folder / f"2-{rank}.pt") for rank in range(2)], folder
 
 

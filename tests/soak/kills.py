@@ -1,51 +1,40 @@
 """Kill a small training at random moments, go on, and hold what comes out against a training that nobody killed.
 
-By hand: `python tests/soak/kills.py 50`. Moments are drawn over the whole life of a process: start-up, both
-stages, the writing of checkpoints, evaluation. Exits with 1 and says what differs, or with 0 and says what was done.
+By hand: `python -m book warm python tests/soak/kills.py 50`. Moments are drawn over the whole life of a process:
+start-up, both stages, the writing of checkpoints, evaluation. Exits with 1 and says what differs, or with 0 and says
+what was done.
 """
 
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ganseg.cli import main as ganseg
-
 TRAIN = (
     "train --data synthetic-bird --scale tiny --seed 3 --device cpu --quiet --set optim.steps=60 "
     "--set segmenter.steps=24 --set data.train_limit=200 --set data.test_limit=40"
 )
-SERVER = get_context("forkserver")  # imports packages once, then forks
-SERVER.set_forkserver_preload(["ganseg.cli", "ganseg.experiments"])
+ROOT = Path(__file__).resolve().parents[2]
+WARM = [sys.executable, str(ROOT / "book" / "warm.py")]  # `python -m`, with its packages imported below `make test`
 WEIGHTS = ("generator.safetensors", "segmenter.safetensors")
 
 
-def run(words: list[str]) -> None:
-    """Be `ganseg` with these words."""
-    sys.argv = ["ganseg", *words]
-    ganseg()
-
-
-def start(words: str, results: Path) -> BaseProcess:
+def start(words: str, results: Path) -> subprocess.Popen:
     """`ganseg` with these words in a process of its own."""
-    process = SERVER.Process(target=run, args=([*words.split(), "--results", str(results)],))
-    process.start()
-    return process
+    return subprocess.Popen([*WARM, "ganseg.cli", *words.split(), "--results", str(results)], cwd=ROOT)
 
 
 def finish(results: Path) -> Path:
     """Train to the end; the run's folder."""
-    process = start(TRAIN, results)
-    process.join()
-    if process.exitcode:
-        sys.exit(f"a training ended with {process.exitcode}")
+    if status := start(TRAIN, results).wait():
+        sys.exit(f"a training ended with {status}")
     return run_in(results)
 
 
@@ -60,13 +49,14 @@ def killed(results: Path, kills: int, life: float, moments: random.Random, whole
     done = 0
     while done < kills:
         process = start(TRAIN, results)
-        process.join(moments.uniform(0, life))
-        if process.exitcode is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, life))
+        if process.returncode is None:
             process.kill()
-            process.join()
+            process.wait()
             done += 1
-        elif process.exitcode or (found := differences(whole, run_in(results))):
-            return [f"a training ended with {process.exitcode}"] if process.exitcode else found
+        elif process.returncode or (found := differences(whole, run_in(results))):
+            return [f"a training ended with {process.returncode}"] if process.returncode else found
         else:
             shutil.rmtree(results)
     return differences(whole, finish(results))
