@@ -17,8 +17,9 @@ from book import execute
 
 FIRST = "import json, os\nprint(json.dumps(dict(os.environ)), flush=True)\nos.read(0, 1)"
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from ganseg.progress import follow
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))  # as a training does, which saves first
 sys.stderr.reconfigure(errors="backslashreplace")  # as the command line does; the server's was a file
 try:
     print(*sys.argv[1:], os.getcwd(), os.environ["GIVEN"], "torch" in sys.modules, os.getpid(), flush=True)
@@ -92,12 +93,13 @@ def test_code_runs_as_python_runs_it(served: dict[str, str]) -> None:
         assert (done.stdout, done.returncode) == (f"{warm}\n", 0), done.stderr
 
 
-def test_an_interrupt_reaches_the_program_and_it_dies_with_who_asked_for_it(served: dict[str, str]) -> None:
-    interrupted, killed = program(served, "wait"), program(served, "wait")
-    numbers = [int(one.stdout.readline().split()[-1]) for one in (interrupted, killed)]
+def test_signals_reach_the_program_and_it_dies_with_who_asked_for_it(served: dict[str, str]) -> None:
+    interrupted, stopped, killed = (program(served, "wait") for _ in range(3))
+    numbers = [int(one.stdout.readline().split()[-1]) for one in (interrupted, stopped, killed)]
     assert interrupted.pid != numbers[0]
     interrupted.send_signal(signal.SIGINT)
-    assert interrupted.wait(60) == 4
+    stopped.terminate()
+    assert (interrupted.wait(60), stopped.wait(60)) == (4, 5)
     killed.kill()
     killed.communicate(timeout=60)  # the program held the pipes open until it was gone
 
