@@ -108,7 +108,7 @@ def ask(words: list[str]) -> int:
 
 def start(words: list[str]) -> None:
     """Start as usual."""
-    os.execv(sys.executable, [sys.executable, *["-m"][: not words[0].startswith("-")], *words])
+    os.execv(sys.executable, [sys.executable, *([] if words[0].startswith("-") else ["-m"]), *words])
 
 
 if __name__ == "__main__":

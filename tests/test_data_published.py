@@ -306,20 +306,19 @@ def test_the_packages_split_is_the_published_file(shared):
 
 @pytest.fixture
 def photographs(shared, tmp_path):
-    """`photographs(folder, name)`: where real photographs lie, and how to load some of them."""
+    """`photographs(folder)`: where real photographs lie, and how to load some of them."""
 
     def found(folder, name):
         root = shared / "data" / folder
         if not root.is_dir():
             pytest.skip(f"no photographs at {root}")
-        return root, partial(load, name, data_dir=root, cache_dir=tmp_path)
+        return check(name, root), partial(load, name, data_dir=root, cache_dir=tmp_path)
 
     return found
 
 
 def test_the_real_birds_of_50_classes_have_their_counts_and_boxes_that_hold_their_keypoints(photographs):
-    root, opened = photographs("cub-200-2011-classes-1-50", "cub")
-    report = check("cub", root)  # which reads each of them
+    report, opened = photographs("cub-200-2011-classes-1-50", "cub")
     assert report.labels == {"keypoints": 2889, "visible keypoints": 33_701, "foreground masks": 0}
     assert report.counts == {"train": 2478, "val": 184, "test": 227, "official-test": 1389} and not report.faults
     data = opened("test", 32, limit=60)
@@ -334,11 +333,11 @@ def test_the_real_birds_of_50_classes_have_their_counts_and_boxes_that_hold_thei
 
 
 def test_the_real_flowers_have_the_papers_counts(photographs):
-    root, opened = photographs("flowers-102", "flowers")
-    listing, both = DATASETS["flowers"].list(root), opened("test+val", 16)
-    assert not listing.faults + listing.oddities and listing.labels["foreground masks"] == 466
-    assert listing.counts == {"train": 6149, "test": 1020, "val": 1020, "test+val": 2040}
-    assert all("of their pixels are foreground" in one for one in both.oddities())
+    report, opened = photographs("flowers-102", "flowers")
+    assert not report.faults and all("of their pixels are foreground" in one for one in report.oddities)
+    assert report.labels["foreground masks"] == 466
+    assert report.counts == {"train": 6149, "test": 1020, "val": 1020, "test+val": 2040}
+    both = opened("test+val", 16)
     labelled = (both.foreground != 255).any((1, 2))
     assert labelled.sum() == 142
     known = both.foreground[labelled]

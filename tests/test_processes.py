@@ -34,7 +34,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple], Path]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = f"import sys; sys.path[:0] = 'tests', '.'; from test_processes import *; train(Path({str(folder)!r}), 2)"
+    code = "import sys; sys.path[:0] = 'tests', '.'; from test_processes import Path, train; "
+    code += f"train(Path({str(folder)!r}), 2)"
     known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "CUDA_VISIBLE_DEVICES": ""}
     environments = [os.environ | known | {"LOCAL_RANK": str(rank)} for rank in range(2)]
     started = [subprocess.Popen([*WARM, "-c", code], cwd=ROOT, env=environment) for environment in environments]

@@ -58,7 +58,7 @@ def test_the_four_released_architectures_are_told_from_shapes_alone(name: str) -
 
 
 def test_a_full_size_checkpoint_becomes_a_run_that_samples(tmp_path: Path) -> None:
-    name = "celeba_wild"
+    name = "flower"
     tensors = released_tensors(architecture(*PUBLISHED[name]))
     path = save(tmp_path / "gan" / "checkpoints" / "epoch_4.model", tensors, **published(name))
     run, notes = imported(path, "--results", tmp_path, "--data", "folder")
