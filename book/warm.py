@@ -13,14 +13,14 @@ import signal
 import sys
 import threading
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from multiprocessing import active_children, connection, get_context, reduction
 from pathlib import Path
 
 DOOR = "GANSEG_WARM"  # names the server's socket
 PACKAGES = """torch torchvision.models.segmentation lightning_fabric safetensors.torch cv2 pydantic typer rich.progress
 yaml papermill.execute ipykernel.kernelapp sphinx.application sklearn.cluster sklearn.decomposition sklearn.metrics
-scipy.stats seaborn pandas matplotlib.figure""".split()
+scipy.stats pandas matplotlib.figure seaborn""".split()
 IMPORTED_WITH = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as kernels are
 
 
@@ -50,6 +50,7 @@ def answer(client: connection.Connection) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     try:
         run(words)
         status = 0
@@ -66,12 +67,13 @@ def serve(words: list[str]) -> None:
     if sys.platform != "linux":  # a fork may crash
         start(words) if module else os.execvp(words[0], words)
     usual, fork = dict(os.environ), get_context("fork").Process
+    end_all = lambda: [program.kill() for program in active_children()]
     os.environ.update(IMPORTED_WITH)
-    other = fork(target=lambda: [import_module(name) for name in reversed(PACKAGES)])
-    other.start()  # leaves the second half compiled, which takes long the first time
+    if not Path(cache_from_source(find_spec(PACKAGES[-1]).origin)).exists():  # the second half is compiled beside
+        fork(target=lambda: [import_module(name) for name in reversed(PACKAGES)]).start()
     for name in PACKAGES:
         import_module(name)
-    other.kill()
+    end_all()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("book", "ganseg")]:
         sys.modules.pop(name)  # they are as they are when they are asked for
     with connection.Listener(family="AF_UNIX", backlog=64) as door:
@@ -88,8 +90,7 @@ def serve(words: list[str]) -> None:
                     fork(target=answer, args=(client,)).start()
         finally:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for program in active_children():
-                program.kill()
+            end_all()
 
 
 def ask(words: list[str]) -> int:

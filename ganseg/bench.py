@@ -115,7 +115,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
     least = lambda run: interleaved({"": run}, 0.25)[""].min()
     found = {}
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
-        n = 8192 if device.type == "cuda" else 512 if dtype == torch.bfloat16 else 2048  # many CPUs only emulate bf16
+        n = 8192 if device.type == "cuda" else 512 if dtype == torch.bfloat16 else 1024  # many CPUs only emulate bf16
         a = torch.randn(n, n, device=device).to(dtype)
         found[f"matmul_{name}"] = 2 * n**3 / least(lambda a=a: a @ a)
     source = torch.ones(2**28, dtype=torch.uint8, device=device)

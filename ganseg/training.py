@@ -21,7 +21,7 @@ from ganseg.files import DOWNLOADS, UserError, imagenet_at_hand
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.segmenter import Segmenter, segmentation_loss
 
-STATISTICS = 512  # generated images that give an averaged generator its batch statistics
+STATISTICS = 512  # generated images, at most, that give an averaged generator its batch statistics
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
@@ -163,11 +163,11 @@ class GanTrainer:
 
     @torch.no_grad()
     def result(self) -> Generator:
-        """The generator to use: the averaged one, its batch statistics re-estimated on fixed noise, or the current."""
+        """The current generator, or the averaged one with statistics of fixed noise: no more than it learned from."""
         if self.ema is None:
             return self.generator
         seed_step(self.config.seed, "statistics", 0)
-        batches = max(1, STATISTICS // self.config.optim.batch_size)
+        batches = max(1, min(STATISTICS // self.config.optim.batch_size, self.config.optim.steps))
         with self.fabric.autocast():
             update_bn(([self.noise()] for _ in range(batches)), self.ema)
         return self.ema

@@ -14,6 +14,7 @@ from conftest import ROOT
 from test_notebooks import write
 
 from book import execute
+from book.build import WARM
 
 FIRST = "import json, os\nprint(json.dumps(dict(os.environ)), flush=True)\nos.read(0, 1)"
 PROGRAM = """
@@ -49,7 +50,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     (folder / "program.py").write_text(PROGRAM)
     (folder / "first.py").write_text(FIRST)
     environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", "book", "warm", sys.executable, str(folder / "first.py")]
+    command = [*WARM, "book", "warm", sys.executable, str(folder / "first.py")]  # below a server it is one in turn
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": (folder / "log").open("w")}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as server:
         below = json.loads(server.stdout.readline())
@@ -62,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 def program(environment: dict[str, str], *words: str, folder: Path = ROOT) -> subprocess.Popen[str]:
     """The program, called by way of book/warm.py."""
-    command = [sys.executable, str(ROOT / "book" / "warm.py"), "program", *words]
+    command = [*WARM, "program", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment | {"GIVEN": "7"}, **pipes)
 
@@ -87,7 +88,7 @@ def test_a_program_tells_how_far_it_is_in_lines_as_in_any_log(served: dict[str, 
 
 
 def test_code_runs_as_python_runs_it(served: dict[str, str]) -> None:
-    command = [sys.executable, str(ROOT / "book" / "warm.py"), "-u", "-c", "import sys; print('torch' in sys.modules)"]
+    command = [*WARM, "-u", "-c", "import sys; print('torch' in sys.modules)"]
     for environment, warm in ((served, True), (dict(os.environ, GANSEG_WARM=""), False)):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert (done.stdout, done.returncode) == (f"{warm}\n", 0), done.stderr
