@@ -25,7 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ganseg import tables
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
-from ganseg.files import UserError
+from ganseg.files import UserError, shipped_models
 from ganseg.layers import Spade
 from ganseg.pictures import COLOURS, enlarge, part_rows, save, sheet
 from ganseg.recipes import PARTS, SCALES
@@ -99,8 +99,9 @@ def export(run: Run, folder: Path) -> dict[str, Any]:
         sizes[kind] = path.write_text(script(path.stem, network))
     title, size = describe(config.data.name).title, config.data.size
     seen = f"{record['train_images']:,} images, {record['steps']:,} steps, scale {record['scale']}"
+    once = " Here it looks at no mirror images." * config.plus.flip_at_test
     return {
-        "name": config.data.name, "title": title, "about": f"{size} px, trained on {title} ({seen}).",
+        "name": config.data.name, "title": title, "about": f"{size} px, trained on {title} ({seen}).{once}",
         "size": size, "stride": config.segmenter.output_stride, "bytes": sizes,
         "generator": {name: getattr(config.generator, name) for name in TOLD},
         "colours": ["#" + bytes(colour).hex() for colour in COLOURS[: config.generator.parts + 1]],
@@ -114,9 +115,10 @@ def place(run: Run) -> tuple[int, bool]:
 
 
 def ranked(results: Path) -> list[Run]:
-    """Runs of the paper's model, those for the page first; none of scale tiny."""
-    scales = list(SCALES)[:0:-1]
-    return sorted((r for scale in scales for r in find_runs(results, scale, older=True, variant="paper")), key=place)
+    """The shipped runs that models.yml calls live, then those of the paper's model, by `place`; none of scale tiny."""
+    named = [Run.find(name, results) for name, told in shipped_models(results).items() if told["live"]]
+    papers = (r for scale in list(SCALES)[:0:-1] for r in find_runs(results, scale, older=True, variant="paper"))
+    return sorted([*named, *papers], key=place)
 
 
 def models(runs: list[Run]) -> list[Run]:

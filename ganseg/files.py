@@ -43,12 +43,12 @@ def results_dir(results: str | Path | None = None) -> Path:
     return place(results or os.environ.get("GANSEG_RESULTS") or checkout / "results")
 
 
-def shipped_models(results: str | Path | None = None) -> dict[str, dict[str, str]]:
-    """Short names of the models that come with the project: the `run` that holds the weights of each, its `licence`."""
+def shipped_models(results: str | Path | None = None) -> dict[str, dict[str, Any]]:
+    """Models that come with the project, by short name: `run` with the weights, `licence`, `live` for the book's."""
     path = results_dir(results) / "models.yml"
     with reading(path, "Mend it, or get it from the project again."):
         told = yaml.safe_load(path.read_text()) if path.exists() else {}
-        return {name: {"run": str(one["run"]), "licence": str(one["licence"])} for name, one in told.items()}
+        return {n: {"live": False} | one | {k: str(one[k]) for k in ("run", "licence")} for n, one in told.items()}
 
 
 def imagenet_at_hand() -> bool:
