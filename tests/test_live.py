@@ -185,6 +185,11 @@ def test_a_shipped_model_computes_what_pytorch_does(page: Page, tmp_path: Path, 
     compare(page, folder, run, plain=False)
 
 
+def test_of_each_data_set_the_model_that_is_called_live_runs_or_else_the_papers() -> None:
+    assert SHIPPED[0] == Run.find("flowers-64").directory
+    assert len(SHIPPED) > 2 and not [path.name for path in SHIPPED[1:] if "-paper-" not in path.name]
+
+
 SPEED = """(() => {
   const name = 'synthetic-bird.generator', net = new ganseg.Layers({}, ganseg.networks[name]), { kernel } = net;
   const layer = 'foreground_generator.blocks.0.conv1', x = net.image('large', 48, net.shapes[layer][1]);
