@@ -163,7 +163,7 @@ class GanTrainer:
 
     @torch.no_grad()
     def result(self) -> Generator:
-        """The current generator, or the averaged one with statistics of fixed noise: no more than it learned from."""
+        """The current generator, or the averaged one, its statistics re-estimated on as much noise as it saw, or 512."""
         if self.ema is None:
             return self.generator
         seed_step(self.config.seed, "statistics", 0)
