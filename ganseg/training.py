@@ -163,7 +163,7 @@ class GanTrainer:
 
     @torch.no_grad()
     def result(self) -> Generator:
-        """The current generator, or the averaged one with statistics re-estimated on noise, at most as much as it saw."""
+        """The current generator, or the averaged one, its statistics re-estimated on no more noise than it saw."""
         if self.ema is None:
             return self.generator
         seed_step(self.config.seed, "statistics", 0)
