@@ -80,11 +80,13 @@ def serve(words: list[str]) -> None:
         os.environ.clear()
         os.environ.update(usual | {DOOR: door.address, "JUPYTER_PATH": str(Path(__file__).parent)})
         first = fork(target=run, args=(words,)) if module else fork(target=os.execvp, args=(words[0], words))
-        signal.signal(signal.SIGCHLD, lambda *_: first.is_alive() or sys.exit(first.exitcode))
         first.start()
+        ended = lambda *_: first.exitcode is None or sys.exit(first.exitcode)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the module ends, then this
         signal.signal(signal.SIGTERM, lambda *_: first.terminate())
         try:
+            signal.signal(signal.SIGCHLD, ended)
+            ended()  # it may have, before anybody listened
             while True:
                 with door.accept() as client:
                     fork(target=answer, args=(client,)).start()

@@ -77,6 +77,20 @@ def test_a_program_finds_its_packages_imported_and_keeps_words_folder_environmen
     assert other.communicate()[1] == "no\n" and other.returncode == 1
 
 
+def test_a_program_that_ends_before_the_first_one_starts_does_not_end_the_server() -> None:
+    code = """
+import os, signal
+from book import warm
+warm.PACKAGES, usual = ["json"], signal.signal
+signal.signal = lambda number, do: (usual(number, do), callable(do) and os.kill(os.getpid(), signal.SIGCHLD))
+warm.serve(["/bin/sh", "-c", "exit 7"])
+"""
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
+        == 7
+    )
+
+
 def test_without_a_server_a_program_starts_as_usual(served: dict[str, str]) -> None:
     one = program({name: value for name, value in served.items() if name != "GANSEG_WARM"})
     assert " 7 False " in one.communicate()[0] and one.returncode == 3
