@@ -96,7 +96,8 @@ def segment(
     done = segment_images(Run.find(run, results), images, out, device=device, progress=True)
     for sentence in [*done["left_out"], *(f"skipped {one['file']}: {one['reason']}" for one in done["skipped"])]:
         ui.warn(sentence)
-    print(f"{len(done['images'])} images segmented, {len(done['skipped'])} skipped: {out / PARTS}")
+    count = len(done["images"])
+    print(f"{count} image{'s' * (count != 1)} segmented, {len(done['skipped'])} skipped: {out / PARTS}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What an experiment leaves on disk: a run, found by what it is; and where its numbers come from."""
 
 import datetime
+import difflib
 import functools
 import os
 import platform
@@ -52,14 +53,17 @@ class Run:
     @classmethod
     def find(cls, name: str, results: str | Path | None = None) -> Self:
         """The run of a shipped model, or that `name` means: a directory, a part of SCALE/NAME that no other has."""
-        name = shipped_models(results).get(name, {"run": name})["run"]
+        models = shipped_models(results)
+        name = models.get(name, {"run": name})["run"]
         path, place = Path(name).expanduser(), results_dir(results)
         known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
         matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
         if path.is_dir() and ((path / CONFIG).exists() or not matches):
             return cls.open(path)
         if len(matches) != 1:
-            there = ", ".join(matches or known) or "none; train one with `ganseg train`"
+            near = [model for model in models if name in model] + matches
+            near = near or difflib.get_close_matches(name, [*models, *known]) or [*models, *known]
+            there = ", ".join(near[:20]) + ", ..." * (len(near) > 20) or "none; train one with `ganseg train`"
             raise UserError(f"{len(matches) or 'no'} runs are called {name!r} in {place}; there are {there}")
         return cls.open(known[matches[0]])
 

@@ -25,6 +25,12 @@ def test_models_lists_every_shipped_model_with_what_it_knows():
         assert Run.find(name).config.data.name in row and f"{SIZES[name] / 1e6:.1f} MB" in row
 
 
+def test_a_name_that_is_nearly_that_of_a_model_is_answered_with_it_first():
+    assert "there are birds-k4, birds, birds-k8" in mistaken("sample birds_k4")
+    told = mistaken("sample flower")
+    assert "there are flowers, flowers-1000-images," in told and len(told) < 2000
+
+
 def test_shipped_models_are_small():
     assert max(SIZES.values()) <= 4e6 and sum(SIZES.values()) <= 40e6
     assert min(SIZES.values()) > 1e5
