@@ -52,7 +52,7 @@ SCALES: dict[str, Settings] = {
         "optim.batch_size": 4,
         "optim.ema": 0.97,
         "segmenter.width": 16,
-        "segmenter.steps": 15,
+        "segmenter.steps": 20,
         "segmenter.output_stride": 4,
     },
     # at most 15 minutes an experiment on one of two CPU cores without bf16
