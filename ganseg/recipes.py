@@ -34,7 +34,7 @@ _SMALL: Settings = {
 
 # The same code at every scale: only these numbers change.
 SCALES: dict[str, Settings] = {
-    # 15 seconds an experiment on one CPU core with AVX2 alone
+    # some 7 seconds an experiment on one CPU core with AVX2 alone
     "tiny": _SMALL
     | {
         "data.size": 32,
