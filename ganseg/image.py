@@ -28,22 +28,16 @@ class ForegroundGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config, first = config, config.block_widths[0]
-        self.start = (
-            RelativeEncoding(config.parts, first)
-            if config.use_points
-            else ConstantStart(first, config.start_size + 2 * config.margin)
-        )
-        self.blocks = Ladder(SpadeResBlock, (*config.block_widths, config.embedding_dim), config)
+        widths, self.margin = (*config.block_widths, config.embedding_dim), config.margin
+        self.start = RelativeEncoding(config.parts, widths[0]) if config.use_points else ConstantStart(config)
+        self.blocks = Ladder(SpadeResBlock, widths, config)
         initialise(self)
 
     def forward(self, masks: Tensor, embeddings: Tensor, centres: Tensor) -> Tensor:
         """`masks` M_k (B, K, H, W), `embeddings` w_k (B, K, D_emb), `centres` x_k (B, K, 2)
         -> F with its margin, (B, D_emb, H + 2m, W + 2m)."""
-        sizes, margin = self.config.block_sizes, self.config.margin
-        maps = {size: embedding_map(with_margin(masks, size, margin), embeddings) for size in set(sizes)}
-        x = self.start(self.blocks.grid(self.config.start_size), centres)
-        return self.blocks(x, [maps[size] for size in sizes])
+        spread = lambda size: embedding_map(with_margin(masks, size, self.margin), embeddings)  # W_fg
+        return self.blocks(self.start, centres, spread)
 
 
 class BackgroundEmbedding(nn.Module):
@@ -65,7 +59,6 @@ class BackgroundGenerator(BackgroundEmbedding):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        self.config = config
         self.start = initialise(RelativeEncoding(1, config.block_widths[0]))
         widths = (*config.block_widths, config.embedding_dim)
         self.blocks = initialise(Ladder(AdaInConvBlock, widths, config, config.adain_norm))
@@ -73,8 +66,7 @@ class BackgroundGenerator(BackgroundEmbedding):
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise), `position` u_bg_pos (B, 2) -> B with its margin, (B, D_emb, H + 2m, W + 2m)."""
         style = self.appearance(z_app)
-        x = self.start(self.blocks.grid(self.config.start_size), position[:, None])
-        return self.blocks(x, [style] * len(self.blocks))
+        return self.blocks(self.start, position[:, None], lambda size: style)
 
 
 class Composition(nn.Module):
@@ -88,10 +80,9 @@ class Composition(nn.Module):
         super().__init__()
         self.config = config
         width, kernel = config.embedding_dim, 1 if config.rgb_layers == 1 else config.rgb_kernel
-        layers: list[nn.Module] = []
-        for _ in range(config.rgb_layers - 1):
-            layers += [nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.LeakyReLU(0.2)]
-        self.convs = initialise(nn.Sequential(*layers, nn.Conv2d(width, 3, kernel, padding=kernel // 2)))
+        conv = lambda outputs: nn.Conv2d(width, outputs, kernel, padding=kernel // 2)
+        hidden = [layer for _ in range(config.rgb_layers - 1) for layer in (conv(width), nn.LeakyReLU(0.2))]
+        self.convs = initialise(nn.Sequential(*hidden, conv(3)))
 
     def forward(self, masks: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
         """`masks` (B, K + 1, H, W); F and B with their margin (B, D_emb, H + 2m, ...) -> I (B, 3, H, W)."""

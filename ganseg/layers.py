@@ -1,7 +1,7 @@
 """Building blocks: pixel grids, embedding maps, positional encoding, SPADE and AdaIN blocks (sections 3.1-3.3)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -87,17 +87,15 @@ class RelativeEncoding(nn.Module):
 
 
 class ConstantStart(nn.Module):
-    """A learned constant in place of the starting tensor of Eq. 5, where there are no points (section 4.6).
+    """A learned constant in place of the starting tensor of Eq. 5, where there are no points (section 4.6)."""
 
-    `channels`, `size`: of the tensor, the margin included.
-    """
-
-    def __init__(self, channels: int, size: int) -> None:
+    def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
+        channels, size = config.block_widths[0], config.start_size + 2 * config.margin
         self.constant = nn.Parameter(torch.randn(channels, size, size))
 
     def forward(self, grid: Tensor, points: Tensor) -> Tensor:
-        """The constant for each image of `points` (B, ...), (B, channels, size, size); nothing else of them is used."""
+        """The constant for each image of `points` (B, ...), whatever they are: (B, C, H0 + 2 margin, W0 + 2 margin)."""
         return self.constant.expand(len(points), -1, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
@@ -140,9 +138,7 @@ class SpadeResBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """`x` (B, inputs, H, W) -> (B, outputs, H, W)."""
-        shortcut = x
-        if hasattr(self, "conv_shortcut"):
-            shortcut = self.conv_shortcut(self.spade_shortcut(x, condition))
+        shortcut = self.conv_shortcut(self.spade_shortcut(x, condition)) if hasattr(self, "conv_shortcut") else x
         h = self.conv1(F.leaky_relu(self.spade1(x, condition), 0.2))
         return self.conv2(F.leaky_relu(self.spade2(h, condition), 0.2)) + shortcut
 
@@ -198,10 +194,14 @@ class Ladder(nn.ModuleList):
         """Coordinates (x, y) at a resolution of the ladder, (size + 2 margin, size + 2 margin, 2)."""
         return getattr(self, f"grid_{size}")
 
-    def forward(self, x: Tensor, conditions: Iterable[Tensor]) -> Tensor:
-        """`x`: the starting tensor; `conditions`: an embedding map or style for each block -> what the last makes."""
-        following = (*self.sizes[1:], self.sizes[-1])
-        for block, condition, size, larger in zip(self, conditions, self.sizes, following, strict=True):
-            x = block(x, condition)
-            x = upsample(x, self.margin) if larger > size else x
+    def forward(self, start: nn.Module, points: Tensor, condition: Callable[[int], Tensor]) -> Tensor:
+        """What the last block makes, (B, C, H + 2 margin, W + 2 margin), of the `start`ing tensor at `points`.
+
+        `condition`: an embedding map or a style vector for the blocks of a resolution.
+        """
+        conditions = {size: condition(size) for size in set(self.sizes)}
+        x = start(self.grid(self.sizes[0]), points)
+        for block, size, following in zip(self, self.sizes, (*self.sizes[1:], self.sizes[-1]), strict=True):
+            x = block(x, conditions[size])
+            x = upsample(x, self.margin) if following > size else x
         return x

@@ -39,15 +39,10 @@ class MaskGenerator(nn.Module):
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
-        maps = {size: self.embedding_map(parts, size) for size in set(self.config.block_sizes)}
-        x = self.start(self.blocks.grid(self.config.start_size), parts.points.flatten(1, 2))
-        x = self.blocks(x, [maps[size] for size in self.config.block_sizes])
+        heat = lambda size: heatmaps(self.blocks.grid(size), parts.centres, parts.scales, self.config.heatmap)
+        spread = lambda size: embedding_map(heat(size), parts.embeddings)  # W_mask, (B, D_emb, size + 2 m, size + 2 m)
+        x = self.blocks(self.start, parts.points.flatten(1, 2), spread)
         return torch.softmax(crop(x, self.config.margin).float(), dim=1)
-
-    def embedding_map(self, parts: Parts, size: int) -> Tensor:
-        """W_mask (B, D_emb, size + 2 m, size + 2 m): the embeddings, spread by heatmaps at that resolution (Eq. 4)."""
-        maps = heatmaps(self.blocks.grid(size), parts.centres, parts.scales, self.config.heatmap)
-        return embedding_map(maps, parts.embeddings)
 
 
 class PointlessMaskGenerator(nn.Module):
@@ -60,15 +55,14 @@ class PointlessMaskGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.start = ConstantStart(config.block_widths[0], config.start_size + 2 * config.margin)
+        self.start = ConstantStart(config)
         self.blocks = Ladder(AdaInConvBlock, mask_widths(config), config, config.adain_norm)
         initialise(self)
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
         style = parts.embeddings.mean(dim=1)  # (B, D_emb)
-        x = self.start(self.blocks.grid(self.config.start_size), style)
-        x = self.blocks(x, [style] * len(self.blocks))
+        x = self.blocks(self.start, style, lambda size: style)
         return torch.softmax(crop(x, self.config.margin).float(), dim=1)
 
 
