@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
 from ganseg.image import BackgroundEmbedding, BackgroundGenerator, Composition, ForegroundGenerator
-from ganseg.layers import pixel_grid
+from ganseg.layers import initialise, pixel_grid
 from ganseg.masks import MaskGenerator, PointlessMaskGenerator, located
 from ganseg.points import PointGenerator, heatmaps
 
@@ -49,17 +49,16 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.point_generator = PointGenerator(config)
-        self.mask_generator = (MaskGenerator if config.use_points else PointlessMaskGenerator)(config)
-        self.foreground_generator = ForegroundGenerator(config)
+        self.mask_generator = initialise((MaskGenerator if config.use_points else PointlessMaskGenerator)(config))
+        self.foreground_generator = initialise(ForegroundGenerator(config))
         self.background_generator = (BackgroundGenerator if config.separate_background else BackgroundEmbedding)(config)
-        self.composition = Composition(config)
+        self.composition = initialise(Composition(config))
         grid = pixel_grid(config.size, 0, config.grid)  # (x, y) of the image's pixels, (H, W, 2)
         self.register_buffer("grid", grid, persistent=False)
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> Noise:
         """Draw z_point, z_app, z_bg_app ~ N(0, I) and u_bg_pos ~ U([-1, 1]^2) for `batch` images."""
-        device = self.point_generator.constant.device
-        draw = {"generator": generator, "device": device}
+        draw = {"generator": generator, "device": self.grid.device}
         z = [torch.randn(batch, self.config.noise_dim, **draw) for _ in range(3)]
         position = 2 * torch.rand(batch, 2, **draw) - 1
         if self.config.background_shift == "horizontal":

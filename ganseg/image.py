@@ -31,7 +31,6 @@ class ForegroundGenerator(nn.Module):
         widths, self.margin = (*config.block_widths, config.embedding_dim), config.margin
         self.start = RelativeEncoding(config.parts, widths[0]) if config.use_points else ConstantStart(config)
         self.blocks = Ladder(SpadeResBlock, widths, config)
-        initialise(self)
 
     def forward(self, masks: Tensor, embeddings: Tensor, centres: Tensor) -> Tensor:
         """`masks` M_k (B, K, H, W), `embeddings` w_k (B, K, D_emb), `centres` x_k (B, K, 2)
@@ -82,7 +81,7 @@ class Composition(nn.Module):
         width, kernel = config.embedding_dim, 1 if config.rgb_layers == 1 else config.rgb_kernel
         conv = lambda outputs: nn.Conv2d(width, outputs, kernel, padding=kernel // 2)
         hidden = [layer for _ in range(config.rgb_layers - 1) for layer in (conv(width), nn.LeakyReLU(0.2))]
-        self.convs = initialise(nn.Sequential(*hidden, conv(3)))
+        self.convs = nn.Sequential(*hidden, conv(3))
 
     def forward(self, masks: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
         """`masks` (B, K + 1, H, W); F and B with their margin (B, D_emb, H + 2m, ...) -> I (B, 3, H, W)."""

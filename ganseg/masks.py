@@ -4,16 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.layers import (
-    AdaInConvBlock,
-    ConstantStart,
-    Ladder,
-    RelativeEncoding,
-    SpadeResBlock,
-    crop,
-    embedding_map,
-    initialise,
-)
+from ganseg.layers import AdaInConvBlock, ConstantStart, Ladder, RelativeEncoding, SpadeResBlock, crop, embedding_map
 from ganseg.points import Parts, heatmaps
 
 
@@ -35,7 +26,6 @@ class MaskGenerator(nn.Module):
         self.config = config
         self.start = RelativeEncoding(config.parts * config.points_per_part, config.block_widths[0])
         self.blocks = Ladder(SpadeResBlock, mask_widths(config), config)
-        initialise(self)
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""
@@ -57,7 +47,6 @@ class PointlessMaskGenerator(nn.Module):
         self.config = config
         self.start = ConstantStart(config)
         self.blocks = Ladder(AdaInConvBlock, mask_widths(config), config, config.adain_norm)
-        initialise(self)
 
     def forward(self, parts: Parts) -> Tensor:
         """Masks (B, K + 1, H, W), background first, summing to 1 at each pixel."""

@@ -38,7 +38,10 @@ class Segmenter(nn.Module):
     def __init__(self, config: SegmenterConfig, parts: int, flip: bool = False) -> None:
         super().__init__()
         self.parts, self.flip = parts, flip
-        self.network = (_resnet50 if config.backbone == "resnet50" else _resnet18_light)(config, parts + 1)
+        if config.backbone == "resnet50":
+            self.network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=parts + 1)
+        else:
+            self.network = _resnet18_light(config, parts + 1)
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -52,10 +55,6 @@ class Segmenter(nn.Module):
     def probabilities(self, images: Tensor) -> Tensor:
         """As `forward`, but softmax probabilities."""
         return both_ways(self, images) if self.flip else self(images).softmax(dim=1)
-
-
-def _resnet50(config: SegmenterConfig, classes: int) -> nn.Module:
-    return deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=classes)
 
 
 def _resnet18_light(config: SegmenterConfig, classes: int) -> nn.Module:
