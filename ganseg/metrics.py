@@ -5,6 +5,7 @@ label map whose only part is 1. Coordinates are (x, y) in pixels, pixel centres 
 J landmarks. NumPy in, NumPy or float out; fractions, not per cent.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -23,7 +24,12 @@ def iou_per_image(prediction: np.ndarray, truth: np.ndarray, *, empty: float = 0
 
     `empty` is the value where both are empty: 0 in the released code, 1 by other conventions, NaN to leave it out.
     """
-    intersection, union = _overlap(prediction, truth)
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    if prediction.shape != truth.shape or truth.ndim != 3:
+        raise UserError(f"prediction has shape {prediction.shape} and truth {truth.shape}; both must be (N, H, W)")
+    ours, theirs, counted = prediction > 0, truth > 0, truth != 255
+    intersection = (ours & theirs & counted).sum(axis=(1, 2))
+    union = ((ours | theirs) & counted).sum(axis=(1, 2))
     return np.where(union > 0, intersection / np.maximum(union, 1), empty)
 
 
@@ -34,17 +40,7 @@ def mean_iou(prediction: np.ndarray, truth: np.ndarray, *, empty: float = 0.0) -
 
 def dataset_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     """IoU with the pixels of all images pooled, so that large objects weigh more; 0 without foreground."""
-    intersection, union = _overlap(prediction, truth)
-    return float(intersection.sum() / max(union.sum(), 1))
-
-
-def _overlap(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (N,) of the intersection and of the union."""
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
-    if prediction.shape != truth.shape or truth.ndim != 3:
-        raise UserError(f"prediction has shape {prediction.shape} and truth {truth.shape}; both must be (N, H, W)")
-    ours, theirs, counted = prediction > 0, truth > 0, truth != 255
-    return (ours & theirs & counted).sum(axis=(1, 2)), ((ours | theirs) & counted).sum(axis=(1, 2))
+    return mean_iou(np.concatenate(prediction)[None], np.concatenate(truth)[None])
 
 
 def better_side(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -114,7 +110,10 @@ def nmi_ari(
     if over not in pixels:
         raise UserError(f"over is {over!r}; it must be 'foreground', 'both' or 'all'")
     counted = pixels[over] & (truth != 255)
-    return _agreement(truth[counted], prediction[counted])
+    if not counted.any():
+        return 0.0, 0.0
+    truth, prediction = truth[counted], prediction[counted]
+    return float(normalized_mutual_info_score(truth, prediction)), float(adjusted_rand_score(truth, prediction))
 
 
 def keypoint_nmi_ari(labels: np.ndarray, keypoints: np.ndarray, visible: np.ndarray) -> tuple[float, float]:
@@ -126,14 +125,7 @@ def keypoint_nmi_ari(labels: np.ndarray, keypoints: np.ndarray, visible: np.ndar
     image, identity = np.nonzero(visible)  # (M,) each
     last = np.array(labels.shape[:0:-1]) - 1  # of x and y
     x, y = np.clip(np.rint(keypoints[image, identity]).astype(np.int64), 0, last).T
-    return _agreement(identity, labels[image, y, x])
-
-
-def _agreement(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
-    """NMI and ARI of two labellings (M,)."""
-    if not len(truth):
-        return 0.0, 0.0
-    return float(normalized_mutual_info_score(truth, prediction)), float(adjusted_rand_score(truth, prediction))
+    return nmi_ari(labels[image, y, x], 256 + identity, "all")  # 255 would be left out
 
 
 def foreground_fraction(labels: np.ndarray) -> float:
@@ -159,17 +151,13 @@ def components_per_part(labels: np.ndarray, parts: int, minimum_area: float = SP
     Pixels that touch at a corner are connected. Components smaller than `minimum_area` of the image are specks and not
     counted; a part with specks only is not visible. NaN where no part is visible.
     """
-    labels, within_image = np.asarray(labels), np.zeros((3, 3, 3), dtype=bool)
-    within_image[1] = True
-    counts = np.zeros((parts, len(labels)), dtype=np.int64)
-    for k in range(parts):
-        components, number = ndimage.label(labels == k + 1, structure=within_image)  # (N, H, W)
-        sizes = np.bincount(components.ravel(), minlength=number + 1)
-        image_of = np.zeros(number + 1, dtype=np.int64)
-        image_of[components] = np.arange(len(labels))[:, None, None]
-        large = np.flatnonzero(sizes >= max(1.0, minimum_area * labels[0].size))
-        counts[k] = np.bincount(image_of[large[large > 0]], minlength=len(labels))
-    return float(counts[counts > 0].mean()) if (counts > 0).any() else float("nan")
+    counts = []
+    for image, k in itertools.product(labels, range(1, parts + 1)):
+        components, _ = ndimage.label(image == k, structure=np.ones((3, 3)))
+        sizes = np.bincount(components.ravel())[1:]  # in pixels, without what is not this part
+        counts.append((sizes >= minimum_area * image.size).sum())
+    visible = [count for count in counts if count]
+    return float(np.mean(visible)) if visible else float("nan")
 
 
 def part_centres(probabilities: np.ndarray) -> np.ndarray:
@@ -258,13 +246,8 @@ def equivariance_error(
         if not known.any():
             raise UserError(f"a shift by {(dx, dy)} leaves nothing to compare of images {height, width}")
         moved, after = before[:, rows, columns], predict(images[:, rows, columns])
-        errors.append(_disagreement(moved * known, after * known))
+        parts = range(1, 1 + max(1, int(moved.max()), int(after.max())))
+        ious = np.stack([iou_per_image((moved == k) & known, (after == k) & known, empty=np.nan) for k in parts])
+        shown = ious[~np.isnan(ious)]  # of (part, image) pairs where either side shows the part
+        errors.append(1 - shown.mean() if len(shown) else 0.0)
     return float(np.mean(errors))
-
-
-def _disagreement(before: np.ndarray, after: np.ndarray) -> float:
-    """1 - IoU over all (image, part) pairs of label maps (N, H, W) where either side shows the part."""
-    parts, axes = range(1, 1 + max(1, int(before.max()), int(after.max()))), (1, 2)
-    union = np.stack([((before == k) | (after == k)).sum(axes) for k in parts])  # (K, N)
-    common = np.stack([((before == k) & (after == k)).sum(axes) for k in parts])
-    return float(1 - (common[union > 0] / union[union > 0]).mean()) if union.any() else 0.0
