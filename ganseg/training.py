@@ -4,7 +4,6 @@ Every random draw of step t is a function of (seed, t) alone, so a resumed run r
 """
 
 import copy
-import math
 import zlib
 
 import torch
@@ -79,7 +78,8 @@ class GanTrainer:
         if not self.config.optim.share_fakes:
             scene = self.scene()
         values |= self.generator_step(scene, real, geometric)
-        self.average()
+        if self.ema is not None:
+            plus.follow(self.ema, self.generator, self.config.optim.ema)
         return values
 
     def scene(self) -> Scene:
@@ -156,12 +156,6 @@ class GanTrainer:
         return losses.concentration_loss(masks, scene.centres, grid, weights.over_parts), area
 
     @torch.no_grad()
-    def average(self) -> None:
-        """Move the averaged generator, where there is one, towards the current one."""
-        if self.ema is not None:
-            torch._foreach_lerp_([*self.ema.parameters()], [*self.generator.parameters()], 1 - self.config.optim.ema)
-
-    @torch.no_grad()
     def result(self) -> Generator:
         """The current generator, or the averaged one, its statistics re-estimated on no more noise than it saw."""
         if self.ema is None:
@@ -203,22 +197,22 @@ class SegmenterTrainer:
         self.segmenter = place(untrained_segmenter(config), fabric).train()
         self.s_optim = adam(self.segmenter, config.segmenter.lr, (0.9, 0.999), fabric)
         self.parts = {"segmenter": self.segmenter, "s_optim": self.s_optim}  # what a checkpoint holds
-        self.first = math.inf  # of the steps that have real images
-        if share := config.plus.self_training:
-            self.first = (1 - share) * config.segmenter.steps
+        if config.plus.self_training:
             self.parts["teacher"] = copy.deepcopy(self.segmenter).eval().requires_grad_(False)
 
     def step(self, t: int) -> dict[str, Tensor]:
         """Train the segmentation network once; returns its losses."""
         seed_step(self.config.seed, self.name, t)
         noise = self.generator.noise(self.config.segmenter.batch_size)
-        extra, self_training, values = self.config.plus, t >= self.first, {}
+        extra, values = self.config.plus, {}
+        self_training = "teacher" in self.parts and t >= (1 - extra.self_training) * self.config.segmenter.steps
         with self.fabric.autocast():
             with torch.no_grad():
                 images, labels = self.generator.pairs(Noise(*(own(z, self.fabric) for z in noise)))
             images = self.varied(images.clamp(-1, 1), extra.photometric)
             if self_training:
-                photographs, trusted = self.photographs(t)
+                photographs = to_unit(own(self.stream.batch(t), self.fabric), self.fabric.device)
+                trusted = plus.pseudo_labels(self.parts["teacher"], photographs, extra.confidence)
                 images = torch.cat([images, self.varied(photographs, 1.0)])
             logits = self.segmenter(images)
             loss = segmentation_loss(logits[: len(labels)], labels)
@@ -231,11 +225,6 @@ class SegmenterTrainer:
         if "teacher" in self.parts:
             plus.follow(self.parts["teacher"], self.segmenter, min(extra.teacher, (t + 1) / (t + 10)))
         return values
-
-    def photographs(self, t: int) -> tuple[Tensor, Tensor]:
-        """Real images (B, 3, H, W) in [-1, 1], and the labels (B, H, W) that the averaged network is sure of."""
-        images = to_unit(own(self.stream.batch(t), self.fabric), self.fabric.device)
-        return images, plus.pseudo_labels(self.parts["teacher"], images, self.config.plus.confidence)
 
     def varied(self, images: Tensor, strength: float) -> Tensor:
         """`images` (B, 3, H, W) with photometric changes."""
