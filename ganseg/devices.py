@@ -22,11 +22,9 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     if device in ("cuda", "mps") and not getattr(torch, device).is_available():
         raise UserError(f"this machine has no {device}; use auto or cpu")
     if precision == "auto":
-        found = {
-            "cuda": torch.cuda.is_bf16_supported(including_emulation=False),
-            "cpu": torch.cpu._is_amx_tile_supported(),
-        }
-        precision = "32-true" if wanted.startswith("bf16") and not found.get(device) else wanted
+        amx, ampere = torch.cpu._is_amx_tile_supported(), torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = {"cpu": amx, "cuda": ampere}.get(device)
+        precision = "32-true" if wanted.startswith("bf16") and not fast else wanted
     torch.set_flush_denormal(True)  # denormal activations slow a CPU several times
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True  # all batches have one shape

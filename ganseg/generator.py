@@ -40,10 +40,7 @@ class Scene(NamedTuple):
 
 
 class Generator(nn.Module):
-    r"""$\mathcal G(\mathbf z)$: points, masks, foreground and background, image (Fig. 2).
-
-    `config`: see `GeneratorConfig`, which maps every field to the paper's symbols.
-    """
+    r"""$\mathcal G(\mathbf z)$: points, masks, foreground and background, image (Fig. 2)."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -53,8 +50,7 @@ class Generator(nn.Module):
         self.foreground_generator = initialise(ForegroundGenerator(config))
         self.background_generator = (BackgroundGenerator if config.separate_background else BackgroundEmbedding)(config)
         self.composition = initialise(Composition(config))
-        grid = pixel_grid(config.size, 0, config.grid)  # (x, y) of the image's pixels, (H, W, 2)
-        self.register_buffer("grid", grid, persistent=False)
+        self.grid = nn.Buffer(pixel_grid(config.size, 0, config.grid), persistent=False)  # of the image, (H, W, 2)
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> Noise:
         """Draw z_point, z_app, z_bg_app ~ N(0, I) and u_bg_pos ~ U([-1, 1]^2) for `batch` images."""

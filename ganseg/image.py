@@ -21,10 +21,7 @@ from ganseg.layers import (
 
 class ForegroundGenerator(nn.Module):
     r"""Eq. 8: $\mathbf F^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf F^{(i-1)}, \mathbf W_{fg})$, with $\mathbf W_{fg}$ of
-    masks and embeddings (Eq. 7) and $\mathbf F^{(0)}$ from Eq. 5 on the part locations.
-
-    `config.block_widths`: channels entering each of the T_fg blocks; the last gives D_emb.
-    """
+    masks and embeddings (Eq. 7) and $\mathbf F^{(0)}$ from Eq. 5 on the part locations."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()

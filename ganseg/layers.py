@@ -151,8 +151,7 @@ class AdaIn(nn.Module):
 
     def __init__(self, channels: int, condition: int, hidden: int, norm: str) -> None:
         super().__init__()
-        make = nn.InstanceNorm2d if norm == "instance" else nn.BatchNorm2d
-        self.norm = make(channels, affine=False)
+        self.norm = (nn.InstanceNorm2d if norm == "instance" else nn.BatchNorm2d)(channels, affine=False)
         self.shared = nn.Linear(condition, hidden)
         self.gamma = nn.Linear(hidden, channels)
         self.beta = nn.Linear(hidden, channels)

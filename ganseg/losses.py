@@ -55,14 +55,12 @@ def area_loss(
     `masks` (B, K, H, W) without the background; `centres` (B, K, 2), `scales` (B, K), `grid` (H, W, 2).
     `area`: "heatmap" as printed, or the released code's "disc", pi tau_k^2 with tau_k in pixels, which no border clips.
     """
-    if area == "heatmap":
-        wanted = heatmaps(grid, centres, scales, heatmap).sum(dim=(2, 3))
-    else:
-        wanted = math.pi * (scales * grid.shape[0] / 2).square()
+    disc = math.pi * (scales * grid.shape[0] / 2).square()  # (B, K)
+    wanted = disc if area == "disc" else heatmaps(grid, centres, scales, heatmap).sum(dim=(2, 3))
     return F.relu(wanted - masks.sum(dim=(2, 3))).sum(dim=1).mean()
 
 
-def discriminator_objective(gan: Tensor, penalty: Tensor | float, weights: LossConfig) -> Tensor:
+def discriminator_objective(gan: Tensor, penalty: Tensor, weights: LossConfig) -> Tensor:
     r"""Eq. 18: $\mathcal L(\mathcal D) = \mathcal L_{GAN}(\mathcal D) + \lambda_{gp} \mathcal L_{gp}(\mathcal D)$.
 
     `gan`, `penalty`: Eq. 14 and 15; where the penalty is evaluated in every n-th step only, n times of it
@@ -72,9 +70,7 @@ def discriminator_objective(gan: Tensor, penalty: Tensor | float, weights: LossC
     return gan + weights.lambda_gp * often * penalty
 
 
-def generator_objective(
-    gan: Tensor, concentration: Tensor | float, area: Tensor | float, weights: LossConfig
-) -> Tensor:
+def generator_objective(gan: Tensor, concentration: Tensor, area: Tensor, weights: LossConfig) -> Tensor:
     r"""Eq. 19: $\mathcal L(\mathcal G) = \mathcal L_{GAN}(\mathcal G) + \lambda_{con} \mathcal L_{con}(\mathcal G)
     + \lambda_{area} \mathcal L_{area}(\mathcal G)$, of Eq. 13, 16 and 17."""
     return gan + weights.lambda_con * concentration + weights.lambda_area * area

@@ -16,10 +16,7 @@ def mask_widths(config: GeneratorConfig) -> list[int]:
 
 class MaskGenerator(nn.Module):
     r"""Eq. 6: $\mathbf M^{(i)} = \mathrm{SPADE\ ResBlock}(\mathbf M^{(i-1)}, \mathbf W_{mask})$,
-    $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$, from $\mathbf M^{(0)}$ of Eq. 5 (Level 2, section 3.2).
-
-    `config.parts`: K; `config.embedding_dim`: D_emb; `config.block_sizes`: H at each of the T blocks.
-    """
+    $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$, from $\mathbf M^{(0)}$ of Eq. 5 (Level 2, section 3.2)."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -37,10 +34,7 @@ class MaskGenerator(nn.Module):
 
 class PointlessMaskGenerator(nn.Module):
     r"""Level 2 without points: AdaIN ConvBlocks, conditioned on the mean $\frac1K \sum_k \mathbf w_k$ of the part
-    embeddings, from a learned constant to $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$.
-
-    `config`: as of `MaskGenerator`, whose widths and resolutions it keeps.
-    """
+    embeddings, from a learned constant to $\mathbf M = \mathrm{softmax}(\mathbf M^{(T)})$."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()

@@ -203,12 +203,11 @@ class SegmenterTrainer:
     def step(self, t: int) -> dict[str, Tensor]:
         """Train the segmentation network once; returns its losses."""
         seed_step(self.config.seed, self.name, t)
-        noise = self.generator.noise(self.config.segmenter.batch_size)
+        noise = Noise(*(own(z, self.fabric) for z in self.generator.noise(self.config.segmenter.batch_size)))
         extra, values = self.config.plus, {}
         self_training = "teacher" in self.parts and t >= (1 - extra.self_training) * self.config.segmenter.steps
         with self.fabric.autocast():
-            with torch.no_grad():
-                images, labels = self.generator.pairs(Noise(*(own(z, self.fabric) for z in noise)))
+            images, labels = self.generator.pairs(noise)
             images = self.varied(images.clamp(-1, 1), extra.photometric)
             if self_training:
                 photographs = to_unit(own(self.stream.batch(t), self.fabric), self.fabric.device)
