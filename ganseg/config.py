@@ -29,7 +29,6 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sizes = Annotated[tuple[Several, ...], Field(min_length=1), BeforeValidator(listed)]
 Widths = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(listed)]
-
 Band = Annotated[tuple[Share, Share], BeforeValidator(listed)]
 
 
@@ -81,7 +80,7 @@ class GeneratorConfig(Section):
     shared_noise: bool = False  # True: z_app is z_point
     grid: Literal["cells", "endpoints"] = "cells"  # spacing 2/H0 (Eq. 12) or linspace(-1, 1, H0)
     background_shift: Literal["both", "horizontal"] = "both"  # u ~ U([-1, 1]^2), or its vertical component set to 0
-    adain_norm: Literal["instance", "batch"] = "instance"
+    adain_norm: Literal["instance", "batch"] = "instance"  # IN of AdaIN, or BN in its place
     use_points: bool = True  # False: masks from AdaIN blocks and a learned constant (section 4.6)
     separate_background: bool = True  # False: the background is one more part of the foreground generator (section 4.6)
     rgb_layers: Positive = 2  # convolutions of Eq. 11; 1 means a single 1x1
@@ -101,10 +100,10 @@ class GeneratorConfig(Section):
 
 
 class DiscriminatorConfig(Section):
-    """The discriminator (section 3.4): one stride-2 residual block for each width."""
+    """The discriminator (section 3.4)."""
 
-    widths: Widths = (64, 128, 256, 512, 512, 512)
-    hidden: Positive = 512
+    widths: Widths = (64, 128, 256, 512, 512, 512)  # channels that leave each residual block of stride 2
+    hidden: Positive = 512  # width of the first linear layer
 
 
 class LossConfig(Section):

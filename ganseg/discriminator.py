@@ -29,22 +29,15 @@ class DownBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    r"""$\mathcal D(\mathbf x)$: residual blocks and two linear layers to one logit, high for real images.
-
-    `config.widths`: channels of the blocks; `config.hidden`: width of the first linear layer; `size`: H = W.
-    """
+    r"""$\mathcal D(\mathbf x)$: residual blocks, two linear layers, one logit, high for real images; `size`: H = W."""
 
     def __init__(self, config: DiscriminatorConfig, size: int) -> None:
         super().__init__()
         widths = (3, *config.widths)
         self.blocks = nn.Sequential(*(DownBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)))
         side = math.ceil(size / 2 ** len(config.widths))
-        self.head = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(widths[-1] * side * side, config.hidden),
-            nn.LeakyReLU(0.2),
-            nn.Linear(config.hidden, 1),
-        )
+        inputs, hidden = widths[-1] * side * side, config.hidden
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
         initialise(self)
 
     def features(self, image: Tensor) -> Tensor:

@@ -4,19 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganseg import layers
 from ganseg.config import GeneratorConfig
-from ganseg.layers import (
-    AdaInConvBlock,
-    ConstantStart,
-    Ladder,
-    RelativeEncoding,
-    SpadeResBlock,
-    crop,
-    embedding_map,
-    initialise,
-    mlp,
-    with_margin,
-)
 
 
 class ForegroundGenerator(nn.Module):
@@ -25,24 +14,23 @@ class ForegroundGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        widths, self.margin = (*config.block_widths, config.embedding_dim), config.margin
-        self.start = RelativeEncoding(config.parts, widths[0]) if config.use_points else ConstantStart(config)
-        self.blocks = Ladder(SpadeResBlock, widths, config)
+        first, self.margin = config.block_widths[0], config.margin
+        self.start = layers.RelativeEncoding(config.parts, first) if config.use_points else layers.ConstantStart(config)
+        self.blocks = layers.Ladder(layers.SpadeResBlock, (*config.block_widths, config.embedding_dim), config)
 
     def forward(self, masks: Tensor, embeddings: Tensor, centres: Tensor) -> Tensor:
         """`masks` M_k (B, K, H, W), `embeddings` w_k (B, K, D_emb), `centres` x_k (B, K, 2)
         -> F with its margin, (B, D_emb, H + 2m, W + 2m)."""
-        spread = lambda size: embedding_map(with_margin(masks, size, self.margin), embeddings)  # W_fg
+        spread = lambda size: layers.embedding_map(layers.with_margin(masks, size, self.margin), embeddings)  # W_fg
         return self.blocks(self.start, centres, spread)
 
 
 class BackgroundEmbedding(nn.Module):
-    r"""Eq. 9: $\mathbf w_{bg} = \mathrm{MLP}_{bg\_app}(\mathbf z_{bg\_app})$; alone, it is the background where that is
-    one of the parts (section 4.6)."""
+    r"""Eq. 9: $\mathbf w_{bg} = \mathrm{MLP}_{bg\_app}(\mathbf z_{bg\_app})$; in section 4.6 it is one more part."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.appearance = initialise(mlp(config.noise_dim, config.embedding_dim, config.appearance_layers))
+        self.appearance = layers.mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
 
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise) -> w_bg (B, D_emb); `position` is not used."""
@@ -55,9 +43,9 @@ class BackgroundGenerator(BackgroundEmbedding):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        self.start = initialise(RelativeEncoding(1, config.block_widths[0]))
+        self.start = layers.initialise(layers.RelativeEncoding(1, config.block_widths[0]))
         widths = (*config.block_widths, config.embedding_dim)
-        self.blocks = initialise(Ladder(AdaInConvBlock, widths, config, config.adain_norm))
+        self.blocks = layers.initialise(layers.Ladder(layers.AdaInConvBlock, widths, config, config.adain_norm))
 
     def forward(self, z_app: Tensor, position: Tensor) -> Tensor:
         """`z_app` (B, D_noise), `position` u_bg_pos (B, 2) -> B with its margin, (B, D_emb, H + 2m, W + 2m)."""
@@ -67,10 +55,7 @@ class BackgroundGenerator(BackgroundEmbedding):
 
 class Composition(nn.Module):
     r"""Eq. 11: $\mathbf I = \mathrm{Conv}((1 - \mathbf M_{bg}) \otimes \mathbf F + \mathbf M_{bg} \otimes \mathbf B)$.
-
-    `config.rgb_layers`, `config.rgb_kernel`: the convolutions; `config.rgb_crop`: "after" keeps the margin until they
-    are done, so that no border shows in I.
-    """
+    `config.rgb_crop` "after" keeps the margin until the convolutions are done, so that no border shows in I."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -84,8 +69,8 @@ class Composition(nn.Module):
         """`masks` (B, K + 1, H, W); F and B with their margin (B, D_emb, H + 2m, ...) -> I (B, 3, H, W)."""
         early, margin, bg = self.config.rgb_crop == "before", self.config.margin, masks[:, :1]
         if early:
-            foreground, background, margin = crop(foreground, margin), crop(background, margin), 0
+            foreground, background, margin = layers.crop(foreground, margin), layers.crop(background, margin), 0
         bg = F.pad(bg, (margin,) * 4, mode="replicate")
         x = (1 - bg) * foreground + bg * background
         x = torch.tanh(self.convs(F.leaky_relu(x, 0.2))) if self.config.rgb_activation else self.convs(x)
-        return crop(x, margin).float()
+        return layers.crop(x, margin).float()

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,17 +61,14 @@ def initialise(module: nn.Module) -> nn.Module:
 
 
 def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers, all but the last of width `inputs` and followed by LeakyReLU(0.2)."""
+    """`layers` linear layers, initialised; all but the last are of width `inputs` and followed by LeakyReLU(0.2)."""
     hidden = [module for _ in range(layers - 1) for module in (nn.Linear(inputs, inputs), nn.LeakyReLU(0.2))]
-    return nn.Sequential(*hidden, nn.Linear(inputs, outputs))
+    return initialise(nn.Sequential(*hidden, nn.Linear(inputs, outputs)))
 
 
 class RelativeEncoding(nn.Module):
     r"""Eq. 5: the starting tensor, from positions relative to points:
-    $[\sin(\pi\,\mathrm{FC}(\ldots, \mathbf p - \mathbf x_i, \ldots)), \cos(\pi\,\mathrm{FC}(\ldots))]$.
-
-    `points`: number of points $\mathbf x_i$; `channels`: channels of the result, half sines and half cosines.
-    """
+    $[\sin(\pi\,\mathrm{FC}(\ldots, \mathbf p - \mathbf x_i, \ldots)), \cos(\pi\,\mathrm{FC}(\ldots))]$."""
 
     def __init__(self, points: int, channels: int) -> None:
         super().__init__()
@@ -100,10 +96,7 @@ class ConstantStart(nn.Module):
 
 
 class Spade(nn.Module):
-    r"""SPADE (section 3.2): $(1 + \gamma(\mathbf W)) \odot \mathrm{BN}(\mathbf x) + \beta(\mathbf W)$.
-
-    `channels`: of x; `condition`: channels of the embedding map W; `hidden`: channels between W and gamma, beta.
-    """
+    r"""SPADE (section 3.2): $(1 + \gamma(\mathbf W)) \odot \mathrm{BN}(\mathbf x) + \beta(\mathbf W)$."""
 
     def __init__(self, channels: int, condition: int, hidden: int) -> None:
         super().__init__()
@@ -119,11 +112,8 @@ class Spade(nn.Module):
 
 
 class SpadeResBlock(nn.Module):
-    """Two SPADE-LeakyReLU-convolution stages and a SPADE-convolution shortcut where the width changes (Eq. 6, 8).
-
-    `inputs`, `outputs`: channels, the smaller of them between the stages; `condition`: channels of the embedding map;
-    `hidden`: of the SPADE layers.
-    """
+    """Two SPADE-LeakyReLU-convolution stages, the smaller width between them, and a SPADE-convolution shortcut where
+    the width changes (Eq. 6, 8)."""
 
     def __init__(self, inputs: int, outputs: int, condition: int, hidden: int) -> None:
         super().__init__()
@@ -144,10 +134,7 @@ class SpadeResBlock(nn.Module):
 
 
 class AdaIn(nn.Module):
-    r"""AdaIN (section 3.3): $(1 + \gamma(\mathbf w)) \odot \mathrm{IN}(\mathbf x) + \beta(\mathbf w)$.
-
-    `channels`: of x; `condition`: length of the style vector w; `norm`: "instance", or the released code's "batch".
-    """
+    r"""AdaIN (section 3.3): $(1 + \gamma(\mathbf w)) \odot \mathrm{IN}(\mathbf x) + \beta(\mathbf w)$."""
 
     def __init__(self, channels: int, condition: int, hidden: int, norm: str) -> None:
         super().__init__()
@@ -182,7 +169,7 @@ class Ladder(nn.ModuleList):
     (inputs, outputs, D_emb, hidden, *options); `config.block_sizes`: the resolution of each.
     """
 
-    def __init__(self, block: type[nn.Module], widths: Sequence[int], config: GeneratorConfig, *options: Any) -> None:
+    def __init__(self, block: type[nn.Module], widths: Sequence[int], config: GeneratorConfig, *options: str) -> None:
         condition = (config.embedding_dim, config.spade_hidden, *options)
         super().__init__(block(a, b, *condition) for a, b in zip(widths, widths[1:], strict=False))
         self.sizes, self.margin = config.block_sizes, config.margin
@@ -194,10 +181,8 @@ class Ladder(nn.ModuleList):
         return getattr(self, f"grid_{size}")
 
     def forward(self, start: nn.Module, points: Tensor, condition: Callable[[int], Tensor]) -> Tensor:
-        """What the last block makes, (B, C, H + 2 margin, W + 2 margin), of the `start`ing tensor at `points`.
-
-        `condition`: an embedding map or a style vector for the blocks of a resolution.
-        """
+        """What the last block makes of the `start`ing tensor at `points`, (B, C, H + 2 margin, W + 2 margin);
+        `condition`: the embedding map or style vector for blocks at a resolution."""
         conditions = {size: condition(size) for size in set(self.sizes)}
         x = start(self.grid(self.sizes[0]), points)
         for block, size, following in zip(self, self.sizes, (*self.sizes[1:], self.sizes[-1]), strict=True):

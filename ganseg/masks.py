@@ -50,10 +50,8 @@ class PointlessMaskGenerator(nn.Module):
 
 
 def located(parts: Parts, masks: Tensor, grid: Tensor) -> Parts:
-    """`parts`, their `masks` (B, K + 1, H, W) giving centres of mass as locations and points, and spreads as scales.
-
-    So Eq. 16 pulls a mask together around itself. `grid`: (H, W, 2).
-    """
+    """`parts` with the centres of mass of `masks` (B, K + 1, H, W) on `grid` (H, W, 2) as locations and points, and
+    their spreads as scales: Eq. 16 pulls a mask together around itself."""
     masks = masks[:, 1:].flatten(2)  # (B, K, HW)
     weights = masks / (masks.sum(dim=2, keepdim=True) + 1e-8)
     centres = weights @ grid.flatten(0, 1)  # (B, K, 2)

@@ -44,10 +44,8 @@ def dataset_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def better_side(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Foregrounds (N, H, W) of 0 and 1: the predicted one or its complement, whichever has the higher IoU.
-
-    The oracle of ReDO (Chen et al. 2019), whose two regions have no names: the truth chooses in each image.
-    """
+    """Foregrounds (N, H, W) of 0 and 1: in each image the predicted one or its complement, whichever has the higher
+    IoU. The oracle of ReDO (Chen et al. 2019), whose two regions have no names."""
     mask, other = np.asarray(prediction) > 0, np.asarray(prediction) == 0
     better = iou_per_image(other, truth) > iou_per_image(mask, truth)
     return np.where(better[:, None, None], other, mask).astype(np.uint8)
@@ -234,8 +232,7 @@ def equivariance_error(
     """1 - IoU of predict(shifted image) and shifted predict(image), averaged over images, parts and shifts; 0 is best.
 
     Images (N, H, W, C) are shifted by (x, y) pixels and repeat their edge; only pixels whose origin lies in the image
-    are compared. `labels`: predict(images), where it is known. An all-background prediction is perfectly equivariant:
-    read this beside the foreground fraction.
+    are compared. `labels`: predict(images), if known. All background has 0: read it beside the foreground fraction.
     """
     before, errors = predict(images) if labels is None else labels, []
     height, width = images.shape[1:3]

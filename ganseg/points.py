@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganseg.config import GeneratorConfig
-from ganseg.layers import initialise, mlp
+from ganseg.layers import mlp
 
 
 class Parts(NamedTuple):
@@ -19,8 +19,7 @@ class Parts(NamedTuple):
 
 
 def part_scales(points: Tensor, kind: str = "std") -> Tensor:
-    r"""Eq. 1: part scales $\sigma_k = \sqrt{\sum_i \|\mathbf x_k^i - \mathbf x_k\|^2} / (n_{per} - 1)$ around the mean
-    $\mathbf x_k$.
+    r"""Eq. 1: $\sigma_k = \sqrt{\sum_i \|\mathbf x_k^i - \mathbf x_k\|^2} / (n_{per} - 1)$ with the mean $\mathbf x_k$.
 
     `points` (B, K, n_per, 2) -> (B, K), in units of half the image's width. `kind` "std" is the equation as printed;
     the released code has two others, with 1e-6 added: "mean_abs", the mean absolute deviation over points and axes, and
@@ -51,19 +50,15 @@ def heatmaps(grid: Tensor, centres: Tensor, scales: Tensor, kind: str = "gaussia
 
 class PointGenerator(nn.Module):
     r"""Level 1 (section 3.1): $\{\mathbf x_k^i\} = \mathrm{MLP}_{point}(\mathbf z_{point})$, their mean and scale
-    (Eq. 1), and the part embeddings $\mathbf w_k$ (Eq. 2, 3).
-
-    `config.parts`: K; `config.points_per_part`: n_per; `config.noise_dim`: D_noise; `config.embedding_dim`: D_emb.
-    """
+    (Eq. 1), and the part embeddings $\mathbf w_k$ (Eq. 2, 3)."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.appearance = initialise(mlp(config.noise_dim, config.embedding_dim, config.appearance_layers))
+        self.appearance = mlp(config.noise_dim, config.embedding_dim, config.appearance_layers)
         self.constant = nn.Parameter(torch.randn(config.parts, config.embedding_dim))
         if config.use_points:
-            outputs = config.parts * config.points_per_part * 2
-            self.points = initialise(mlp(config.noise_dim, outputs, config.point_layers))
+            self.points = mlp(config.noise_dim, config.parts * config.points_per_part * 2, config.point_layers)
             self.points[-1].weight.data *= config.point_spread
 
     def dynamic(self, z_app: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ class Segmenter(nn.Module):
     """DeepLab V3 that labels each pixel with a part.
 
     `parts`: K; `config.backbone`: torchvision's "resnet50" as in the paper, or "resnet18-light", which keeps more
-    resolution for images of 32 to 64 px and whose first layers have `config.width` channels. All weights are random.
-    `flip`: `probabilities` look at the mirror image, too.
+    resolution for images of 32 to 64 px. All weights are random. `flip`: `probabilities` look at mirror images, too.
     """
 
     def __init__(self, config: SegmenterConfig, parts: int, flip: bool = False) -> None:

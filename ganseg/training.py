@@ -184,8 +184,7 @@ def untrained_segmenter(config: Config) -> Segmenter:
 class SegmenterTrainer:
     """Stage 2: the segmentation network on a stream of generated pairs; G is in eval mode and does not change.
 
-    With self-training (`ganseg.plus`) it learns, in the last steps, from the images of `stream` as well, as its average
-    over the steps labels them; that average is the result then.
+    With self-training its last steps also learn from images of `stream`, as its average, the result, labels them.
     """
 
     name = "segmenter"
