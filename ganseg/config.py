@@ -84,7 +84,7 @@ class GeneratorConfig(Section):
     use_points: bool = True  # False: masks from AdaIN blocks and a learned constant (section 4.6)
     separate_background: bool = True  # False: the background is one more part of the foreground generator (section 4.6)
     rgb_layers: Positive = 2  # convolutions of Eq. 11; 1 means a single 1x1
-    rgb_kernel: Count = 3
+    rgb_kernel: Count = 3  # side of their kernels, in pixels
     rgb_crop: Literal["after", "before"] = "after"  # drop the margin after or before those convolutions
     rgb_activation: bool = False  # LeakyReLU before the first and tanh after the last
 
