@@ -197,7 +197,6 @@ def _open(folder: Path) -> Split | None:
 
 def _keep(split: Split, folder: Path) -> Split:
     """Write one .npy file an array and, last, what says that all are there; open the split from them."""
-    (folder / META).unlink(missing_ok=True)
     sweep(folder)
     arrays = {name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)}
     for name, array in arrays.items():

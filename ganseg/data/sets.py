@@ -154,27 +154,26 @@ class Listing:
 
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
-        samples, names, lost, arrays = self.samples, [], {UserError: [], Exception: []}, {}
+        samples, names, arrays, unclear, lost = self.samples, [], {}, [], []
         read = self.draw([one.name for one in samples], size) if self.draw else each(partial(self._open, size), samples)
         bar = {"desc": f"decoding {label}", "unit": " images", "delay": 5.0, "mininterval": 0.5, "leave": False}
         for sample, made in zip(samples, follow(read, total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                kind = UserError if isinstance(made, UserError) else Exception
-                lost[kind].append((sample.name, str(made) or type(made).__name__))
+                about = unclear if isinstance(made, UserError) else lost
+                about.append((sample.name, str(made) or type(made).__name__))
                 continue
             arrays = arrays or {key: np.empty((len(samples), *one.shape), one.dtype) for key, one in made.items()}
             for key, value in made.items():
                 arrays[key][len(names)] = value
             names.append(sample.name)
-        unclear, skipped, spare = lost[UserError], tuple(lost[Exception]), sum(self.spare.values())
-        what, remedy = "masks are not understood", "Make them black and white, white being foreground."
-        refuse(what, map(": ".join, unclear), remedy)
-        if len(skipped) > spare:
+        remedy = "Make them black and white, white being foreground."
+        refuse("masks are not understood", map(": ".join, unclear), remedy)
+        if len(lost) > (spare := sum(self.spare.values())):
             remedy = f"Get them again; {spare} of {len(samples)} can be left out."
-            refuse(f"images of {label} or their masks cannot be read", map(": ".join, skipped), remedy)
-        arrays = {key: array[: len(names)] for key, array in arrays.items()}
+            refuse(f"images of {label} or their masks cannot be read", map(": ".join, lost), remedy)
+        arrays = {key: array[: len(names)] for key, array in arrays.items()} | {"names": tuple(names)}
         points = self.keypoint_names if "keypoints" in arrays else ()
-        return Split(names=tuple(names), **arrays, part_names=self.part_names, keypoint_names=points, skipped=skipped)
+        return Split(**arrays, part_names=self.part_names, keypoint_names=points, skipped=tuple(lost))
 
     def _open(self, size: int, sample: Sample) -> dict[str, np.ndarray]:
         """The arrays of one sample, as in `Split`; an exception of any type where its files are broken."""
