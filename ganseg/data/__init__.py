@@ -89,7 +89,7 @@ def fingerprint(name: str, data_dir: Place = None) -> str:
     UserError as by `load`.
     """
     data = describe(name)
-    if data.draw:
+    if not data.needs_dir:
         return _drawn(name)
     if not data_dir:
         return ""
@@ -120,8 +120,8 @@ def cache_root(cache_dir: Place = None) -> Path:
 
 def _listed(data: DataSet, data_dir: Place, split: str | None = None, limit: int | None = None) -> Listing:
     """What is drawn, or lies in a folder; one split of it alone, at most `limit` images."""
-    if data.draw:
-        return data.draw().limited(split, limit)
+    if not data.needs_dir:
+        return data.list().limited(split, limit)
     folder = _existing(data, data_dir)
     try:
         listing = data.list(folder)
@@ -138,7 +138,7 @@ def _listed(data: DataSet, data_dir: Place, split: str | None = None, limit: int
 
 def _existing(data: DataSet, data_dir: Place) -> Path:
     """The folder of a data set; UserError where there is none."""
-    if data.draw:
+    if not data.needs_dir:
         raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
     if not data_dir:
         raise UserError(f"the data set {data.name} needs its folder (data_dir). {data.how_to_get}")

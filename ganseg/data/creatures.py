@@ -223,6 +223,6 @@ FACES = Creature(  # left and right are the viewer's, as in CelebA
 CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, TURNED, FACES)}
 COUNTS = {split: len(indices) for split, indices in SPLITS.items()}
 DRAWN = tuple(
-    DataSet(one.name, one.title, tuple(SPLITS), one.augment, draw=one.listing, counts=COUNTS)
+    DataSet(one.name, one.title, tuple(SPLITS), one.augment, list=one.listing, needs_dir=False, counts=COUNTS)
     for one in CREATURES.values()
 )

@@ -220,7 +220,7 @@ class RemoteFile:
 class DataSet:
     """What is known of a data set before it is opened.
 
-    It is drawn (`draw()`), or listed in its folder (`list(data_dir)`), which must hold what `needs` says.
+    `list(data_dir)`: what its folder holds, which is what `needs` says; without `needs_dir`, `list()`: what is drawn.
     `counts`: the images of each split, by the paper's protocol; `parts`: the K of its tables. `augment`: what training
     does unless told otherwise. `regression`: the split that landmark regression is fitted on; `normaliser`: what its
     error is divided by.
@@ -230,8 +230,8 @@ class DataSet:
     title: str
     splits: tuple[str, ...]
     augment: Literal["none", "flip", "crop_flip"]
-    draw: Callable[[], Listing] | None = None
-    list: Callable[[Path], Listing] | None = None
+    list: Callable[..., Listing]
+    needs_dir: bool = True
     needs: str = ""
     counts: dict[str, int] = field(default_factory=dict, hash=False)
     parts: tuple[int, ...] = ()
@@ -243,13 +243,8 @@ class DataSet:
     redistributable: bool = True  # whether figures with its photographs may be published
 
     @property
-    def needs_dir(self) -> bool:
-        """Whether its images lie in a folder of the user."""
-        return self.draw is None
-
-    @property
     def how_to_get(self) -> str:
         """What a person has to do to have it."""
         names = ", ".join(file.makes or file.name for file in self.files)
         way = f"Put {names} into one folder; `ganseg data download {self.name}` fetches them or says where they are."
-        return "Nothing to get: it is drawn by the package." if self.draw else self.needs or way
+        return self.needs or way if self.needs_dir else "Nothing to get: it is drawn by the package."
