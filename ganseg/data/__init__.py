@@ -31,7 +31,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META, CONTENTS = 5, "meta.json", "hashes.sqlite"  # of the cache
+FORMAT, META, CONTENTS = 6, "meta.json", "hashes.sqlite"  # of the cache
 
 
 def load(
@@ -48,7 +48,7 @@ def load(
     if size < SMALLEST:
         raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
     loaded = cached(_listed(data, data_dir, split, limit), f"{data.name}-{split}", size, cache_dir)
-    for sentence in loaded.oddities():
+    for sentence in loaded.oddities:
         warn_once(f"{data.name}, {split}: {sentence}")
     return loaded
 
@@ -76,7 +76,7 @@ def check(name: str, data_dir: Place) -> Listing:
         listing.faults.append(f"no split has an image. {data.how_to_get}")
     for split in filter(listing.splits.get, listing.splits):
         try:
-            found = listing.limited(split).decode(SMALLEST, split).oddities()
+            found = listing.limited(split).decode(SMALLEST, split).oddities
             listing.oddities += [*_unlike(data, listing, split), *(f"{split}: {sentence}" for sentence in found)]
         except UserError as error:
             listing.faults.append(str(error))
