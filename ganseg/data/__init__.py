@@ -188,8 +188,7 @@ def _open(folder: Path) -> Split | None:
         if [meta.pop("folder"), *meta.pop("held")] != [folder.name, *contents([*paths.values()], folder / CONTENTS)]:
             raise ValueError("it is not as it was written")
         arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
-        about = {name: tuple(values) for name, values in meta.items()}
-        return Split(**arrays, **about | {"skipped": tuple(map(tuple, about["skipped"]))})
+        return Split(**arrays, **{name: tuple(values) for name, values in meta.items()})
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
         return None

@@ -42,7 +42,7 @@ class Split:
     boxes: np.ndarray | None = None  # (N, 4) float32: left, top, right and bottom edge of the object in pixels from 0
     part_names: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of the unreadable images
+    skipped: tuple[str, ...] = ()  # "name: reason" of the unreadable images
     oddities: tuple[str, ...] = ()  # sentences on what was left out of it, or is used but may surprise
 
     def __len__(self) -> int:
@@ -145,20 +145,19 @@ class Listing:
         bar = {"desc": f"decoding {label}", "unit": " images", "delay": 5.0, "mininterval": 0.5, "leave": False}
         for sample, made in zip(samples, follow(read, total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                about = unclear if isinstance(made, UserError) else lost
-                about.append((sample.name, str(made) or type(made).__name__))
+                wrong = unclear if isinstance(made, UserError) else lost
+                wrong.append(f"{sample.name}: {str(made) or type(made).__name__}")
                 continue
             arrays = arrays or {key: np.empty((len(samples), *one.shape), one.dtype) for key, one in made.items()}
             for key, value in made.items():
                 arrays[key][len(names)] = value
             names.append(sample.name)
-        remedy = "Make them black and white, white being foreground."
-        refuse("masks are not understood", map(": ".join, unclear), remedy)
+        refuse("masks are not understood", unclear, "Make them black and white, white being foreground.")
         if len(lost) > (spare := sum(self.spare.values())):
             remedy = f"Get them again; {spare} of {len(samples)} can be left out."
-            refuse(f"images of {label} or their masks cannot be read", map(": ".join, lost), remedy)
+            refuse(f"images of {label} or their masks cannot be read", lost, remedy)
         arrays = {key: array[: len(names)] for key, array in arrays.items()}
-        odd = told("unreadable images are left out", map(": ".join, lost), "Mend or remove them.")
+        odd = told("unreadable images are left out", lost, "Mend or remove them.")
         for key, (what, remedy) in ODD.items():
             odd += told(what, np.array(names, object)[arrays.pop(key, [])], remedy)
         if "foreground" in arrays and not self.draw:
