@@ -48,11 +48,10 @@ def list_cub(data_dir: Path) -> Listing:
     ids, folder = names.index, root / "images"
     refuse("images are in images.txt under two ids", names[names.duplicated()], AGAIN)
     masks = next((path for path in (root / "segmentations", root.parent / "segmentations") if path.is_dir()), None)
-    locations, points = root / "parts" / "part_locs.txt", {}
-    if locations.is_file():
-        table = read_list(locations, "id part x y visible", ["id", "part"], heading=0)
+    points, boxes = {}, {}
+    if (path := root / "parts" / "part_locs.txt").is_file():
+        table = read_list(path, "id part x y visible", ["id", "part"], heading=0)
         points = points_of(table, ids, range(1, len(KEYPOINTS) + 1))
-    boxes = {}
     if (path := root / "bounding_boxes.txt").is_file():
         table = read_list(path, "id x y width height", "id", ids, heading=0)
         boxes = dict(zip(ids, table.itertuples(index=False, name=None), strict=True))
