@@ -6,6 +6,7 @@ independently but for the contrast of their hues.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -223,6 +224,6 @@ FACES = Creature(  # left and right are the viewer's, as in CelebA
 CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, TURNED, FACES)}
 COUNTS = {split: len(indices) for split, indices in SPLITS.items()}
 DRAWN = tuple(
-    DataSet(one.name, one.title, tuple(SPLITS), one.augment, list=one.listing, needs_dir=False, counts=COUNTS)
+    DataSet(one.name, one.title, tuple(SPLITS), one.augment, list=cache(one.listing), needs_dir=False, counts=COUNTS)
     for one in CREATURES.values()
 )
