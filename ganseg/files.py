@@ -69,17 +69,15 @@ def locked(path: Path, what: str, deadline: float = math.inf) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         log.warning("another process is at %s; waiting for it", what)
         try:
-            lock.acquire(timeout=-1 if deadline == math.inf else max(0, deadline - time.monotonic()))
+            held = lock.acquire(timeout=-1 if deadline == math.inf else max(0, deadline - time.monotonic()))
         except Timeout as error:
             raise OutOfTime(f"another process is still at {what}; the same command waits for it again") from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def sweep(folder: Path) -> None:

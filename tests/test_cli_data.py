@@ -66,12 +66,6 @@ def test_the_same_command_goes_on_after_a_cut(published, tmp_path):
     assert "bytes=100-" in published.ranges
 
 
-def test_a_wrong_checksum_is_refused_and_nothing_is_unpacked(published, tmp_path):
-    published.files["102flowers.tgz"] += b"?"
-    assert "its MD5 is" in mistaken("data download flowers --yes --to", tmp_path / "new")
-    assert not (tmp_path / "new" / "jpg").exists()
-
-
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130), ("\n", 130), ("", 130)])
 def test_a_person_is_asked_before_anything_is_fetched(published, tmp_path, answer, code):
     asked = ganseg("data download flowers --to", tmp_path / "new", input=answer)

@@ -42,9 +42,9 @@ def test_skipped_images_leave_no_gap_and_are_told(tmp_path):
     split = cached(listing(broken=broken), "numbers", 16, tmp_path)
     kept = [i for i in range(600) if i not in broken]
     assert split.names == tuple(f"n{i}" for i in kept)
-    assert split.skipped == (("n0", "bad"), ("n256", "bad"), ("n599", "bad"))
+    assert split.skipped == ("n0: bad", "n256: bad", "n599: bad")
     np.testing.assert_array_equal(split.images[:, 0, 0, 0], np.array(kept) % 251)
-    (said,) = split.oddities()
+    (said,) = split.oddities
     assert said.startswith("3 unreadable images are left out (n0: bad, n256: bad, n599: bad)")
 
 

@@ -63,7 +63,7 @@ def draw_faces(hidden: tuple[str, ...] = ()) -> Listing:
 
 def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DataSet:
     """The data set "faces"; `changes` of its entry."""
-    entry = {"draw": draw_faces, "splits": tuple(SPLITS), "regression": "regression", "normaliser": "inter-ocular"}
+    entry = {"list": draw_faces, "splits": tuple(SPLITS), "regression": "regression", "normaliser": "inter-ocular"}
     data = dataclasses.replace(DATASETS["synthetic-face"], name="faces", **entry | changes)
     monkeypatch.setitem(DATASETS, "faces", data)
     monkeypatch.setattr(evaluation, "EQUIVARIANCE_IMAGES", 4)
@@ -205,7 +205,7 @@ def test_another_split_is_scored_where_it_is_asked_for(monkeypatch):
     ],
 )
 def test_what_has_no_labels_is_absent_and_said_and_leaves_the_rest(monkeypatch, hidden, absent, said):
-    register(monkeypatch, draw=lambda: draw_faces(tuple(hidden.split())))
+    register(monkeypatch, list=lambda: draw_faces(tuple(hidden.split())))
     values, protocol = measure(normaliser="object"), Protocol.of("faces")._replace(normaliser="object")
     assert absent not in values and "equivariance_error" in values
     assert any(sentence.startswith(said) for sentence in evaluation.unmeasured(values, protocol))

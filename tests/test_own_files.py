@@ -1,6 +1,5 @@
 """A folder of anyone's files: what is a photograph, what a mask says, what is left out, and what makes it another."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -212,15 +211,3 @@ def test_published_sets_are_known_by_what_their_files_hold(tmp_path, name):
     content[-3] ^= 1
     image.write_bytes(content)
     assert known and fingerprint(name, root) != known
-
-
-def test_files_are_read_once_until_they_change(root, monkeypatch):
-    read = []
-    digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: (read.append(file.name), digest(file, kind))[1])
-    for _ in range(2):
-        fingerprint("folder", root)
-    assert len(read) == 65
-    put(root / "07.bmp", np.uint8(PHOTO + 1))
-    fingerprint("folder", root)
-    assert len(read) == 66

@@ -31,7 +31,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META, CONTENTS = 5, "meta.json", "hashes.sqlite"  # of the cache
+FORMAT, META, CONTENTS = 6, "meta.json", "hashes.sqlite"  # of the cache
 
 
 def load(
@@ -48,7 +48,7 @@ def load(
     if size < SMALLEST:
         raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
     loaded = cached(_listed(data, data_dir, split, limit), f"{data.name}-{split}", size, cache_dir)
-    for sentence in loaded.oddities():
+    for sentence in loaded.oddities:
         warn_once(f"{data.name}, {split}: {sentence}")
     return loaded
 
@@ -76,7 +76,7 @@ def check(name: str, data_dir: Place) -> Listing:
         listing.faults.append(f"no split has an image. {data.how_to_get}")
     for split in filter(listing.splits.get, listing.splits):
         try:
-            found = listing.limited(split).decode(SMALLEST, split).oddities()
+            found = listing.limited(split).decode(SMALLEST, split).oddities
             listing.oddities += [*_unlike(data, listing, split), *(f"{split}: {sentence}" for sentence in found)]
         except UserError as error:
             listing.faults.append(str(error))
@@ -89,7 +89,7 @@ def fingerprint(name: str, data_dir: Place = None) -> str:
     UserError as by `load`.
     """
     data = describe(name)
-    if data.draw:
+    if not data.needs_dir:
         return _drawn(name)
     if not data_dir:
         return ""
@@ -120,8 +120,8 @@ def cache_root(cache_dir: Place = None) -> Path:
 
 def _listed(data: DataSet, data_dir: Place, split: str | None = None, limit: int | None = None) -> Listing:
     """What is drawn, or lies in a folder; one split of it alone, at most `limit` images."""
-    if data.draw:
-        return data.draw().limited(split, limit)
+    if not data.needs_dir:
+        return data.list().limited(split, limit)
     folder = _existing(data, data_dir)
     try:
         listing = data.list(folder)
@@ -138,7 +138,7 @@ def _listed(data: DataSet, data_dir: Place, split: str | None = None, limit: int
 
 def _existing(data: DataSet, data_dir: Place) -> Path:
     """The folder of a data set; UserError where there is none."""
-    if data.draw:
+    if not data.needs_dir:
         raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
     if not data_dir:
         raise UserError(f"the data set {data.name} needs its folder (data_dir). {data.how_to_get}")
@@ -188,8 +188,7 @@ def _open(folder: Path) -> Split | None:
         if [meta.pop("folder"), *meta.pop("held")] != [folder.name, *contents([*paths.values()], folder / CONTENTS)]:
             raise ValueError("it is not as it was written")
         arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
-        about = {name: tuple(values) for name, values in meta.items()}
-        return Split(**arrays, **about | {"skipped": tuple(map(tuple, about["skipped"]))})
+        return Split(**arrays, **{name: tuple(values) for name, values in meta.items()})
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
         return None
@@ -197,7 +196,6 @@ def _open(folder: Path) -> Split | None:
 
 def _keep(split: Split, folder: Path) -> Split:
     """Write one .npy file an array and, last, what says that all are there; open the split from them."""
-    (folder / META).unlink(missing_ok=True)
     sweep(folder)
     arrays = {name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)}
     for name, array in arrays.items():

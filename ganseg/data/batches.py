@@ -25,7 +25,7 @@ class Batches:
         self.order = lru_cache(3)(self._order)
         resident = device is not None and device.type == "cuda"
         resident = resident and split.images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
-        self._images = torch.from_numpy(np.array(split.images)).to(device) if resident else None
+        self._images = torch.from_numpy(np.array(split.images)).to(device) if resident else split.images
 
     def _order(self, epoch: int) -> np.ndarray:
         """(N,) the permutation of an epoch."""
@@ -39,18 +39,13 @@ class Batches:
 
     def batch(self, step: int) -> torch.Tensor:
         """(B, 3, S, S) uint8 in channels_last memory, on the device where the images are held there."""
-        indices = self.indices(step)
-        if self._images is None:
-            images = torch.from_numpy(np.asarray(self.split.images[indices]))
-        else:
-            images = self._images[torch.from_numpy(indices).to(self._images.device)]
-        images = images.permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
+        images = torch.as_tensor(self._images[self.indices(step)]).permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
         draws = Draws(f"augment {step}", self.seed, np.arange(self.batch_size))
         mirrored = draws.chance(0.5)
         if self.augment == "crop_flip":
             return crop(images, *crop_boxes(draws), mirrored)
         if self.augment == "flip":
-            chosen = torch.from_numpy(np.flatnonzero(mirrored)).to(images.device)
+            chosen = np.flatnonzero(mirrored)
             images[chosen] = images[chosen].flip(3)
         return images
 

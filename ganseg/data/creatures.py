@@ -63,10 +63,9 @@ class Creature(NamedTuple):
 
     def listing(self) -> Listing:
         """The scenes of all splits, not yet drawn."""
+        splits = {split: [Sample(f"{self.name}-{i:06d}") for i in indices] for split, indices in SPLITS.items()}
         drawing = ("synthetic", self.name, SEED, DRAWING)
-        return Listing(
-            named(self.name), draw=self.draw, drawing=drawing, part_names=self.parts, keypoint_names=self.keypoints
-        )
+        return Listing(splits, [], [], self.parts, self.keypoints, draw=self.draw, drawing=drawing)
 
     def draw(self, names: list[str], size: int) -> Iterator[dict[str, np.ndarray]]:
         """The scenes of these names, one after the other, each as in `scenes` without its first axis."""
@@ -75,12 +74,6 @@ class Creature(NamedTuple):
             drawn = self.scenes(SEED, indices[start : start + together], size)
             for values in zip(*drawn.values(), strict=True):
                 yield dict(zip(drawn, values, strict=True))
-
-
-@cache
-def named(creature: str) -> dict[str, list[Sample]]:
-    """What stands for the scenes of each split."""
-    return {split: [Sample(f"{creature}-{i:06d}") for i in indices] for split, indices in SPLITS.items()}
 
 
 def bird_palette(draws: Draws) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -231,6 +224,6 @@ FACES = Creature(  # left and right are the viewer's, as in CelebA
 CREATURES = {creature.name: creature for creature in (BIRDS, CAMOUFLAGE, TURNED, FACES)}
 COUNTS = {split: len(indices) for split, indices in SPLITS.items()}
 DRAWN = tuple(
-    DataSet(one.name, one.title, tuple(SPLITS), one.augment, draw=one.listing, counts=COUNTS)
+    DataSet(one.name, one.title, tuple(SPLITS), one.augment, list=cache(one.listing), needs_dir=False, counts=COUNTS)
     for one in CREATURES.values()
 )

@@ -45,14 +45,13 @@ def list_cub(data_dir: Path) -> Listing:
     if root is None:
         raise UserError(f"images.txt is missing in {data_dir}. Name the folder that holds it and images/. {AGAIN}")
     names = read_list(root / "images.txt", "id name", "id", heading=0)["name"].sort_index()
-    listing, ids = Listing(keypoint_names=KEYPOINTS), names.index
+    ids, folder = names.index, root / "images"
     refuse("images are in images.txt under two ids", names[names.duplicated()], AGAIN)
     masks = next((path for path in (root / "segmentations", root.parent / "segmentations") if path.is_dir()), None)
-    locations, points = root / "parts" / "part_locs.txt", {}
-    if locations.is_file():
-        table = read_list(locations, "id part x y visible", ["id", "part"], heading=0)
+    points, boxes = {}, {}
+    if (path := root / "parts" / "part_locs.txt").is_file():
+        table = read_list(path, "id part x y visible", ["id", "part"], heading=0)
         points = points_of(table, ids, range(1, len(KEYPOINTS) + 1))
-    boxes = {}
     if (path := root / "bounding_boxes.txt").is_file():
         table = read_list(path, "id x y width height", "id", ids, heading=0)
         boxes = dict(zip(ids, table.itertuples(index=False, name=None), strict=True))
@@ -60,13 +59,12 @@ def list_cub(data_dir: Path) -> Listing:
     members = {split: ids[split_of == split] for split in ("train", "val", "test")} | {"official-test": ids[:0]}
     if (path := root / "train_test_split.txt").is_file():
         members["official-test"] = ids[read_list(path, "id training", "id", ids)["training"] == 0]
-    for split, numbers in members.items():
-        listing.splits[split] = [
-            Sample(name, root / "images" / name, mask, points.get(i), box=boxes.get(i))
-            for i, name in names[numbers].items()
-            for mask in [masks and (masks / name).with_suffix(".png")]
-        ]
-    return listing
+    samples = {
+        i: Sample(name, folder / name, masks and (masks / name).with_suffix(".png"), points.get(i), box=boxes.get(i))
+        for i, name in names.items()
+    }
+    splits = {split: [samples[i] for i in numbers] for split, numbers in members.items()}
+    return Listing(splits, keypoint_names=KEYPOINTS)
 
 
 CUB = DataSet(

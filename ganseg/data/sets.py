@@ -16,6 +16,14 @@ from ganseg.progress import follow
 LONG = 3  # one side of an image to the other
 COLOURS = 32  # that an image may have to be taken for a mask
 MISSING = -1  # coordinates of a keypoint that is not there
+ODD = {  # which images are used but may surprise, and what to do
+    "long": (f"images are more than {LONG} times as long as wide",
+             "Images are squashed to a square, which distorts these much; crop them."),
+    "flat": ("images have so few colours that they look like masks",
+             "They count as photographs. If they are masks, put them into masks/ or elsewhere."),
+    "beyond": ("images have a visible keypoint outside them",
+               "It counts all the same; coordinates are pixels from 0."),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,11 +40,10 @@ class Split:
     keypoints: np.ndarray | None = None  # (N, J, 2) float32
     visible: np.ndarray | None = None  # (N, J) bool: not occluded, and inside the image unless its publisher says so
     boxes: np.ndarray | None = None  # (N, 4) float32: left, top, right and bottom edge of the object in pixels from 0
-    extents: np.ndarray | None = None  # (N, 2) int: (W, H) of the files
-    flat: np.ndarray | None = None  # (N,) bool: at most COLOURS colours
     part_names: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of the unreadable images
+    skipped: tuple[str, ...] = ()  # "name: reason" of the unreadable images
+    oddities: tuple[str, ...] = ()  # sentences on what was left out of it, or is used but may surprise
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,27 +52,6 @@ class Split:
     def size(self) -> int:
         """S, the side of the images in pixels."""
         return self.images.shape[1]
-
-    def oddities(self) -> list[str]:
-        """What was left out of it, or is used but may surprise: a sentence each."""
-        names = np.array(self.names, object)
-        found = told("unreadable images are left out", map(": ".join, self.skipped), "Mend or remove them.")
-        if self.extents is not None:
-            long = self.extents.max(axis=1) > LONG * self.extents.min(axis=1)
-            squashed = "Images are squashed to a square, which distorts these much; crop them."
-            found += told(f"images are more than {LONG} times as long as wide", names[long], squashed)
-        if self.flat is not None:
-            remedy = "They count as photographs. If they are masks, put them into masks/ or elsewhere."
-            found += told("images have so few colours that they look like masks", names[self.flat], remedy)
-        if self.extents is not None and self.foreground is not None:
-            known = self.foreground != IGNORE
-            count, share = known.any(axis=(1, 2)).sum(), (self.foreground == 1).sum() / max(1, known.sum())
-            found.append(f"{count:,} of {len(self):,} images have a mask; {share:.1%} of their pixels are foreground.")
-        if self.keypoints is not None:
-            beyond = ((self.keypoints < -0.5) | (self.keypoints >= self.size - 0.5)).any(axis=2) & self.visible
-            remedy = "It counts all the same; coordinates are pixels from 0."
-            found += told("images have a visible keypoint outside them", names[beyond.any(axis=1)], remedy)
-        return found
 
 
 @dataclass(frozen=True)
@@ -154,46 +140,54 @@ class Listing:
 
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
-        samples, names, lost, arrays = self.samples, [], {UserError: [], Exception: []}, {}
+        samples, names, arrays, unclear, lost = self.samples, [], {}, [], []
         read = self.draw([one.name for one in samples], size) if self.draw else each(partial(self._open, size), samples)
         bar = {"desc": f"decoding {label}", "unit": " images", "delay": 5.0, "mininterval": 0.5, "leave": False}
         for sample, made in zip(samples, follow(read, total=len(samples), **bar), strict=True):
             if isinstance(made, Exception):
-                kind = UserError if isinstance(made, UserError) else Exception
-                lost[kind].append((sample.name, str(made) or type(made).__name__))
+                wrong = unclear if isinstance(made, UserError) else lost
+                wrong.append(f"{sample.name}: {str(made) or type(made).__name__}")
                 continue
             arrays = arrays or {key: np.empty((len(samples), *one.shape), one.dtype) for key, one in made.items()}
             for key, value in made.items():
                 arrays[key][len(names)] = value
             names.append(sample.name)
-        unclear, skipped, spare = lost[UserError], tuple(lost[Exception]), sum(self.spare.values())
-        what, remedy = "masks are not understood", "Make them black and white, white being foreground."
-        refuse(what, map(": ".join, unclear), remedy)
-        if len(skipped) > spare:
+        refuse("masks are not understood", unclear, "Make them black and white, white being foreground.")
+        if len(lost) > (spare := sum(self.spare.values())):
             remedy = f"Get them again; {spare} of {len(samples)} can be left out."
-            refuse(f"images of {label} or their masks cannot be read", map(": ".join, skipped), remedy)
+            refuse(f"images of {label} or their masks cannot be read", lost, remedy)
         arrays = {key: array[: len(names)] for key, array in arrays.items()}
+        odd = told("unreadable images are left out", lost, "Mend or remove them.")
+        for key, (what, remedy) in ODD.items():
+            odd += told(what, np.array(names, object)[arrays.pop(key, [])], remedy)
+        if "foreground" in arrays and not self.draw:
+            known, front = arrays["foreground"] != IGNORE, arrays["foreground"] == 1
+            count, share = known.any(axis=(1, 2)).sum(), front.sum() / max(1, known.sum())
+            odd.append(f"{count:,} of {len(names):,} images have a mask; {share:.1%} of their pixels are foreground.")
         points = self.keypoint_names if "keypoints" in arrays else ()
-        return Split(names=tuple(names), **arrays, part_names=self.part_names, keypoint_names=points, skipped=skipped)
+        about = {"names": tuple(names), "skipped": tuple(lost), "oddities": tuple(odd)}
+        return Split(**arrays, **about, part_names=self.part_names, keypoint_names=points)
 
     def _open(self, size: int, sample: Sample) -> dict[str, np.ndarray]:
         """The arrays of one sample, as in `Split`; an exception of any type where its files are broken."""
         extent = extent_of(sample.image, self.upright)
         if sample.extent not in (None, extent):
             raise ValueError("it is {} x {} pixels, its labels are for {} x {}".format(*extent, *sample.extent))
-        image = open_rgb(sample.image, 4 * size, self.upright)
-        arrays = {"images": squash(image, size), "extents": np.array(extent)}
+        image, scale = open_rgb(sample.image, 4 * size, self.upright), size / np.array(extent)
+        arrays = {"images": squash(image, size), "long": np.array(max(extent) > LONG * min(extent))}
         arrays["flat"] = np.array(image.getcolors(COLOURS) is not None)
         if self.masked:
             ignored = np.full((size, size), IGNORE, np.uint8)
             arrays["foreground"] = self.read_mask(sample.mask, size) if sample.mask else ignored
         if self.pointed:
             rows = np.full((len(self.keypoint_names), 3), np.nan) if sample.points is None else sample.points
-            places = (rows[:, :2] + 0.5) * (size / np.array(extent)) - 0.5  # pixel centres are at integers from 0
+            places = (rows[:, :2] + 0.5) * scale - 0.5  # pixel centres are at integers from 0
             arrays["keypoints"] = np.nan_to_num(places.astype(np.float32), nan=MISSING)
             arrays["visible"] = rows[:, 2] > 0
+            beyond = ((arrays["keypoints"] < -0.5) | (arrays["keypoints"] >= size - 0.5)).any(axis=1)
+            arrays["beyond"] = (beyond & arrays["visible"]).any()
         if sample.box:
-            (left, top, width, height), scale = sample.box, size / np.array(extent)
+            left, top, width, height = sample.box
             arrays["boxes"] = np.float32([(left, top) * scale, (left + width, top + height) * scale]).ravel()
         return arrays
 
@@ -221,7 +215,7 @@ class RemoteFile:
 class DataSet:
     """What is known of a data set before it is opened.
 
-    It is drawn (`draw()`), or listed in its folder (`list(data_dir)`), which must hold what `needs` says.
+    `list(data_dir)`: what its folder holds, which is what `needs` says; without `needs_dir`, `list()`: what is drawn.
     `counts`: the images of each split, by the paper's protocol; `parts`: the K of its tables. `augment`: what training
     does unless told otherwise. `regression`: the split that landmark regression is fitted on; `normaliser`: what its
     error is divided by.
@@ -231,8 +225,8 @@ class DataSet:
     title: str
     splits: tuple[str, ...]
     augment: Literal["none", "flip", "crop_flip"]
-    draw: Callable[[], Listing] | None = None
-    list: Callable[[Path], Listing] | None = None
+    list: Callable[..., Listing]
+    needs_dir: bool = True
     needs: str = ""
     counts: dict[str, int] = field(default_factory=dict, hash=False)
     parts: tuple[int, ...] = ()
@@ -244,13 +238,8 @@ class DataSet:
     redistributable: bool = True  # whether figures with its photographs may be published
 
     @property
-    def needs_dir(self) -> bool:
-        """Whether its images lie in a folder of the user."""
-        return self.draw is None
-
-    @property
     def how_to_get(self) -> str:
         """What a person has to do to have it."""
         names = ", ".join(file.makes or file.name for file in self.files)
         way = f"Put {names} into one folder; `ganseg data download {self.name}` fetches them or says where they are."
-        return "Nothing to get: it is drawn by the package." if self.draw else self.needs or way
+        return self.needs or way if self.needs_dir else "Nothing to get: it is drawn by the package."
