@@ -24,25 +24,24 @@ from ganseg.plots import DPI, image_rows
 from ganseg.recipes import SCALES
 
 
-def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, runs: Sequence[Any] = (),
-         results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
+def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, **where: Any) -> None:
     """Write results/<scale>/figures/<name>.png and .csv (`data`); display them with caption, alt text, CSV, provenance.
 
-    `scale` is that of the first of `runs` unless given. UserError without a caption or an alt text of some words.
+    `where`: as of `show_html`. UserError without a caption or an alt text of some words.
     """
     if len(alt.split()) < 4 or not caption:
         raise UserError(f"figure {name!r} needs a caption, and an alt text that says what it shows")
-    path = _folder(results, scale, runs, "figures") / f"{name}.png"
+    path, origin = _stored(data, f"figures/{name}.png", **where)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
     image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
-    below = f"<figcaption>{html.escape(caption)} {_below(data, path, runs)}</figcaption>"
+    below = f"<figcaption>{html.escape(caption)} {origin}</figcaption>"
     _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
                notes: Sequence[str] = (), folded: bool = False, **where: Any) -> None:  # fmt: skip
-    """Display a table by `show_html`, with `data`, or what is shown, as CSV; `where`: its runs, results, scale.
+    """Display a table by `show_html`, which takes `where`, with `data`, or what is shown, as CSV.
 
     A long one may be `folded`: a line with its caption and its length stands for it until a reader opens it.
     """
@@ -54,14 +53,13 @@ def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFra
     show_html(table, plain, name, data=frame if data is None else data, **where)
 
 
-def show_html(markup: str, plain: str, name: str, *, data: pd.DataFrame, runs: Sequence[Any] = (),
-              results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
+def show_html(markup: str, plain: str, name: str, *, data: pd.DataFrame, **where: Any) -> None:
     """Write results/<scale>/tables/<name>.csv (`data`); display `markup`, and below it CSV and provenance.
 
-    `plain` is the output's text; `scale` is that of the first of `runs` unless given.
+    `plain` is the output's text. `where`: the `runs` behind it, `results`, `scale`, by default that of the first run.
     """
-    path = _folder(results, scale, runs, "tables") / f"{name}.csv"
-    _display(f'{markup}\n<div class="ganseg-below">{_below(data, path, runs)}</div>', plain)
+    _, origin = _stored(data, f"tables/{name}.csv", **where)
+    _display(f'{markup}\n<div class="ganseg-below">{origin}</div>', plain)
 
 
 def show_choices(frame: pd.DataFrame, rows: Iterable[np.ndarray], name: str, *, choices: Sequence[str], caption: str,
@@ -69,7 +67,7 @@ def show_choices(frame: pd.DataFrame, rows: Iterable[np.ndarray], name: str, *, 
     """Display one of `rows`, each some images (N, H, W, 3), with controls for what a reader may choose.
 
     `frame` has a line a row: its columns `choices` lead to it, the last of them by a slider, and fill in its `caption`.
-    Without a script all rows unfold. `where`: runs, results, scale, as of `show_html`.
+    Without a script all rows unfold. `where`: as of `show_html`.
     """
     figures = []
     for line, images in zip(frame.to_dict("records"), rows, strict=True):
@@ -163,14 +161,15 @@ def provenance_line(runs: Iterable[Any]) -> str:
     return f"{line[:1].upper()}{line[1:]}."
 
 
-def _folder(results: str | Path | None, scale: str | None, runs: Sequence[Any], kind: str) -> Path:
+def _stored(data: pd.DataFrame, name: str, runs: Sequence[Any] = (), results: str | Path | None = None,
+            scale: str | None = None) -> tuple[Path, str]:  # fmt: skip
+    """The path results/<scale>/<name>, beside which `data` lies from now on, as CSV (UTF-8, no index); its origin.
+
+    That is HTML: a link to the same CSV and the line of provenance.
+    """
     if not (scale or runs):
         raise UserError("name a scale, or the runs that the numbers come from")
-    return results_dir(results or None) / (scale or runs[0].provenance["scale"]) / kind
-
-
-def _below(data: pd.DataFrame, path: Path, runs: Sequence[Any]) -> str:
-    """A link to `data` as CSV (UTF-8, no index), also written beside `path`, and the line of provenance."""
+    path = results_dir(results or None) / (scale or runs[0].provenance["scale"]) / name
     content = data.to_csv(index=False).encode()
     with atomic_path(path.with_suffix(".csv")) as temporary:
         temporary.write_bytes(content)
@@ -180,7 +179,7 @@ def _below(data: pd.DataFrame, path: Path, runs: Sequence[Any]) -> str:
         text = f"<summary>{text.partition('; seed')[0]}; {len(runs)} runs</summary>{text}"
     link = f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
     kind = "details" if len(runs) > 1 else "small"
-    return f'{link}<br><{kind} class="ganseg-provenance">{text}</{kind}>'
+    return path, f'{link}<br><{kind} class="ganseg-provenance">{text}</{kind}>'
 
 
 def _data_uri(kind: str, content: bytes) -> str:
