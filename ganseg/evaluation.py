@@ -85,10 +85,7 @@ def held_out(config: Config, data_dir: str | Path | None, protocol: Protocol | N
 
 
 def regression_images(config: Config, test: Split, protocol: Protocol, data_dir: str | Path | None) -> Split:
-    """The images with keypoints that landmark regressions are fitted on, without those of `test`.
-
-    UserError where none is left.
-    """
+    """The images with keypoints that landmark regressions are fitted on: none of `test`; UserError without any."""
     data, scored = config.data, set(test.names)
     train = load(data.name, protocol.regression, data.size, data_dir=data_dir, limit=data.train_limit or None)
     rows = [i for i, name in enumerate(train.names) if name not in scored][: protocol.regression_images or None]
@@ -103,10 +100,9 @@ def regression_images(config: Config, test: Split, protocol: Protocol, data_dir:
 
 def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
              protocol: Protocol | None = None, generator: Generator | None = None) -> dict[str, Any]:  # fmt: skip
-    """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
+    """All metrics of `metrics.json`, as plain numbers, by `protocol`, else the paper's; what has no labels is absent.
 
-    `protocol`: by default the paper's for the data set. The images of `generator`, where there is one, are compared
-    with the real ones, and its answers are measured (`ganseg.probes`).
+    What `ganseg.probes` asks of `generator`, where there is one, is among them.
     """
     protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
     find = functools.partial(find_parts, segmenter, fabric=fabric)
@@ -149,9 +145,8 @@ def coverage(labels: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
 
 def agreement(labels: np.ndarray, test: Split) -> dict[str, float]:
     """NMI and ARI of label maps (N, S, S) with the true parts, by which pixels count, and keypoints; `lingering`."""
-    scores = {}
-    if test.parts is not None:
-        scores = {over: metrics.nmi_ari(labels, test.parts, over) for over in ("foreground", "both", "all")}
+    pixels = () if test.parts is None else ("foreground", "both", "all")
+    scores = {over: metrics.nmi_ari(labels, test.parts, over) for over in pixels}
     if test.keypoints is not None:
         scores["keypoints"] = metrics.keypoint_nmi_ari(labels, test.keypoints, shown(test))
     found = {f"{name}_{over}": both[i] for over, both in scores.items() for i, name in enumerate(("nmi", "ari"))}
@@ -181,9 +176,10 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
     visible, values = shown(test), {}
     if not (shown(train).any(axis=0) & visible.any(axis=0)).any():
         return values
-    regressed = functools.partial(predicted_keypoints, train, train_centres, test_centres)
-    mean = predicted_keypoints(train, train_centres[:, :0], test_centres[:, :0], "affine")
-    found = {"": regressed("released"), "_mean": mean, "_centred": regressed("centred"), "_affine": regressed("affine")}
+    known = {"landmarks": train.keypoints, "size": train.size, "visible": shown(train)}
+    regressed = functools.partial(metrics.predict_landmarks, train_centres, new_centres=test_centres, **known)
+    mean = metrics.predict_landmarks(train_centres[:, :0], new_centres=test_centres[:, :0], origin="affine", **known)
+    found = {"": regressed(), "_mean": mean} | {f"_{way}": regressed(origin=way) for way in ("centred", "affine")}
     for key, distance in (("taichi_mae", "l1"), ("taichi_mae_l2", "l2")):
         for name, marks in {key: found["_affine"], f"{key}_mean": mean}.items():
             values[name] = metrics.taichi_mae(marks, test.keypoints, distance, visible) * FRAME / test.size
@@ -206,12 +202,6 @@ def swapped(marks: np.ndarray, test: Split) -> dict[str, float]:
         straight, crossed = (np.linalg.norm(predicted - t, axis=-1).sum(axis=1) for t in (true, true[:, ::-1]))
         return {"swapped_ends": float((crossed < straight).mean())} if both.any() else {}
     return {}
-
-
-def predicted_keypoints(train: Split, train_centres: np.ndarray, test_centres: np.ndarray, origin: str) -> np.ndarray:
-    """Keypoints (N', J, 2) in pixels, regressed from part centres (N', K, 2); images of both splits have one size."""
-    given = (train_centres, np.asarray(train.keypoints), test_centres)
-    return metrics.predict_landmarks(*given, origin=origin, size=train.size, visible=shown(train))
 
 
 def normalisers(test: Split) -> dict[str, float | np.ndarray]:

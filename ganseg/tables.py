@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from ganseg import plots
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import Protocol, find_parts, held_out, predicted_keypoints, regression_images, shown
+from ganseg.evaluation import Protocol, find_parts, held_out, regression_images, shown
 from ganseg.files import PACKAGE, UserError
+from ganseg.metrics import predict_landmarks
 from ganseg.pictures import colour_labels, colour_truth, labels_of, read_sheet
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import find_runs
@@ -235,7 +236,8 @@ def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int 
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
     images = test.images[few]
     seen, found = (find_parts(segmenter, one, fabric) for one in (train.images, images))
-    predicted = predicted_keypoints(train, seen.centres, found.centres, origin)
+    known = {"origin": origin, "size": train.size, "visible": shown(train)}
+    predicted = predict_landmarks(seen.centres, train.keypoints, found.centres, **known)
     if not DATASETS[name].redistributable:
         images = colour_labels(found.labels)
     places = np.concatenate([test.keypoints[few], predicted], axis=-1)  # (N, J, 4)
