@@ -5,8 +5,6 @@ A score follows the released code. Beside it stands what it would be with one co
 """
 
 import dataclasses
-import functools
-import math
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -105,7 +103,7 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
     What `ganseg.probes` asks of `generator`, where there is one, is among them.
     """
     protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
-    find = functools.partial(find_parts, segmenter, fabric=fabric)
+    find = lambda images: find_parts(segmenter, images, fabric)
     test = held_out(config, data_dir, protocol)
     labels, centres = find(test.images)
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
@@ -176,10 +174,10 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
     visible, values = shown(test), {}
     if not (shown(train).any(axis=0) & visible.any(axis=0)).any():
         return values
-    known = {"landmarks": train.keypoints, "size": train.size, "visible": shown(train)}
-    regressed = functools.partial(metrics.predict_landmarks, train_centres, new_centres=test_centres, **known)
-    mean = metrics.predict_landmarks(train_centres[:, :0], new_centres=test_centres[:, :0], origin="affine", **known)
-    found = {"": regressed(), "_mean": mean} | {f"_{way}": regressed(origin=way) for way in ("centred", "affine")}
+    fit, known = metrics.predict_landmarks, {"landmarks": train.keypoints, "size": train.size, "visible": shown(train)}
+    regressed = lambda origin: fit(train_centres, new_centres=test_centres, origin=origin, **known)
+    mean = fit(train_centres[:, :0], new_centres=test_centres[:, :0], origin="affine", **known)
+    found = {"": regressed("released"), "_mean": mean, "_centred": regressed("centred"), "_affine": regressed("affine")}
     for key, distance in (("taichi_mae", "l1"), ("taichi_mae_l2", "l2")):
         for name, marks in {key: found["_affine"], f"{key}_mean": mean}.items():
             values[name] = metrics.taichi_mae(marks, test.keypoints, distance, visible) * FRAME / test.size
@@ -209,7 +207,7 @@ def normalisers(test: Split) -> dict[str, float | np.ndarray]:
     known: dict[str, float | np.ndarray] = {"edge": test.size}
     if test.foreground is not None:  # the box of the object, at least a pixel
         boxes = (ndimage.find_objects((mask == 1).astype(np.uint8)) for mask in test.foreground)
-        known["object"] = np.sqrt([math.prod(side.stop - side.start for side in sum(box, ())) for box in boxes])
+        known["object"] = np.sqrt([np.prod([side.stop - side.start for side in sum(box, ())]) for box in boxes])
     if [name.replace("_", " ").split()[-1] for name in test.keypoint_names[:2]] == ["eye", "eye"]:
         eyes = np.asarray(test.keypoints[:, :2], np.float64)  # (N, 2, 2)
         known["inter-ocular"] = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)

@@ -5,7 +5,6 @@ Methods and types are named as printed, reference numbers included. `reported.ym
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -171,11 +170,11 @@ def summarise(runs: Iterable[Any], metric: str) -> dict[str, Any]:
     return {"mean": values.mean(), "median": values.median(), "std": values.std(), "n": len(values)}
 
 
-def mean_std(mean: float, std: float = math.nan, n: float | None = None, digits: int = 3) -> str:
+def mean_std(mean: float, std: float = np.nan, n: float | None = None, digits: int = 3) -> str:
     """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712; a dash for NaN."""
-    if math.isnan(mean):
+    if np.isnan(mean):
         return BLANK
-    deviation = "" if math.isnan(std) else f" ± {std:.{digits}f}"
+    deviation = "" if np.isnan(std) else f" ± {std:.{digits}f}"
     return f"{mean:.{digits}f}{deviation}" + (f" (n = {n:.0f})" if pd.notna(n) else "")
 
 
