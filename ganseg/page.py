@@ -149,15 +149,14 @@ def _html_row(row: Mapping[str, Any]) -> str:
 
 def provenance_line(runs: Iterable[Any]) -> str:
     """Where numbers come from: scale, data, seeds, device, commit and keys of the runs behind them."""
-    told: dict[str, list[str]] = {"scale": [], "data": [], "seed": [], "device": [], "commit": [], "run": []}
+    told = []
     for record in (run.provenance for run in runs):
         commit, changed = record.get("commit"), " with uncommitted changes" * bool(record.get("dirty"))
-        values = record | {"run": record.get("key"), "commit": commit and commit[:10] + changed}
-        for word, known in told.items():
-            if values.get(word) is not None and str(values[word]) not in known:
-                known.append(str(values[word]))
-    words = {f"{word}s" if len(known) > 1 and word != "data" else word: known for word, known in told.items()}
-    line = "; ".join(f"{word} {', '.join(known)}" for word, known in words.items() if known)
+        told.append(record | {"run": record.get("key"), "commit": commit and commit[:10] + changed})
+    known = pd.DataFrame(told, columns="scale data seed device commit run".split(), dtype=object)
+    words = {word: known[word].dropna().astype(str).unique() for word in known}
+    plural = {word: "s" * (len(values) > 1 and word != "data") for word, values in words.items()}
+    line = "; ".join(f"{word}{plural[word]} {', '.join(values)}" for word, values in words.items() if len(values))
     return f"{line[:1].upper()}{line[1:]}."
 
 

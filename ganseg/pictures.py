@@ -128,10 +128,9 @@ def read_sheet(path: str | Path) -> list[np.ndarray]:
 def data_sheet(split: Split, path: str | Path) -> Path:
     """Write all images of a split as a PNG: as they are, with their masks, and with their visible keypoints."""
     rows = {"images": split.images}
-    if split.parts is not None:
-        rows["parts"] = overlay(split.images, split.parts, contour=0)
-    elif split.foreground is not None:
-        rows["foreground"] = overlay(split.images, split.foreground, contour=0)
+    kind = "foreground" if split.parts is None else "parts"
+    if (labels := getattr(split, kind)) is not None:
+        rows[kind] = overlay(split.images, labels, contour=0)
     rows = {title: enlarge(row, 192) for title, row in rows.items()}
     if split.keypoints is not None:
         factor = rows["images"].shape[1] // split.size
