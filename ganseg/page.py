@@ -162,10 +162,7 @@ def provenance_line(runs: Iterable[Any]) -> str:
 
 def _stored(data: pd.DataFrame, name: str, runs: Sequence[Any] = (), results: str | Path | None = None,
             scale: str | None = None) -> tuple[Path, str]:  # fmt: skip
-    """The path results/<scale>/<name>, beside which `data` lies from now on, as CSV (UTF-8, no index); its origin.
-
-    That is HTML: a link to the same CSV and the line of provenance.
-    """
+    """The path results/<scale>/<name>, `data` now beside it as CSV (UTF-8, no index); link and provenance as HTML."""
     if not (scale or runs):
         raise UserError("name a scale, or the runs that the numbers come from")
     path = results_dir(results or None) / (scale or runs[0].provenance["scale"]) / name

@@ -94,10 +94,7 @@ def sheet(rows: Mapping[str, np.ndarray], columns: int = 8) -> Image.Image:
 
 
 def part_rows(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Rows to show: images (N, H, W, 3), their parts (N, H, W), both together, and the truth (N, H, W) if there is one.
-
-    The truth is parts, or the foreground as 0, 1 and 255 where it is unknown.
-    """
+    """Rows: images (N, H, W, 3), their parts (N, H, W), both together, and `colour_truth` where there is one."""
     rows = {"image": images, "parts": colour_labels(labels), "both": overlay(images, labels, contour=0)}
     return rows if truth is None else rows | {"truth": colour_truth(truth, labels)}
 

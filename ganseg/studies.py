@@ -117,10 +117,7 @@ def sample_rows(run: Run, count: int = 8) -> dict[str, np.ndarray]:
 
 
 def stages(run: Run) -> dict[int, np.ndarray]:
-    """Images (N, H, W, 3) that a run generated, under their masks, by the step of stage 1 after which it did.
-
-    Of most published runs the last step alone is kept.
-    """
+    """Images (N, H, W, 3) that a run generated, under their masks, by the step of stage 1; of most only the last."""
     path = run.directory / TRAINING
     if not path.exists():
         return {run.provenance["steps"]: sample_rows(run, FOLLOWED)["its parts"]}
