@@ -125,8 +125,7 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
 def coverage(labels: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
     """Foreground IoU (Tables 2 and 3) of label maps (N, S, S) over the images with a mask; {} without any.
 
-    Beside the mean over images: of pixels pooled, with ReDO's oracle (the better of mask and complement in each image),
-    and of the best constant mask.
+    Beside the mean over images: pooled pixels, ReDO's oracle (mask or complement, the better), the best constant mask.
     """
     known = np.zeros(0, bool) if truth is None else (np.asarray(truth) != 255).any(axis=(1, 2))
     if not known.any():
@@ -193,13 +192,12 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
 
 def swapped(marks: np.ndarray, test: Split) -> dict[str, float]:
     """`swapped_ends`: share of the images whose `ENDS`, predicted in `marks` (N, J, 2), fit better when exchanged."""
-    for ends in (pair for pair in ENDS if set(pair) <= set(test.keypoint_names)):
-        rows = [test.keypoint_names.index(name) for name in ends]
-        both = shown(test)[:, rows].all(axis=1)
-        predicted, true = marks[both][:, rows], np.asarray(test.keypoints)[both][:, rows]  # (N', 2, 2)
-        straight, crossed = (np.linalg.norm(predicted - t, axis=-1).sum(axis=1) for t in (true, true[:, ::-1]))
-        return {"swapped_ends": float((crossed < straight).mean())} if both.any() else {}
-    return {}
+    ends = next((pair for pair in ENDS if set(pair) <= set(test.keypoint_names)), ())
+    rows = [test.keypoint_names.index(name) for name in ends]
+    both = shown(test)[:, rows].all(axis=1) & bool(rows)
+    predicted, true = marks[both][:, rows], np.asarray(test.keypoints)[both][:, rows]  # (N', 2, 2)
+    straight, crossed = (np.linalg.norm(predicted - t, axis=-1).sum(axis=1) for t in (true, true[:, ::-1]))
+    return {"swapped_ends": float((crossed < straight).mean())} if both.any() else {}
 
 
 def normalisers(test: Split) -> dict[str, float | np.ndarray]:
