@@ -165,7 +165,7 @@ def _stored(data: pd.DataFrame, name: str, runs: Sequence[Any] = (), results: st
     """The path results/<scale>/<name>, `data` now beside it as CSV (UTF-8, no index); link and provenance as HTML."""
     if not (scale or runs):
         raise UserError("name a scale, or the runs that the numbers come from")
-    path = results_dir(results or None) / (scale or runs[0].provenance["scale"]) / name
+    path = results_dir(results) / (scale or runs[0].provenance["scale"]) / name
     content = data.to_csv(index=False).encode()
     with atomic_path(path.with_suffix(".csv")) as temporary:
         temporary.write_bytes(content)

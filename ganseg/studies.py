@@ -4,7 +4,7 @@ A study is a DataFrame of one row a finished run, with what `measurements` has o
 and seed are compared, which differ in what is studied.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,12 +133,9 @@ def settings(results: str | Path | None, first: str = "", parts: int | None = No
     In each, runs are in the paper's order, then by K, training images and seed. `parts`: K; by default the data set's
     usual one, 0 for every K. `overrides`: settings that a run may have of its own; with any other it is left out.
     """
-
-    def belongs(told: Mapping[str, Any]) -> bool:
-        usual = PARTS.get(told["data"], 8) if parts is None else parts or told["parts"]
-        return told["parts"] == usual and set(told["overrides"]) <= set(overrides)
-
-    runs = [run for run in find_runs(results or None, own_settings=True) if belongs(run.provenance)]
+    wanted = lambda told: PARTS.get(told["data"], 8) if parts is None else parts or told["parts"]
+    belongs = lambda told: told["parts"] == wanted(told) and set(told["overrides"]) <= set(overrides)
+    runs = [run for run in find_runs(results, own_settings=True) if belongs(run.provenance)]
     return [measurements(group) for group in grouped(runs, first, ("data", "scale"))]
 
 

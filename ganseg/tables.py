@@ -131,7 +131,7 @@ def headline(results: str | Path | None, data: str) -> list[Any]:
 
     Scale tiny does not count; empty where no run has an IoU.
     """
-    runs = find_runs(results or None, variant="paper", data=data, parts=PARTS.get(data, 8))
+    runs = find_runs(results, variant="paper", data=data, parts=PARTS.get(data, 8))
     runs = [run for run in runs if "iou" in run.metrics and run.provenance["scale"] != "tiny"]
     return max(grouped(runs), key=len, default=[])
 
@@ -200,12 +200,11 @@ def conventions_figure(runs: Iterable[Any], unit: str, conventions: Mapping[str,
 
     `conventions`: title -> metric of the parts, and of the mean predictor; by default landmark errors in %.
     """
-    predictors = ("part centres", "average keypoints")
     lines = [
         (title, predictor, factor * run.metrics[name], run.provenance["seed"])
         for run in runs
         for title, names in conventions.items()
-        for predictor, name in zip(predictors, names, strict=True)
+        for predictor, name in zip(("part centres", "average keypoints"), names, strict=True)
     ]
     errors = pd.DataFrame(lines, columns=["convention", "predictor", "error", "seed"])
     figure = plots.new_figure(0.55 * len(conventions) + 0.9)
