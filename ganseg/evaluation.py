@@ -44,8 +44,7 @@ class Protocol(NamedTuple):
     def of(cls, data: str, data_dir: str | Path | None = None) -> Self:
         """The paper's protocol for the data set `data`.
 
-        Flowers with trimaps instead of the publisher's masks is scored on test and validation images together, because
-        only some of them have one.
+        Flowers with trimaps, not the publisher's masks, is scored on test and validation images: few of them have one.
         """
         known = describe(data)
         trimaps = known.name == "flowers" and not (place(data_dir or ".") / "segmim").is_dir()

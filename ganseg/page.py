@@ -1,7 +1,6 @@
 """How a notebook shows a figure, a table, a sentence with numbers, and its verdict.
 
-Under every figure and table stand its data as CSV and a line of provenance. Each output has a plain text, which nbval
-compares, beside its HTML.
+Under every figure and table stand its data as CSV and its provenance. Each output has a plain text too, for nbval.
 """
 
 import base64
@@ -90,8 +89,7 @@ def say(text: str) -> None:
 def answer(word: str, number: str, what: str, rows: Mapping[str, np.ndarray], alt: str) -> None:
     """Display what a page found: its verdict in a `word`, one `number` and `what` it is, one picture.
 
-    The picture has named `rows` of images (N, H, W, 3); without any there is none. The book shows what a cell tagged
-    `answer` displays at the top of the page.
+    The picture has named `rows` of images (N, H, W, 3), or is left out. The book shows cells tagged `answer` on top.
     """
     text = f'<p class="ganseg-word">{html.escape(word)}</p><strong>{html.escape(number)}</strong> {html.escape(what)}'
     if rows:
