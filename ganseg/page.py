@@ -40,14 +40,22 @@ def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFram
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
                notes: Sequence[str] = (), folded: bool = False, **where: Any) -> None:  # fmt: skip
-    """Display a table by `show_html`, which takes `where`, with `data`, or what is shown, as CSV.
+    """Display an accessible table by `show_html`, which takes `where`, with `data`, or what is shown, as CSV.
 
-    A long one may be `folded`: a line with its caption and its length stands for it until a reader opens it.
+    All text is escaped. The first column is the rows' header; in column "Scale" our scales are badges, and such rows
+    have the class "ours"; `notes` stand below. It scrolls sideways on a narrow screen. A long one may be `folded`: a
+    line with its caption and its length stands for it until a reader opens it.
     """
-    table = to_html(frame, caption, notes)
+    head, rows = html.escape(caption), "\n".join(map(_html_row, frame.to_dict("records")))
+    titles = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
+    table = (
+        f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{head}">\n'
+        f'<table class="ganseg-table">\n<caption>{head}</caption>\n'
+        f"<thead><tr>{titles}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+    )
+    table += "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
     if folded:
-        summary = f"<summary>{len(frame)} rows: {html.escape(caption)}</summary>"
-        table = f'<details class="ganseg-folded">{summary}\n{table}\n</details>'
+        table = f'<details class="ganseg-folded"><summary>{len(frame)} rows: {head}</summary>\n{table}\n</details>'
     plain = f"Table: {caption}\n{frame.to_string(index=False)}"
     show_html(table, plain, name, data=frame if data is None else data, **where)
 
@@ -115,22 +123,6 @@ def judged(claim: str, word: str, lines: Sequence[str], why: str = "") -> None:
     reason = f"<p>{html.escape(why)}</p>" if why else ""
     box = f'<p class="admonition-title">Verdict: {word}</p><p>{html.escape(claim)}</p>{reason}<ul>{rows}</ul>'
     _display(f'<div class="admonition {kind} ganseg-verdict">{box}</div>', f"Verdict: {word}. {claim}")
-
-
-def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str:
-    """An accessible HTML table: a caption, header cells with their scope, notes below; all text is escaped.
-
-    The first column is the rows' header. In column "Scale" our scales are shown as badges; such rows have the
-    class "ours". The table scrolls sideways on a narrow screen.
-    """
-    heads = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
-    body = "\n".join(map(_html_row, frame.to_dict("records")))
-    below = "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
-    return (
-        f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n'
-        f'<table class="ganseg-table">\n<caption>{html.escape(caption)}</caption>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>{below}"
-    )
 
 
 def _html_row(row: Mapping[str, Any]) -> str:
