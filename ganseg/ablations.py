@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -25,7 +24,6 @@ from ganseg.tables import BLANK
 from ganseg.titles import HEADS, MODELS, TITLES
 
 TINT = 0.62  # how much of a part's pixel is the part's colour
-Rows = Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> images (N, H, W, 3) and labels (N, H, W) of a model
 
 
 def differences(full: Run, ablated: Run) -> pd.DataFrame:
@@ -66,29 +64,6 @@ def show_answers(answers: pd.DataFrame, name: str, **where: Any) -> None:
     show_table(words, name, caption="Which outputs of an untrained generator change with which of its noises.", **where)
 
 
-def models_figure(rows: Rows, columns: int = 5) -> tuple[Figure, pd.DataFrame]:
-    """Fig. 9: a row a model; of each sample, from the same noise for all, the image, and its masks over it in grey.
-
-    And what it shows as numbers: the share of the image of each part of each sample.
-    """
-    pairs = {}
-    for name, (images, labels) in rows.items():
-        grey = np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
-        masks = pictures.overlay(grey, labels, TINT, contour=0)
-        pairs[name] = np.stack([images, masks], axis=1).reshape(-1, *images.shape[1:])  # (2 N, H, W, 3)
-    figure = plots.image_rows(pairs, columns=2 * columns)
-    figure.set_figheight(0.3 + 0.82 * len(rows))  # less than square panels of the full width would need
-    places = np.reshape(figure.axes, (len(rows), -1))
-    for ax in places[:, 0]:
-        ax.set_ylabel(textwrap.fill(ax.get_ylabel(), 13), rotation=0, ha="right", va="center", fontsize=9.5)
-    for number, ax in enumerate(places[0, ::2], 1):
-        ax.set_title(f"sample {number}", loc="left", fontsize=9, color=plots.INK)
-    parts = max(1, *(int(labels.max(initial=0)) for _, labels in rows.values()))
-    areas = {name: metrics.part_areas(labels, parts) for name, (_, labels) in rows.items()}
-    lines = [(name, i + 1, k + 1, share) for name, found in areas.items() for (i, k), share in np.ndenumerate(found)]
-    return figure, pd.DataFrame(lines, columns=["model", "sample", "part", "share"]).round(5)
-
-
 def named(value: Any, by: str) -> str:
     """How pages call a model: by its variant, or by the value of what was changed."""
     return MODELS.get(value, f"{HEADS[by]}: {value}")
@@ -115,12 +90,29 @@ def show_answer(outcomes: Mapping[str, str], frame: pd.DataFrame, by: str = "var
 
 
 def show_samples(frame: pd.DataFrame, name: str, by: str = "variant", **where: Any) -> None:
-    """Display `models_figure`, a row for the first run of each value of `by`."""
-    runs = firsts(frame, by)
-    rows = {name: run.samples() for name, run in runs.items()}
+    """Display Fig. 9: a row for the first run of each value of `by`, samples from the same noise for all.
+
+    Of each sample the image, and its masks over it in grey; as numbers the share of the image of each part.
+    """
+    runs, pairs, lines = firsts(frame, by), {}, []
+    rows = {model: run.samples() for model, run in runs.items()}  # images (N, H, W, 3) and labels (N, H, W)
+    parts = max(1, *(int(labels.max(initial=0)) for _, labels in rows.values()))
+    for model, (images, labels) in rows.items():
+        grey = np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
+        masks = pictures.overlay(grey, labels, TINT, contour=0)
+        pairs[model] = np.stack([images, masks], axis=1).reshape(-1, *images.shape[1:])  # (2 N, H, W, 3)
+        shares = np.ndenumerate(metrics.part_areas(labels, parts))
+        lines += [(model, sample + 1, part + 1, share) for (sample, part), share in shares]
+    figure = plots.image_rows(pairs, columns=10)
+    figure.set_figheight(0.3 + 0.82 * len(rows))  # less than square panels of the full width would need
+    places = np.reshape(figure.axes, (len(rows), -1))
+    for ax in places[:, 0]:
+        ax.set_ylabel(textwrap.fill(ax.get_ylabel(), 13), rotation=0, ha="right", va="center", fontsize=9.5)
+    for number, ax in enumerate(places[0, ::2], 1):
+        ax.set_title(f"sample {number}", loc="left", fontsize=9, color=plots.INK)
     caption = f"{place(frame)}: images from the same noise for all models, and their masks in colour over them in grey."
     alt = f"Rows of generated images, each with its part masks beside it; from top to bottom: {', '.join(rows)}."
-    figure, data = models_figure(rows)
+    data = pd.DataFrame(lines, columns=["model", "sample", "part", "share"]).round(5)
     show(figure, name, runs=[*runs.values()], data=data, **where, caption=caption, alt=alt)
 
 
@@ -140,8 +132,11 @@ def show_numbers(frames: Sequence[pd.DataFrame], name: str, by: str = "variant",
                "better side. A dash: the data has no such labels, or nothing was found to measure.")  # fmt: skip
 
 
-def statistics_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[str]) -> Figure:
-    """A panel for each statistic: the runs of each value of `by`, their mean and its interval, a colour a study."""
+def show_statistics(frames: Sequence[pd.DataFrame], name: str, keys: Sequence[str], by: str = "variant",
+                    **where: Any) -> None:  # fmt: skip
+    """Display a panel for each of the statistics `keys` that the studies have, a colour a study: the runs of each value
+    of `by`, their mean and its interval."""
+    keys = [key for key in keys if any(key in frame for frame in frames)]
     found, places = summary(frames, by, keys), [place(frame) for frame in frames]
     names, rows = list(dict.fromkeys(found[by])), -(-len(keys) // 3)
     figure = plots.new_figure(rows * (0.75 + 0.27 * len(names)) + 0.3)
@@ -159,15 +154,8 @@ def statistics_figure(frames: Sequence[pd.DataFrame], by: str, keys: Sequence[st
     ax.set_ylim(len(names) - 0.5, -0.5)
     marks = [Line2D([], [], marker="D", color=c, label=name) for name, c in zip(places, colours, strict=True)]
     plots.legend(figure, handles=marks, loc="outside lower center", ncols=3)
-    return figure
-
-
-def show_statistics(frames: Sequence[pd.DataFrame], name: str, keys: Sequence[str], by: str = "variant",
-                    **where: Any) -> None:  # fmt: skip
-    """Display `statistics_figure` of those statistics `keys` that the studies have."""
-    keys = [key for key in keys if any(key in frame for frame in frames)]
     runs = [run for frame in frames for run in frame["run"]]
-    show(statistics_figure(frames, by, keys), name, runs=runs, data=summary(frames, by, keys), **where,
+    show(figure, name, runs=runs, data=found, **where,
          caption="Runs (dots), their mean (diamond) and its 95 % interval (bar), within the statistic's range.",
          alt=f"Dots, diamonds and bars for each {HEADS[by].lower()}, a colour for each scale and data set; "
          f"a panel for each of: {'; '.join(TITLES[key].title for key in keys)}.")  # fmt: skip

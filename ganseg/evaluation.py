@@ -5,8 +5,6 @@ A score follows the released code. Beside it stands what it would be with one co
 """
 
 import dataclasses
-import functools
-import math
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -46,8 +44,7 @@ class Protocol(NamedTuple):
     def of(cls, data: str, data_dir: str | Path | None = None) -> Self:
         """The paper's protocol for the data set `data`.
 
-        Flowers with trimaps instead of the publisher's masks is scored on test and validation images together, because
-        only some of them have one.
+        Flowers with trimaps, not the publisher's masks, is scored on test and validation images: few of them have one.
         """
         known = describe(data)
         trimaps = known.name == "flowers" and not (place(data_dir or ".") / "segmim").is_dir()
@@ -85,10 +82,7 @@ def held_out(config: Config, data_dir: str | Path | None, protocol: Protocol | N
 
 
 def regression_images(config: Config, test: Split, protocol: Protocol, data_dir: str | Path | None) -> Split:
-    """The images with keypoints that landmark regressions are fitted on, without those of `test`.
-
-    UserError where none is left.
-    """
+    """The images with keypoints that landmark regressions are fitted on: none of `test`; UserError without any."""
     data, scored = config.data, set(test.names)
     train = load(data.name, protocol.regression, data.size, data_dir=data_dir, limit=data.train_limit or None)
     rows = [i for i, name in enumerate(train.names) if name not in scored][: protocol.regression_images or None]
@@ -103,13 +97,12 @@ def regression_images(config: Config, test: Split, protocol: Protocol, data_dir:
 
 def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str | Path | None = None,
              protocol: Protocol | None = None, generator: Generator | None = None) -> dict[str, Any]:  # fmt: skip
-    """All metrics of `metrics.json`, as plain numbers; what the data has no labels for is absent.
+    """All metrics of `metrics.json`, as plain numbers, by `protocol`, else the paper's; what has no labels is absent.
 
-    `protocol`: by default the paper's for the data set. The images of `generator`, where there is one, are compared
-    with the real ones, and its answers are measured (`ganseg.probes`).
+    What `ganseg.probes` asks of `generator`, where there is one, is among them.
     """
     protocol, parts = protocol or Protocol.of(config.data.name, data_dir), config.generator.parts
-    find = functools.partial(find_parts, segmenter, fabric=fabric)
+    find = lambda images: find_parts(segmenter, images, fabric)
     test = held_out(config, data_dir, protocol)
     labels, centres = find(test.images)
     values = {"test_images": len(test), "foreground_fraction": metrics.foreground_fraction(labels)}
@@ -131,8 +124,7 @@ def evaluate(config: Config, segmenter: Segmenter, fabric: Fabric, data_dir: str
 def coverage(labels: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
     """Foreground IoU (Tables 2 and 3) of label maps (N, S, S) over the images with a mask; {} without any.
 
-    Beside the mean over images: of pixels pooled, with ReDO's oracle (the better of mask and complement in each image),
-    and of the best constant mask.
+    Beside the mean over images: pooled pixels, ReDO's oracle (mask or complement, the better), the best constant mask.
     """
     known = np.zeros(0, bool) if truth is None else (np.asarray(truth) != 255).any(axis=(1, 2))
     if not known.any():
@@ -149,9 +141,8 @@ def coverage(labels: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
 
 def agreement(labels: np.ndarray, test: Split) -> dict[str, float]:
     """NMI and ARI of label maps (N, S, S) with the true parts, by which pixels count, and keypoints; `lingering`."""
-    scores = {}
-    if test.parts is not None:
-        scores = {over: metrics.nmi_ari(labels, test.parts, over) for over in ("foreground", "both", "all")}
+    pixels = () if test.parts is None else ("foreground", "both", "all")
+    scores = {over: metrics.nmi_ari(labels, test.parts, over) for over in pixels}
     if test.keypoints is not None:
         scores["keypoints"] = metrics.keypoint_nmi_ari(labels, test.keypoints, shown(test))
     found = {f"{name}_{over}": both[i] for over, both in scores.items() for i, name in enumerate(("nmi", "ari"))}
@@ -181,8 +172,9 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
     visible, values = shown(test), {}
     if not (shown(train).any(axis=0) & visible.any(axis=0)).any():
         return values
-    regressed = functools.partial(predicted_keypoints, train, train_centres, test_centres)
-    mean = predicted_keypoints(train, train_centres[:, :0], test_centres[:, :0], "affine")
+    fit, known = metrics.predict_landmarks, {"landmarks": train.keypoints, "size": train.size, "visible": shown(train)}
+    regressed = lambda origin: fit(train_centres, new_centres=test_centres, origin=origin, **known)
+    mean = fit(train_centres[:, :0], new_centres=test_centres[:, :0], origin="affine", **known)
     found = {"": regressed("released"), "_mean": mean, "_centred": regressed("centred"), "_affine": regressed("affine")}
     for key, distance in (("taichi_mae", "l1"), ("taichi_mae_l2", "l2")):
         for name, marks in {key: found["_affine"], f"{key}_mean": mean}.items():
@@ -199,19 +191,12 @@ def landmarks(train: Split, train_centres: np.ndarray, test: Split, test_centres
 
 def swapped(marks: np.ndarray, test: Split) -> dict[str, float]:
     """`swapped_ends`: share of the images whose `ENDS`, predicted in `marks` (N, J, 2), fit better when exchanged."""
-    for ends in (pair for pair in ENDS if set(pair) <= set(test.keypoint_names)):
-        rows = [test.keypoint_names.index(name) for name in ends]
-        both = shown(test)[:, rows].all(axis=1)
-        predicted, true = marks[both][:, rows], np.asarray(test.keypoints)[both][:, rows]  # (N', 2, 2)
-        straight, crossed = (np.linalg.norm(predicted - t, axis=-1).sum(axis=1) for t in (true, true[:, ::-1]))
-        return {"swapped_ends": float((crossed < straight).mean())} if both.any() else {}
-    return {}
-
-
-def predicted_keypoints(train: Split, train_centres: np.ndarray, test_centres: np.ndarray, origin: str) -> np.ndarray:
-    """Keypoints (N', J, 2) in pixels, regressed from part centres (N', K, 2); images of both splits have one size."""
-    given = (train_centres, np.asarray(train.keypoints), test_centres)
-    return metrics.predict_landmarks(*given, origin=origin, size=train.size, visible=shown(train))
+    ends = next((pair for pair in ENDS if set(pair) <= set(test.keypoint_names)), ())
+    rows = [test.keypoint_names.index(name) for name in ends]
+    both = shown(test)[:, rows].all(axis=1) & bool(rows)
+    predicted, true = marks[both][:, rows], np.asarray(test.keypoints)[both][:, rows]  # (N', 2, 2)
+    straight, crossed = (np.linalg.norm(predicted - t, axis=-1).sum(axis=1) for t in (true, true[:, ::-1]))
+    return {"swapped_ends": float((crossed < straight).mean())} if both.any() else {}
 
 
 def normalisers(test: Split) -> dict[str, float | np.ndarray]:
@@ -219,7 +204,7 @@ def normalisers(test: Split) -> dict[str, float | np.ndarray]:
     known: dict[str, float | np.ndarray] = {"edge": test.size}
     if test.foreground is not None:  # the box of the object, at least a pixel
         boxes = (ndimage.find_objects((mask == 1).astype(np.uint8)) for mask in test.foreground)
-        known["object"] = np.sqrt([math.prod(side.stop - side.start for side in sum(box, ())) for box in boxes])
+        known["object"] = np.sqrt([np.prod([side.stop - side.start for side in sum(box, ())]) for box in boxes])
     if [name.replace("_", " ").split()[-1] for name in test.keypoint_names[:2]] == ["eye", "eye"]:
         eyes = np.asarray(test.keypoints[:, :2], np.float64)  # (N, 2, 2)
         known["inter-ocular"] = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)

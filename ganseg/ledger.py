@@ -234,8 +234,7 @@ def evaluate_claims(results: str | Path | None = None) -> pd.DataFrame:
 
 def verdict(chapter: str, results: str | Path | None = None) -> dict[str, str]:
     """Display the verdicts on the claims that `chapter` measures; returns them by the claims' names."""
-    ledger = evaluate_claims(results)
-    chosen = ledger[[chapter in chapters for chapters in ledger["chapters"]]]
-    for row in chosen.to_dict("records"):
+    chosen = [row for row in evaluate_claims(results).to_dict("records") if chapter in row["chapters"]]
+    for row in chosen:
         page.judged(row["claim"], row["verdict"], [f"{c.text}. {c}" for c in row["checks"]], row["why"])
-    return dict(zip(chosen["id"], chosen["verdict"], strict=True))
+    return {row["id"]: row["verdict"] for row in chosen}

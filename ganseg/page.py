@@ -1,7 +1,6 @@
 """How a notebook shows a figure, a table, a sentence with numbers, and its verdict.
 
-Under every figure and table stand its data as CSV and a line of provenance. Each output has a plain text, which nbval
-compares, beside its HTML.
+Under every figure and table stand its data as CSV and its provenance. Each output has a plain text too, for nbval.
 """
 
 import base64
@@ -24,44 +23,50 @@ from ganseg.plots import DPI, image_rows
 from ganseg.recipes import SCALES
 
 
-def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, runs: Sequence[Any] = (),
-         results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
+def show(figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame, **where: Any) -> None:
     """Write results/<scale>/figures/<name>.png and .csv (`data`); display them with caption, alt text, CSV, provenance.
 
-    `scale` is that of the first of `runs` unless given. UserError without a caption or an alt text of some words.
+    `where`: as of `show_html`. UserError without a caption or an alt text of some words.
     """
     if len(alt.split()) < 4 or not caption:
         raise UserError(f"figure {name!r} needs a caption, and an alt text that says what it shows")
-    path = _folder(results, scale, runs, "figures") / f"{name}.png"
+    path, origin = _stored(data, f"figures/{name}.png", **where)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
     image = f'<img class="dark-light" src="{_data_uri("image/png", path.read_bytes())}" alt="{html.escape(alt)}">'
-    below = f"<figcaption>{html.escape(caption)} {_below(data, path, runs)}</figcaption>"
+    below = f"<figcaption>{html.escape(caption)} {origin}</figcaption>"
     _display(f'<figure class="ganseg-figure">{image}\n{below}</figure>', f"Figure: {alt}")
 
 
 def show_table(frame: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None,
                notes: Sequence[str] = (), folded: bool = False, **where: Any) -> None:  # fmt: skip
-    """Display a table by `show_html`, with `data`, or what is shown, as CSV; `where`: its runs, results, scale.
+    """Display an accessible table by `show_html`, which takes `where`, with `data`, or what is shown, as CSV.
 
-    A long one may be `folded`: a line with its caption and its length stands for it until a reader opens it.
+    All text is escaped. The first column is the rows' header; in column "Scale" our scales are badges, and such rows
+    have the class "ours"; `notes` stand below. It scrolls sideways on a narrow screen. A long one may be `folded`: a
+    line with its caption and its length stands for it until a reader opens it.
     """
-    table = to_html(frame, caption, notes)
+    head, rows = html.escape(caption), "\n".join(map(_html_row, frame.to_dict("records")))
+    titles = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
+    table = (
+        f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{head}">\n'
+        f'<table class="ganseg-table">\n<caption>{head}</caption>\n'
+        f"<thead><tr>{titles}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+    )
+    table += "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
     if folded:
-        summary = f"<summary>{len(frame)} rows: {html.escape(caption)}</summary>"
-        table = f'<details class="ganseg-folded">{summary}\n{table}\n</details>'
+        table = f'<details class="ganseg-folded"><summary>{len(frame)} rows: {head}</summary>\n{table}\n</details>'
     plain = f"Table: {caption}\n{frame.to_string(index=False)}"
     show_html(table, plain, name, data=frame if data is None else data, **where)
 
 
-def show_html(markup: str, plain: str, name: str, *, data: pd.DataFrame, runs: Sequence[Any] = (),
-              results: str | Path | None = None, scale: str | None = None) -> None:  # fmt: skip
+def show_html(markup: str, plain: str, name: str, *, data: pd.DataFrame, **where: Any) -> None:
     """Write results/<scale>/tables/<name>.csv (`data`); display `markup`, and below it CSV and provenance.
 
-    `plain` is the output's text; `scale` is that of the first of `runs` unless given.
+    `plain` is the output's text. `where`: the `runs` behind it, `results`, `scale`, by default that of the first run.
     """
-    path = _folder(results, scale, runs, "tables") / f"{name}.csv"
-    _display(f'{markup}\n<div class="ganseg-below">{_below(data, path, runs)}</div>', plain)
+    _, origin = _stored(data, f"tables/{name}.csv", **where)
+    _display(f'{markup}\n<div class="ganseg-below">{origin}</div>', plain)
 
 
 def show_choices(frame: pd.DataFrame, rows: Iterable[np.ndarray], name: str, *, choices: Sequence[str], caption: str,
@@ -69,7 +74,7 @@ def show_choices(frame: pd.DataFrame, rows: Iterable[np.ndarray], name: str, *, 
     """Display one of `rows`, each some images (N, H, W, 3), with controls for what a reader may choose.
 
     `frame` has a line a row: its columns `choices` lead to it, the last of them by a slider, and fill in its `caption`.
-    Without a script all rows unfold. `where`: runs, results, scale, as of `show_html`.
+    Without a script all rows unfold. `where`: as of `show_html`.
     """
     figures = []
     for line, images in zip(frame.to_dict("records"), rows, strict=True):
@@ -92,8 +97,7 @@ def say(text: str) -> None:
 def answer(word: str, number: str, what: str, rows: Mapping[str, np.ndarray], alt: str) -> None:
     """Display what a page found: its verdict in a `word`, one `number` and `what` it is, one picture.
 
-    The picture has named `rows` of images (N, H, W, 3); without any there is none. The book shows what a cell tagged
-    `answer` displays at the top of the page.
+    The picture has named `rows` of images (N, H, W, 3), or is left out. The book shows cells tagged `answer` on top.
     """
     text = f'<p class="ganseg-word">{html.escape(word)}</p><strong>{html.escape(number)}</strong> {html.escape(what)}'
     if rows:
@@ -121,22 +125,6 @@ def judged(claim: str, word: str, lines: Sequence[str], why: str = "") -> None:
     _display(f'<div class="admonition {kind} ganseg-verdict">{box}</div>', f"Verdict: {word}. {claim}")
 
 
-def to_html(frame: pd.DataFrame, caption: str, notes: Iterable[str] = ()) -> str:
-    """An accessible HTML table: a caption, header cells with their scope, notes below; all text is escaped.
-
-    The first column is the rows' header. In column "Scale" our scales are shown as badges; such rows have the
-    class "ours". The table scrolls sideways on a narrow screen.
-    """
-    heads = "".join(f'<th scope="col">{html.escape(str(title))}</th>' for title in frame.columns)
-    body = "\n".join(map(_html_row, frame.to_dict("records")))
-    below = "".join(f'\n<p class="ganseg-note">{html.escape(note)}</p>' for note in notes)
-    return (
-        f'<div class="ganseg-table-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n'
-        f'<table class="ganseg-table">\n<caption>{html.escape(caption)}</caption>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>{below}"
-    )
-
-
 def _html_row(row: Mapping[str, Any]) -> str:
     """A narrow column may break "0.5 ± 0.1 (n = 3)" before its bracket only, and no number from its mark."""
     cells = {title: re.sub(r" (?=[±†*=])|(?<=[±=]) ", "&nbsp;", html.escape(str(text))) for title, text in row.items()}
@@ -151,26 +139,23 @@ def _html_row(row: Mapping[str, Any]) -> str:
 
 def provenance_line(runs: Iterable[Any]) -> str:
     """Where numbers come from: scale, data, seeds, device, commit and keys of the runs behind them."""
-    told: dict[str, list[str]] = {"scale": [], "data": [], "seed": [], "device": [], "commit": [], "run": []}
+    told = []
     for record in (run.provenance for run in runs):
         commit, changed = record.get("commit"), " with uncommitted changes" * bool(record.get("dirty"))
-        values = record | {"run": record.get("key"), "commit": commit and commit[:10] + changed}
-        for word, known in told.items():
-            if values.get(word) is not None and str(values[word]) not in known:
-                known.append(str(values[word]))
-    words = {f"{word}s" if len(known) > 1 and word != "data" else word: known for word, known in told.items()}
-    line = "; ".join(f"{word} {', '.join(known)}" for word, known in words.items() if known)
+        told.append(record | {"run": record.get("key"), "commit": commit and commit[:10] + changed})
+    known = pd.DataFrame(told, columns="scale data seed device commit run".split(), dtype=object)
+    words = {word: known[word].dropna().astype(str).unique() for word in known}
+    plural = {word: "s" * (len(values) > 1 and word != "data") for word, values in words.items()}
+    line = "; ".join(f"{word}{plural[word]} {', '.join(values)}" for word, values in words.items() if len(values))
     return f"{line[:1].upper()}{line[1:]}."
 
 
-def _folder(results: str | Path | None, scale: str | None, runs: Sequence[Any], kind: str) -> Path:
+def _stored(data: pd.DataFrame, name: str, runs: Sequence[Any] = (), results: str | Path | None = None,
+            scale: str | None = None) -> tuple[Path, str]:  # fmt: skip
+    """The path results/<scale>/<name>, `data` now beside it as CSV (UTF-8, no index); link and provenance as HTML."""
     if not (scale or runs):
         raise UserError("name a scale, or the runs that the numbers come from")
-    return results_dir(results or None) / (scale or runs[0].provenance["scale"]) / kind
-
-
-def _below(data: pd.DataFrame, path: Path, runs: Sequence[Any]) -> str:
-    """A link to `data` as CSV (UTF-8, no index), also written beside `path`, and the line of provenance."""
+    path = results_dir(results) / (scale or runs[0].provenance["scale"]) / name
     content = data.to_csv(index=False).encode()
     with atomic_path(path.with_suffix(".csv")) as temporary:
         temporary.write_bytes(content)
@@ -180,7 +165,7 @@ def _below(data: pd.DataFrame, path: Path, runs: Sequence[Any]) -> str:
         text = f"<summary>{text.partition('; seed')[0]}; {len(runs)} runs</summary>{text}"
     link = f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
     kind = "details" if len(runs) > 1 else "small"
-    return f'{link}<br><{kind} class="ganseg-provenance">{text}</{kind}>'
+    return path, f'{link}<br><{kind} class="ganseg-provenance">{text}</{kind}>'
 
 
 def _data_uri(kind: str, content: bytes) -> str:

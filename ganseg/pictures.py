@@ -94,10 +94,7 @@ def sheet(rows: Mapping[str, np.ndarray], columns: int = 8) -> Image.Image:
 
 
 def part_rows(images: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Rows to show: images (N, H, W, 3), their parts (N, H, W), both together, and the truth (N, H, W) if there is one.
-
-    The truth is parts, or the foreground as 0, 1 and 255 where it is unknown.
-    """
+    """Rows: images (N, H, W, 3), their parts (N, H, W), both together, and `colour_truth` where there is one."""
     rows = {"image": images, "parts": colour_labels(labels), "both": overlay(images, labels, contour=0)}
     return rows if truth is None else rows | {"truth": colour_truth(truth, labels)}
 
@@ -128,10 +125,9 @@ def read_sheet(path: str | Path) -> list[np.ndarray]:
 def data_sheet(split: Split, path: str | Path) -> Path:
     """Write all images of a split as a PNG: as they are, with their masks, and with their visible keypoints."""
     rows = {"images": split.images}
-    if split.parts is not None:
-        rows["parts"] = overlay(split.images, split.parts, contour=0)
-    elif split.foreground is not None:
-        rows["foreground"] = overlay(split.images, split.foreground, contour=0)
+    kind = "foreground" if split.parts is None else "parts"
+    if (labels := getattr(split, kind)) is not None:
+        rows[kind] = overlay(split.images, labels, contour=0)
     rows = {title: enlarge(row, 192) for title, row in rows.items()}
     if split.keypoints is not None:
         factor = rows["images"].shape[1] // split.size

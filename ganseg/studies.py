@@ -4,9 +4,7 @@ A study is a DataFrame of one row a finished run, with what `measurements` has o
 and seed are compared, which differ in what is studied.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,21 +34,21 @@ SEEDS = 5  # what decides a claim, unless its data allow no more than three
 class Interval(NamedTuple):
     """A mean over seeds and the bounds of its 95 % interval; NaN where there are too few."""
 
-    mean: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
+    mean: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
 
     def __str__(self) -> str:
         """As in tables: 0.712 [0.690, 0.734], where there is no spread 0.712, without a mean a dash."""
-        if math.isnan(self.mean):
+        if np.isnan(self.mean):
             return BLANK
         return f"{self.mean:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if self.low < self.high else "")
 
 
 def bounds(key: str) -> tuple[float, float]:
     """The range of a statistic: shares and agreements end at 1, ARI begins at -1, everything else at 0; "" is any."""
-    low = -1.0 if key.startswith("ari") else 0.0 if key else -math.inf
-    return low, 1.0 if key.startswith(SHARES) else math.inf
+    low = -1.0 if key.startswith("ari") else 0.0 if key else -np.inf
+    return low, 1.0 if key.startswith(SHARES) else np.inf
 
 
 def interval(values: Iterable[float | None], key: str = "") -> Interval:
@@ -70,7 +68,7 @@ def _student(mean: float, samples: Sequence[pd.Series], within: tuple[float, flo
     """A mean, or the difference of two, with its interval; its standard error and degrees of freedom (Welch)."""
     parts = np.array([sample.var() / len(sample) for sample in samples])
     freedom = np.array([len(sample) - 1 for sample in samples])
-    error, degrees = math.sqrt(parts.sum()), max(1.0, parts.sum() ** 2 / max((parts**2 / freedom).sum(), 1e-300))
+    error, degrees = np.sqrt(parts.sum()), max(1.0, parts.sum() ** 2 / max((parts**2 / freedom).sum(), 1e-300))
     reach = stats.t.ppf(0.975, degrees) * error
     return Interval(mean, *np.clip([mean - reach, mean + reach], *within).tolist()), error, degrees
 
@@ -96,8 +94,9 @@ def difference(one: pd.Series, other: pd.Series, key: str = "", margin: float = 
     shown, error, degrees = _student(gap, samples, (low - high, high - low))
     if key in COUNTS:
         apart = lambda x, y, axis=-1: np.mean(x, axis=axis) - np.mean(y, axis=axis)
-        exact = partial(stats.permutation_test, (one - margin, other), apart, n_resamples=math.inf)  # all ways to share
-        return Difference(shown, *(float(exact(alternative=way).pvalue) for way in ("greater", "less")))
+        told = {"data": (one - margin, other), "statistic": apart, "n_resamples": np.inf}  # all ways to share
+        exact = (stats.permutation_test(**told, alternative=way) for way in ("greater", "less"))
+        return Difference(shown, *(float(found.pvalue) for found in exact))
     if error < 1e-9:  # all alike: beyond the margin or not
         return Difference(shown, *(float(not way * (gap - margin) > 1e-9) for way in (1, -1)))
     p = float(stats.t.sf((gap - margin) / error, degrees))
@@ -118,10 +117,7 @@ def sample_rows(run: Run, count: int = 8) -> dict[str, np.ndarray]:
 
 
 def stages(run: Run) -> dict[int, np.ndarray]:
-    """Images (N, H, W, 3) that a run generated, under their masks, by the step of stage 1 after which it did.
-
-    Of most published runs the last step alone is kept.
-    """
+    """Images (N, H, W, 3) that a run generated, under their masks, by the step of stage 1; of most only the last."""
     path = run.directory / TRAINING
     if not path.exists():
         return {run.provenance["steps"]: sample_rows(run, FOLLOWED)["its parts"]}
@@ -137,12 +133,9 @@ def settings(results: str | Path | None, first: str = "", parts: int | None = No
     In each, runs are in the paper's order, then by K, training images and seed. `parts`: K; by default the data set's
     usual one, 0 for every K. `overrides`: settings that a run may have of its own; with any other it is left out.
     """
-
-    def belongs(told: Mapping[str, Any]) -> bool:
-        usual = PARTS.get(told["data"], 8) if parts is None else parts or told["parts"]
-        return told["parts"] == usual and set(told["overrides"]) <= set(overrides)
-
-    runs = [run for run in find_runs(results or None, own_settings=True) if belongs(run.provenance)]
+    wanted = lambda told: PARTS.get(told["data"], 8) if parts is None else parts or told["parts"]
+    belongs = lambda told: told["parts"] == wanted(told) and set(told["overrides"]) <= set(overrides)
+    runs = [run for run in find_runs(results, own_settings=True) if belongs(run.provenance)]
     return [measurements(group) for group in grouped(runs, first, ("data", "scale"))]
 
 

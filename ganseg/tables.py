@@ -5,7 +5,6 @@ Methods and types are named as printed, reference numbers included. `reported.ym
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +18,9 @@ from matplotlib.figure import Figure
 from ganseg import plots
 from ganseg.data import DATASETS
 from ganseg.devices import make_fabric
-from ganseg.evaluation import Protocol, find_parts, held_out, predicted_keypoints, regression_images, shown
+from ganseg.evaluation import Protocol, find_parts, held_out, regression_images, shown
 from ganseg.files import PACKAGE, UserError
+from ganseg.metrics import predict_landmarks
 from ganseg.pictures import colour_labels, colour_truth, labels_of, read_sheet
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import find_runs
@@ -131,7 +131,7 @@ def headline(results: str | Path | None, data: str) -> list[Any]:
 
     Scale tiny does not count; empty where no run has an IoU.
     """
-    runs = find_runs(results or None, variant="paper", data=data, parts=PARTS.get(data, 8))
+    runs = find_runs(results, variant="paper", data=data, parts=PARTS.get(data, 8))
     runs = [run for run in runs if "iou" in run.metrics and run.provenance["scale"] != "tiny"]
     return max(grouped(runs), key=len, default=[])
 
@@ -170,11 +170,11 @@ def summarise(runs: Iterable[Any], metric: str) -> dict[str, Any]:
     return {"mean": values.mean(), "median": values.median(), "std": values.std(), "n": len(values)}
 
 
-def mean_std(mean: float, std: float = math.nan, n: float | None = None, digits: int = 3) -> str:
+def mean_std(mean: float, std: float = np.nan, n: float | None = None, digits: int = 3) -> str:
     """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712; a dash for NaN."""
-    if math.isnan(mean):
+    if np.isnan(mean):
         return BLANK
-    deviation = "" if math.isnan(std) else f" ± {std:.{digits}f}"
+    deviation = "" if np.isnan(std) else f" ± {std:.{digits}f}"
     return f"{mean:.{digits}f}{deviation}" + (f" (n = {n:.0f})" if pd.notna(n) else "")
 
 
@@ -200,12 +200,11 @@ def conventions_figure(runs: Iterable[Any], unit: str, conventions: Mapping[str,
 
     `conventions`: title -> metric of the parts, and of the mean predictor; by default landmark errors in %.
     """
-    predictors = ("part centres", "average keypoints")
     lines = [
         (title, predictor, factor * run.metrics[name], run.provenance["seed"])
         for run in runs
         for title, names in conventions.items()
-        for predictor, name in zip(predictors, names, strict=True)
+        for predictor, name in zip(("part centres", "average keypoints"), names, strict=True)
     ]
     errors = pd.DataFrame(lines, columns=["convention", "predictor", "error", "seed"])
     figure = plots.new_figure(0.55 * len(conventions) + 0.9)
@@ -235,7 +234,8 @@ def held_out_keypoints(run: Any, data_dir: str | Path | None = None, count: int 
     few = np.arange(min(count, len(test))) * len(test) // min(count, len(test))  # evenly spaced
     images = test.images[few]
     seen, found = (find_parts(segmenter, one, fabric) for one in (train.images, images))
-    predicted = predicted_keypoints(train, seen.centres, found.centres, origin)
+    known = {"origin": origin, "size": train.size, "visible": shown(train)}
+    predicted = predict_landmarks(seen.centres, train.keypoints, found.centres, **known)
     if not DATASETS[name].redistributable:
         images = colour_labels(found.labels)
     places = np.concatenate([test.keypoints[few], predicted], axis=-1)  # (N, J, 4)

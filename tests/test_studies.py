@@ -101,8 +101,7 @@ def test_counts_are_tested_exactly_and_one_value_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("foreground", "gone", "collapsed"),
-    [(0.2, 0, 0), (0.2, 2, 0), (0.2, 3, 1), (0.04, 0, 1), (0.81, 0, 1)],
+    ("foreground", "gone", "collapsed"), [(0.2, 0, 0), (0.2, 2, 0), (0.2, 3, 1), (0.04, 0, 1), (0.81, 0, 1)]
 )
 def test_a_run_has_collapsed_where_its_foreground_or_half_of_its_parts_are_gone(tmp_path, foreground, gone, collapsed):
     usage = [0.0] * gone + [1.0] * (6 - gone)
@@ -132,10 +131,8 @@ def test_runs_of_an_older_recipe_are_compared_with_nothing(results: Path, tmp_pa
     write_run(tmp_path, seed=0, iou=0.8, finished="2026-01-01")
     assert [run.metrics["iou"] for run in find_runs(tmp_path, variant=FULL)] == [0.8]
     (frame,) = studies.settings(tmp_path)
-    assert list(zip(frame["variant"], frame["seed"], frame["iou"], strict=True)) == [
-        ("paper+no-area", 0, 0.4),
-        (FULL, 0, 0.8),
-    ]
+    found = list(zip(frame["variant"], frame["seed"], frame["iou"], strict=True))
+    assert found == [("paper+no-area", 0, 0.4), (FULL, 0, 0.8)]
     row = evaluate_claims(tmp_path).set_index("id").loc["losses-prevent-collapse"]
     assert {side.rows[0]["iou"] for check in row["checks"] for side in check.sides if side.rows} == {0.4, 0.8}
 
@@ -213,18 +210,23 @@ def test_switched_off_inputs_reach_nothing() -> None:
     assert answers.loc[("no background", "background"), "foreground"]
 
 
-def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any) -> None:
-    rows = {name: (np.zeros((12, 8, 8, 3), np.uint8), np.zeros((12, 8, 8), int)) for name in ("no points", "full")}
-    rows["full"][1][:, :4] = 1
-    figure, data = ablations.models_figure(rows, columns=4)
-    assert [ax.get_ylabel() for ax in figure.axes[::8]] == list(rows) and len(figure.axes) == 16
-    image, masks = (ax.images[0].get_array() for ax in figure.axes[8:10])
+def test_figures_have_a_row_a_model_and_a_panel_a_statistic(laptop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr(ablations, "show", lambda figure, name, data, **told: shown.append((figure.axes, data)))
+    images, labels = np.zeros((12, 8, 8, 3), np.uint8), np.zeros((2, 12, 8, 8), int)
+    labels[1, :, :4] = 1
+    runs = [SimpleNamespace(samples=lambda found=found: (images, found)) for found in labels]
+    frame = pd.DataFrame({"variant": ["paper+no-points", FULL], "run": runs, "data": "drawn", "scale": "tiny"})
+    ablations.show_samples(frame, "a")
+    ablations.show_statistics([laptop], "b", ["iou", "components_per_part"])  # one has no value
+    (axes, data), (panels, _) = shown
+    assert [ax.get_ylabel() for ax in axes[::10]] == ["no points", "full model"] and len(axes) == 20
+    image, masks = (ax.images[0].get_array() for ax in axes[10:12])
     tint = np.rint(ablations.TINT * pictures.COLOURS[1].astype(float))
     assert not image.any() and not masks[4:].any() and (np.abs(masks[:4].astype(float) - tint) <= 1).all()
-    panels = ablations.statistics_figure([laptop], "variant", ["iou", "components_per_part"]).axes  # one has no value
     assert [ax.get_title() for ax in panels if ax.get_visible()] == ["Foreground IoU ↑", "Pieces per part, found ↓"]
     assert [label.get_text() for label in panels[0].get_yticklabels()][-1] == "full model"
-    assert dict(data.groupby("model")["share"].max()) == {"full": 0.5, "no points": 0} and len(data) == 24
+    assert dict(data.groupby("model")["share"].max()) == {"full model": 0.5, "no points": 0} and len(data) == 24
 
 
 # ---- the pages and the graph
