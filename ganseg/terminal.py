@@ -98,7 +98,7 @@ def setting(words: str) -> tuple[str, str]:
     """ "losses.lambda_con=30" as a name and a value; BadParameter where there is no "="."""
     name, equals, value = words.partition("=")
     if not equals:
-        raise BadParameter(f"{words!r}: write SECTION.FIELD=VALUE, as in losses.lambda_con=30")
+        raise BadParameter(f"{words!r}: write NAME=VALUE, as in losses.lambda_con=30 or seed=1")
     return name.strip(), value.strip()
 
 
