@@ -14,15 +14,10 @@ IDENTITY = ["data", "variant", "parts", "settings", "measure"]
 
 def measured(results: Path, scale: str) -> pd.DataFrame:
     """A row a finished run and measure: IDENTITY, seed, value."""
-    rows = [
-        {name: run.provenance[name] for name in ("data", "variant", "parts", "seed")}
-        | {"settings": " ".join(f"{name}={value}" for name, value in run.provenance["overrides"].items())}
-        | {"measure": measure, "value": float(run.metrics[measure])}
-        for run in find_runs(results, scale, own_settings=True)
-        for measure in MEASURES
-        if run.metrics.get(measure) is not None
-    ]
-    return pd.DataFrame(rows, columns=[*IDENTITY, "seed", "value"])
+    rows = [run.provenance | run.metrics for run in find_runs(results, scale, own_settings=True)]
+    frame = pd.DataFrame(rows, columns=[*IDENTITY[:3], "seed", "overrides", *MEASURES])
+    frame["settings"] = [" ".join(f"{name}={value}" for name, value in own.items()) for own in frame["overrides"]]
+    return frame.melt([*IDENTITY[:4], "seed"], MEASURES, "measure").dropna(subset="value")
 
 
 def beside(mine: Path, published: Path, scale: str) -> pd.DataFrame:
