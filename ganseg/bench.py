@@ -1,7 +1,4 @@
-"""What a training step costs: FLOPs, least bytes, images/s, memory; and against another setting.
-
-Images are random: nothing is read. Settings that are compared take their steps in turn, in one process.
-"""
+"""What a training step on random images costs: FLOPs, least bytes, images/s, memory; and against another setting."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -124,10 +121,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 
 def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10) -> Report:
-    """The report on the first of `experiments`, compared with the second where there is one.
-
-    `seconds`: for each measurement, about.
-    """
+    """The report on the first of `experiments`, compared with any second; each measurement takes about `seconds`."""
     steps = {label: Step(experiment.config, device) for label, experiment in experiments.items()}
     first, machine = next(iter(experiments.values())), make_fabric(device).device
     limits, (rates, ratio) = ceilings(machine), compare(steps, seconds * len(steps))
