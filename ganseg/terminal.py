@@ -31,7 +31,6 @@ class Commands(TyperGroup):
     """A group of commands whose failures are told in one line; what is no user's mistake keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
