@@ -21,8 +21,6 @@ from ganseg.files import UserError
 from ganseg.runs import origin
 from ganseg.training import GanTrainer
 
-Report = dict[str, Any]
-
 
 class Counter(TorchDispatchMode):
     """FLOPs and least bytes of convolutions and matrix products, forward and backward, while they run.
@@ -120,7 +118,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
     return found | {"copy": 2 * source.numel() / least(lambda: target.copy_(source))}
 
 
-def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10) -> Report:
+def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10) -> dict[str, Any]:
     """The report on the first of `experiments`, compared with any second; each measurement takes about `seconds`."""
     steps = {label: Step(experiment.config, device) for label, experiment in experiments.items()}
     first, machine = next(iter(experiments.values())), make_fabric(device).device
@@ -136,7 +134,7 @@ def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds
     } | ({"ratio": {"of": [*rows], "images_per_second": ratio, **memory}} if len(rows) > 1 else {})  # fmt: skip
 
 
-def measured(step: Step, rate: float, limits: Mapping[str, float]) -> Report:
+def measured(step: Step, rate: float, limits: Mapping[str, float]) -> dict[str, Any]:
     """What was measured of one configuration, and its shares of the device's ceilings.
 
     `memory`, on a GPU: the largest allocation in two steps, with weights, in bytes.

@@ -51,8 +51,7 @@ class Experiment:
     @functools.cached_property
     def config(self) -> Config:
         """The resolved configuration."""
-        name = describe(self.data).name  # of an alias, too
-        return resolve(name, self.variant, self.scale, self.parts, self.seed, dict(self.overrides))
+        return resolve(describe(self.data).name, self.variant, self.scale, self.parts, self.seed, self.overrides)
 
     @functools.cached_property
     def fingerprint(self) -> str:
