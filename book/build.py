@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click.testing import CliRunner
+from jupyter_book.cli.main import main as jupyter_book
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from book import front, live
@@ -123,13 +125,11 @@ def build(
     shutil.rmtree(made / builder, ignore_errors=True)
     config = made / "config.yml"
     config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    entry = [*WARM, "book.jupyter_book", "build", str(made / "source")]
-    options = ["--path-output", str(output), "--config", str(config), "--builder", builder]
-    options += ["-W", "-n", "--keep-going", "--all", "-q"]  # every warning fails
-    environment = os.environ | {"PYTHONPATH": str(TOOLS)}  # the extension book.reference
-    done = subprocess.run([*entry, *options], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"jupyter-book found mistakes:\n{(done.stdout + done.stderr)[-6000:]}")
+    words = ["build", made / "source", "--path-output", output, "--config", config, "--builder", builder]
+    words += ["-W", "-n", "--keep-going", "--all", "-q"]  # every warning fails
+    done = CliRunner().invoke(jupyter_book, list(map(str, words)))
+    if done.exit_code:
+        raise UserError(f"jupyter-book found mistakes:\n{done.output[-6000:]}") from done.exception
     return made / builder
 
 

@@ -12,17 +12,12 @@ MEASURES = ("iou", "nmi_both", "landmark_error", "foreground_fraction")
 IDENTITY = ["data", "variant", "parts", "settings", "measure"]
 
 
-def measured(results: Path, scale: str) -> pd.DataFrame:
-    """A row a finished run and measure: IDENTITY, seed, value."""
-    rows = [
-        {name: run.provenance[name] for name in ("data", "variant", "parts", "seed")}
-        | {"settings": " ".join(f"{name}={value}" for name, value in run.provenance["overrides"].items())}
-        | {"measure": measure, "value": float(run.metrics[measure])}
-        for run in find_runs(results, scale, own_settings=True)
-        for measure in MEASURES
-        if run.metrics.get(measure) is not None
-    ]
-    return pd.DataFrame(rows, columns=[*IDENTITY, "seed", "value"])
+def measured(results: Path, scale: str, value: str) -> pd.DataFrame:
+    """A row a finished run and measure: IDENTITY, seed, and the number as column `value`."""
+    rows = [run.provenance | run.metrics for run in find_runs(results, scale, own_settings=True)]
+    frame = pd.DataFrame(rows, columns=[*IDENTITY[:3], "seed", "overrides", *MEASURES])
+    frame["settings"] = [" ".join(f"{name}={value}" for name, value in own.items()) for own in frame["overrides"]]
+    return frame.melt([*IDENTITY[:4], "seed"], MEASURES, "measure", value).dropna(subset=value)
 
 
 def beside(mine: Path, published: Path, scale: str) -> pd.DataFrame:
@@ -31,11 +26,10 @@ def beside(mine: Path, published: Path, scale: str) -> pd.DataFrame:
     `published` is the value of the same seed, NaN where there is none; `spread` is the sample standard deviation over
     all published `seeds` of the experiment.
     """
-    ours, theirs = measured(mine, scale), measured(published, scale)
+    ours, theirs = measured(mine, scale, "mine"), measured(published, scale, "published")
     if ours.empty:
         raise UserError(f"no finished run of scale {scale} in {mine}; `make reproduce SCALE={scale}` trains them")
-    spread = theirs.groupby(IDENTITY)["value"].agg(spread="std", seeds="count")
-    theirs, ours = theirs.rename(columns={"value": "published"}), ours.rename(columns={"value": "mine"})
+    spread = theirs.groupby(IDENTITY)["published"].agg(spread="std", seeds="count")
     table = ours.merge(theirs, how="left", on=[*IDENTITY, "seed"]).join(spread, on=IDENTITY)
     table["difference"] = table["mine"] - table["published"]
     columns = [*IDENTITY, "seed", "published", "mine", "difference", "spread", "seeds"]

@@ -11,19 +11,21 @@ import json
 import re
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import nbformat
 import papermill
 import torch
-from papermill.iorw import load_notebook_node
-from papermill.parameterize import parameterize_notebook
+from typer import Option
 
 from ganseg.files import UserError, atomic_path
 from ganseg.runs import origin
+from ganseg.terminal import setting
 
+Pairs = Annotated[list[Any], Option("-p", parser=setting, metavar="NAME=VALUE", help="A parameter of the notebooks.")]
 PATHS = ("results_dir", "data_dir")  # parameters that name a machine's folders: never recorded
 BAR = "application/vnd.jupyter.widget-view+json"  # comes where images are decoded anew
 
@@ -104,26 +106,26 @@ def told(path: str | Path, name: str, values: Mapping[str, Any]) -> list[dict[st
     return json.loads(text)
 
 
-def copies(notebooks: Path, folder: Path, given: Mapping[str, Any]) -> None:
-    """Fill FOLDER with copies of the NOTEBOOKS that set the parameters `given`; their outputs are those stored.
+def copies(notebooks: Path, folder: Path, pairs: Pairs = ()) -> None:
+    """Fill FOLDER with copies of the NOTEBOOKS at other parameters; their outputs are those stored.
 
     nbval runs the copies, and compares what does not depend on these parameters.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for path in sorted(notebooks.glob("*.ipynb")):
-        source = load_notebook_node(str(path))
-        write(parameterize_notebook(source, resolve(source, given)), folder / path.name)
+        values = resolve(read(path), dict(pairs))
+        papermill.execute_notebook(path, folder / path.name, values, prepare_only=True)
 
 
-def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] | None = None) -> Any:
-    """Execute the notebook at `path` with papermill, in its own folder, and write it with its provenance to `output`.
+def execute(path: Path, output: Path, pairs: Pairs = ()) -> Any:
+    """Execute the notebook at PATH with papermill, in its own folder, and write it with its provenance to OUTPUT.
 
-    `parameters` may name only what the notebook's `parameters` cell holds. A failing cell raises UserError with its
-    first line and the exception's last, and leaves the notebook up to there beside `output` as `*.failed.ipynb`.
+    Parameters may be only what the notebook's `parameters` cell holds. A failing cell raises UserError with its first
+    line and the exception's last, and leaves the notebook up to there beside OUTPUT as `*.failed.ipynb`.
     """
-    path, output = Path(path), Path(output)
-    source, failed = read(path), output.with_suffix(".failed.ipynb")
-    values = resolve(source, parameters or {})
+    start, source, failed = time.monotonic(), read(path), output.with_suffix(".failed.ipynb")
+    values = resolve(source, dict(pairs))
     options = {"kernel_name": "python3", "language": "python", "extra_arguments": ["--log-level=CRITICAL"]}
     options |= {"cwd": str(path.parent), "progress_bar": sys.stderr.isatty(), "request_save_on_cell_execute": False}
     with atomic_path(output) as temporary:
@@ -144,6 +146,7 @@ def execute(path: str | Path, output: str | Path, parameters: Mapping[str, Any] 
         executed.metadata.setdefault("ganseg", {})["execution"] = _record(source, values)
         write(executed, temporary)
     failed.unlink(missing_ok=True)
+    print(f"{path}: executed in {time.monotonic() - start:.0f} s")
     return executed
 
 

@@ -13,7 +13,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from docutils import nodes
@@ -39,10 +38,9 @@ ORDER = ("flower", "cub", "bird", "celeba", "face", "")  # what the names of the
 
 def fault(config: Config) -> str:
     """What the page asks of a model that `config` does not have; empty where there is nothing."""
-    ours, usual = config.generator, GeneratorConfig()
-    other = (name for name in FIXED if getattr(ours, name) != getattr(usual, name))
-    wrong = [f"generator.{name}={getattr(usual, name)}" for name in other]
-    wrong += ["generator.rgb_kernel=1 or 3"] if ours.rgb_kernel > 3 else []
+    ours, usual = config.generator.model_dump(), GeneratorConfig().model_dump()
+    wrong = [f"generator.{name}={usual[name]}" for name in FIXED if ours[name] != usual[name]]
+    wrong += ["generator.rgb_kernel=1 or 3"] if ours["rgb_kernel"] > 3 else []
     light = config.segmenter.backbone == "resnet18-light" and config.segmenter.width % 2 == 0
     return ", ".join(wrong + ([] if light else ["segmenter.backbone=resnet18-light of an even width"]))
 
@@ -135,8 +133,7 @@ def stage(results: Path, folder: Path) -> None:
     first = next(iter([*models(runs), *runs]), None)
     if first is None or not page.exists():
         return page.unlink(missing_ok=True)
-    samples, title = np.load(first.directory / "samples.npz"), describe(first.config.data.name).title
-    rows = part_rows(samples["images"][:8], samples["labels"][:8])
+    rows, title = part_rows(*(values[:8] for values in first.samples())), describe(first.config.data.name).title
     save(sheet({name: enlarge(row, 96) for name, row in rows.items()}), folder / "strip.png")
     kernel = base64.b64encode((folder / "kernel.wasm").read_bytes()).decode()
     (folder / "kernel.js").write_text(f'ganseg.kernel = "{kernel}";\n')
@@ -149,12 +146,11 @@ def stage(results: Path, folder: Path) -> None:
 def photographs(run: Run) -> str:
     """Six held-out images of `run`, the page's first model, as buttons that segment them; and their terms."""
     size, data, buttons = run.config.data.size, describe(run.config.data.name), ""
-    for number, image in enumerate(tables.sheet_of(run).get("image", [])[:6], start=1):
-        Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST).save(content := io.BytesIO(), "PNG")
+    for number, pixels in enumerate(tables.sheet_of(run).get("image", [])[:6], start=1):
+        Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST).save(content := io.BytesIO(), "PNG")
         source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-        buttons += (
-            f'<button type="button" data-act="photograph"><img src="{source}" alt="Held-out image {number}"></button>'
-        )
+        image = f'<img src="{source}" alt="Held-out image {number}">'
+        buttons += f'<button type="button" data-act="photograph">{image}</button>'
     terms = f"<small>{data.title}. Terms: {html.escape(data.licence)}</small>" if data.licence else ""
     return f'<section class="live-photos">{buttons}{terms}</section>'
 

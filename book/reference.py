@@ -11,29 +11,21 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)|(?<![\w$])\$([^$]+)\$|(?<![\w*])\*(\w[\w -]*)\*")
+INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)|(?<![\w$])\$([^$]+)\$|(?<![\w*])\*(\w[\w -]*)\*|([*|\\]|(?<=\w)_(?!\w))")
 LITERAL = ".. code-block:: text\n\n"
 
 
 def to_rst(text: str) -> str:
     """reStructuredText of a docstring: `code`, $formulas$ and *emphasis*, indented blocks as they stand."""
     blocks = re.split(r"\n(?: *\n)+", text)
-    return "\n\n".join(LITERAL + block if block.startswith("    ") else _inline(block) for block in blocks)
+    return "\n\n".join(LITERAL + block if block.startswith("    ") else INLINE.sub(_role, block) for block in blocks)
 
 
-def _inline(text: str) -> str:
-    """One paragraph or list: all other marks are taken literally."""
-    pieces, end = [], 0
-    for match in INLINE.finditer(text):
-        code, formula, emphasised = match.groups()
-        role = f"``{code}``" if code else f":math:`{formula}`" if formula else f"*{emphasised}*"
-        pieces += [_literal(text[end : match.start()]), f"\\ {role}\\ "]  # an escaped space ends inline markup anywhere
-        end = match.end()
-    return "".join([*pieces, _literal(text[end:])])
-
-
-def _literal(text: str) -> str:
-    return re.sub(r"[*|\\]|(?<=\w)_(?!\w)", lambda mark: f"\\{mark[0]}", text)
+def _role(found: re.Match[str]) -> str:
+    """What a match of INLINE is in reStructuredText; other marks than those of Markdown are taken literally."""
+    code, formula, emphasised, mark = found.groups()
+    role = f"``{code}``" if code else f":math:`{formula}`" if formula else f"*{emphasised}*"
+    return f"\\{mark}" if mark else f"\\ {role}\\ "  # an escaped space ends inline markup anywhere
 
 
 def fields(cls: type) -> Iterator[str]:

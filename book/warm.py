@@ -62,7 +62,10 @@ def answer(client: connection.Connection) -> None:
 
 
 def serve(words: list[str]) -> None:
-    """Run these words and the modules that they ask for, and exit as they do; none of them is left."""
+    """Run a module or program and the modules it asks for, in forks of a process that has imported what they need.
+
+    It exits as that does; none of them is left.
+    """
     module = os.sep not in words[0] and find_spec(words[0])
     if sys.platform != "linux":  # a fork may crash
         start(words) if module else os.execvp(words[0], words)

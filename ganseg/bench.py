@@ -1,7 +1,4 @@
-"""What a training step costs: FLOPs, least bytes, images/s, memory; and against another setting.
-
-Images are random: nothing is read. Settings that are compared take their steps in turn, in one process.
-"""
+"""What a training step on random images costs: FLOPs, least bytes, images/s, memory; and against another setting."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -23,8 +20,6 @@ from ganseg.experiments import Experiment
 from ganseg.files import UserError
 from ganseg.runs import origin
 from ganseg.training import GanTrainer
-
-Report = dict[str, Any]
 
 
 class Counter(TorchDispatchMode):
@@ -123,11 +118,8 @@ def ceilings(device: torch.device) -> dict[str, float]:
     return found | {"copy": 2 * source.numel() / least(lambda: target.copy_(source))}
 
 
-def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10) -> Report:
-    """The report on the first of `experiments`, compared with the second where there is one.
-
-    `seconds`: for each measurement, about.
-    """
+def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds: float = 10) -> dict[str, Any]:
+    """The report on the first of `experiments`, compared with any second; each measurement takes about `seconds`."""
     steps = {label: Step(experiment.config, device) for label, experiment in experiments.items()}
     first, machine = next(iter(experiments.values())), make_fabric(device).device
     limits, (rates, ratio) = ceilings(machine), compare(steps, seconds * len(steps))
@@ -142,7 +134,7 @@ def measure(experiments: Mapping[str, Experiment], device: str = "auto", seconds
     } | ({"ratio": {"of": [*rows], "images_per_second": ratio, **memory}} if len(rows) > 1 else {})  # fmt: skip
 
 
-def measured(step: Step, rate: float, limits: Mapping[str, float]) -> Report:
+def measured(step: Step, rate: float, limits: Mapping[str, float]) -> dict[str, Any]:
     """What was measured of one configuration, and its shares of the device's ceilings.
 
     `memory`, on a GPU: the largest allocation in two steps, with weights, in bytes.

@@ -1,6 +1,6 @@
 """The command line: `ganseg train`, `segment`, `sample`, `evaluate`, `runs`, `models` and the rest.
 
-Everything heavy is imported inside the commands, so that `--help` answers at once.
+Everything heavy is imported inside the commands, or by `ganseg` when it is asked for: `--help` answers at once.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+import ganseg
 from ganseg import cli_data
 from ganseg import terminal as ui
 from ganseg.files import UserError, global_rank, place, results_dir, shipped_models, write_json
@@ -60,15 +61,13 @@ def train(
 
     Example: [cyan]ganseg train --data folder --data-dir ~/photographs --scale laptop --time-limit 20m[/cyan]
     """
-    from ganseg import Experiment, run
-
     overrides = ({"data.size": size} if size else {}) | dict(settings or ())
     if not variant and data == "folder" and not global_rank(devices, num_nodes):
         ui.warn("images of your own: variant plus, made for few images; --variant paper trains as the paper does")
     variant = variant or ("plus" if data == "folder" else "paper")
-    experiment = Experiment(data, variant, parts, seed, scale, data_dir, overrides)
+    experiment = ganseg.Experiment(data, variant, parts, seed, scale, data_dir, overrides)
     computing = {"device": device, "devices": devices, "num_nodes": num_nodes, "precision": precision}
-    done = run(experiment, results, time_limit=time_limit, progress=not quiet, **computing)
+    done = ganseg.run(experiment, results, time_limit=time_limit, progress=not quiet, **computing)
     if not global_rank(devices, num_nodes):
         if not quiet:
             ui.print_metrics(done.metrics)
@@ -90,10 +89,9 @@ def segment(
 
     Example: [cyan]ganseg segment flowers ~/photographs --out masks[/cyan]
     """
-    from ganseg import Run
     from ganseg.segment import PARTS, segment_images
 
-    done = segment_images(Run.find(run, results), images, out, device=device, progress=True)
+    done = segment_images(ganseg.Run.find(run, results), images, out, device=device, progress=True)
     for sentence in [*done["left_out"], *(f"skipped {one['file']}: {one['reason']}" for one in done["skipped"])]:
         ui.warn(sentence)
     count = len(done["images"])
@@ -109,12 +107,11 @@ def sample(
 
     Example: [cyan]ganseg sample birds --count 24 --out birds.png[/cyan]
     """
-    from ganseg import Run
     from ganseg.devices import make_fabric, place
     from ganseg.pictures import sample_sheet
     from ganseg.probes import imagined
 
-    opened, fabric = Run.find(run, results), make_fabric(device)
+    opened, fabric = ganseg.Run.find(run, results), make_fabric(device)
     path = out or Path(f"{opened.directory.resolve().name}-samples.png")
     print(sample_sheet(*imagined(place(opened.generator(), fabric), count, fabric, seed), path))
 
@@ -148,10 +145,8 @@ def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only run
 
     Example: [cyan]ganseg runs --scale laptop[/cyan]
     """
-    from ganseg import Run
-
     place, rows = results_dir(results), []
-    for run in (Run(path.parent) for path in sorted(place.glob(f"{scale}/runs/*/config.json"))):
+    for run in (ganseg.Run(path.parent) for path in sorted(place.glob(f"{scale}/runs/*/config.json"))):
         metrics, state = {}, "damaged"
         with suppress(UserError):
             metrics = run.metrics
@@ -169,11 +164,9 @@ def models(results: ui.Results = None) -> None:
 
     Example: [cyan]ganseg models[/cyan]
     """
-    from ganseg import Run
-
     rows = []
     for name, told in shipped_models(results).items():
-        run = Run.find(name, results)
+        run = ganseg.Run.find(name, results)
         config, size = run.config, sum(path.stat().st_size for path in run.directory.glob("*.safetensors"))
         about = [config.data.name, run.provenance["variant"], config.generator.parts, f"{config.data.size} px"]
         scores = [run.metrics.get(metric) for metric in ("iou", "nmi_both")]
@@ -197,10 +190,10 @@ def evaluate(
 
     Example: [cyan]ganseg evaluate cub-paper-k8-s0 --data-dir /data/CUB_200_2011 --split official-test[/cyan]
     """
-    from ganseg import Run, evaluation
+    from ganseg import evaluation
     from ganseg.devices import make_fabric, place
 
-    opened = Run.find(run, results)
+    opened = ganseg.Run.find(run, results)
     usual = evaluation.Protocol.of(opened.config.data.name, data_dir)
     own = {name: value for name, value in (("split", split), ("regression", regression))
            if value not in (None, getattr(usual, name))}  # fmt: skip
@@ -230,10 +223,9 @@ def bench(
 
     Example: [cyan]ganseg bench --scale laptop --against "released optim.share_fakes=false"[/cyan]
     """
-    from ganseg import Experiment
     from ganseg import bench as measuring
 
-    ours = Experiment(data, variant, parts, scale=scale, overrides=dict(settings or ()))
+    ours = ganseg.Experiment(data, variant, parts, scale=scale, overrides=dict(settings or ()))
     compared = {} if against is None else {against: measuring.other(against, ours)}
     report = measuring.measure({"ours": ours} | compared, device, seconds)
     name = "-".join([report["provenance"]["accelerator"], data, variant, *(["vs", against] if against else [])])

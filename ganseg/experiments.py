@@ -2,8 +2,6 @@
 
 import copy
 import functools
-import hashlib
-import json
 import math
 import shutil
 import time
@@ -15,6 +13,7 @@ from typing import Any, Literal
 
 from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load, warn_once
+from ganseg.data.files import digest
 from ganseg.devices import Fabric, check_shares, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
 from ganseg.files import UserError, global_rank, locked, results_dir, sweep, write_json
@@ -52,8 +51,7 @@ class Experiment:
     @functools.cached_property
     def config(self) -> Config:
         """The resolved configuration."""
-        name = describe(self.data).name  # of an alias, too
-        return resolve(name, self.variant, self.scale, self.parts, self.seed, dict(self.overrides))
+        return resolve(describe(self.data).name, self.variant, self.scale, self.parts, self.seed, self.overrides)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -63,8 +61,7 @@ class Experiment:
     @functools.cached_property
     def key(self) -> str:
         """Hash of the configuration, of the data, and of RECIPE."""
-        text = json.dumps([self.config.identity, self.fingerprint, RECIPE], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digest(self.config.identity, self.fingerprint, RECIPE)[:8]
 
     @property
     def name(self) -> str:

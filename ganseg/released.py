@@ -11,7 +11,6 @@ mask last; weights are permuted so that ours, in (x, y) and background first, co
 """
 
 import hashlib
-import json
 import math
 import re
 import zipfile
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from ganseg.config import Config, GeneratorConfig
 from ganseg.data import DATASETS, describe
+from ganseg.data.files import digest
 from ganseg.files import UserError, place, read_json, reading, results_dir, write_json
 from ganseg.generator import Generator
 from ganseg.loop import save_weights
@@ -201,8 +201,7 @@ def write_run(
 ) -> Path:
     """Write the run directory, config.json last; its name tells the files, so that importing again changes nothing."""
     hashes = {kind: hashlib.sha256(path.read_bytes()).hexdigest() for kind, path in files.items()}
-    text = json.dumps([[*hashes.values()], config.identity], sort_keys=True)
-    key, epoch = hashlib.sha256(text.encode()).hexdigest()[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
+    key, epoch = digest([*hashes.values()], config.identity)[:8], re.match(r"epoch_(\d+)\.", files["generator"].name)
     name = f"{config.data.name}-{VARIANT}-k{config.generator.parts}-s{config.seed}-{key}"
     directory = results / SCALE / "runs" / name
     weights = {file: save_weights(directory / file, module) for file, module in modules.items()}

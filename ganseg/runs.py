@@ -147,27 +147,19 @@ class Run:
 
 
 @functools.cache
-def _as_it_is(directory: Path, files: tuple[tuple[int, ...], ...]) -> Run:
+def _as_it_is(directory: Path, files: tuple[tuple[str, int, int, int], ...]) -> Run:
     """The run in `directory`, the same one as long as its `files` are the same: nothing of it is read twice."""
     return Run(directory)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What tells that a file is the same."""
-    try:
-        about = path.stat()
-        return about.st_ino, about.st_size, about.st_mtime_ns
-    except OSError:
-        return ()
 
 
 def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:
     """The runs of these files. One with a damaged file, or damaged `others` that it has, is told of and passed over."""
     for folder in (path.parent for path in sorted(metrics)):
-        names = CONFIG, METRICS, PROVENANCE, HISTORY, SAMPLES
-        run = _as_it_is(folder, tuple(_stamp(folder / name) for name in names))
+        names = [name for name in (CONFIG, METRICS, PROVENANCE, HISTORY, SAMPLES) if (folder / name).exists()]
+        stats = [(name, (folder / name).stat()) for name in names]
+        run = _as_it_is(folder, tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats))
         try:
-            _ = run.provenance, [getattr(run, name) for name in others if (run.directory / others[name]).exists()]
+            _ = run.provenance, [getattr(run, name) for name, file in others.items() if file in names]
             if run.metrics:
                 yield run
         except UserError as error:

@@ -31,7 +31,6 @@ class Commands(TyperGroup):
     """A group of commands whose failures are told in one line; what is no user's mistake keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
@@ -98,7 +97,7 @@ def setting(words: str) -> tuple[str, str]:
     """ "losses.lambda_con=30" as a name and a value; BadParameter where there is no "="."""
     name, equals, value = words.partition("=")
     if not equals:
-        raise BadParameter(f"{words!r}: write SECTION.FIELD=VALUE, as in losses.lambda_con=30")
+        raise BadParameter(f"{words!r}: write NAME=VALUE, as in losses.lambda_con=30 or seed=1")
     return name.strip(), value.strip()
 
 

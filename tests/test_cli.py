@@ -149,7 +149,7 @@ MISTAKES = [
     ("train --scale huge", "unknown scale 'huge'; known are tiny"),
     ("train --variant papers", "unknown variant 'papers'"),
     ("train --set losses.lambda_conn=3", "unknown setting 'losses.lambda_conn'"),
-    ("train --set losses.lambda_con", "write SECTION.FIELD=VALUE"),
+    ("train --set losses.lambda_con", "write NAME=VALUE, as in losses.lambda_con=30"),
     ("train --set losses.lambda_con=much", "losses.lambda_con='much' is not valid; input should be a valid number"),
     ("train --time-limit soon", "'--time-limit': 'soon' is not a time; write 90s, 10m or 1h30m"),
     ("train --device tpu", "'tpu' is not one of 'auto', 'cpu', 'cuda', 'mps'"),

@@ -18,7 +18,7 @@ from conftest import ROOT
 from http_server import Site, serve
 from nbformat import v4
 from test_notebooks import record, write
-from test_reference import build_here, small_book
+from test_reference import small_book
 
 from book import build as book
 from book import execute as notebooks
@@ -166,7 +166,7 @@ def foreign_links(html: Path) -> set[str]:
 
 def test_the_pages_lead_to_colab_binder_source_and_issues(project, tmp_path, monkeypatch):
     monkeypatch.setenv(book.VARIABLE, URL)
-    html = build_here(tmp_path, root=project)
+    html = book.build(tmp_path, root=project)
     issue = f"{URL}/issues/new?title=Issue%20on%20page%20%2F{{}}.html&body=Your%20issue%20content%20here."
     words = {URL, f"{URL}/edit/main/book/words.md", issue.format("words")}
     assert foreign_links(html / "words.html") == words
@@ -193,7 +193,7 @@ def test_provenance_leads_to_commits_and_published_runs(tmp_path: Path) -> None:
 
 
 def test_without_an_address_the_pages_lead_nowhere_else(project: Path, tmp_path: Path) -> None:
-    html = build_here(tmp_path, root=project)
+    html = book.build(tmp_path, root=project)
     text = (html / "notebooks" / "00_a.html").read_text()
     assert not foreign_links(html / "words.html") | foreign_links(html / "notebooks" / "00_a.html")
     assert "colab" not in text.lower() and "mybinder" not in text and "Suggest edit" not in text
@@ -205,5 +205,5 @@ def test_a_dead_link_is_named_and_a_live_one_is_not(project: Path, tmp_path: Pat
         text = f"# Intro\n\n[a]({site.address}/there) and [b]({site.address}/gone).\n"
         (root / "book" / "intro.md").write_text(text)
         with pytest.raises(UserError) as caught:
-            build_here(tmp_path, builder="linkcheck", root=root)
+            book.build(tmp_path, builder="linkcheck", root=root)
     assert f"{site.address}/gone" in str(caught.value) and f"{site.address}/there" not in str(caught.value)

@@ -3,8 +3,6 @@
 import importlib
 import re
 import shutil
-import subprocess
-import warnings
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,8 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
-from click.testing import CliRunner
 from conftest import ROOT
 from docutils.core import publish_doctree
-from jupyter_book.cli.main import main
 
 from book import reference
 from book.build import build
@@ -69,28 +65,13 @@ def small_book(root: Path, pages: dict[str, str], contents: dict[str, Any]) -> N
     shutil.copy(ROOT / "_config.yml", root)
 
 
-def build_here(*given: Any, **told: Any) -> Path:
-    """`build`, with jupyter-book in this process, where most of what it imports is at hand; test_book starts one."""
-    real = subprocess.run
-
-    def run(command: list[str], **how: Any) -> subprocess.CompletedProcess:
-        if "jupyter_book" not in command[2]:
-            return real(command, **how)
-        ended = CliRunner().invoke(main, command[3:])
-        return subprocess.CompletedProcess(command, ended.exit_code, ended.output, repr(ended.exception))
-
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):
-        patch.setattr(subprocess, "run", run)
-        return build(*given, **told)
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Text of a small book's reference page; every warning of jupyter-book has failed the build."""
     root = tmp_path_factory.mktemp("reference")
     text = "# Reference\n\n```{eval-rst}\n.. automodule:: ganseg.points\n```\n"
     small_book(root, {"intro.md": text}, {"format": "jb-book", "root": "intro"})
-    html = (build_here(root / "out", root=root) / "intro.html").read_text()
+    html = (build(root / "out", root=root) / "intro.html").read_text()
     return unescape(re.sub(r"<[^>]+>", "", html))
 
 
