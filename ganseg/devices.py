@@ -7,7 +7,6 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
-from ganseg.config import Config
 from ganseg.files import UserError
 
 
@@ -35,14 +34,6 @@ def make_fabric(device: str = "auto", devices: int | str = 1, num_nodes: int = 1
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{devices} x {num_nodes} devices of type {device} cannot be used: {error}") from error
     return fabric
-
-
-def check_shares(config: Config, processes: int) -> None:
-    """Refuse batches that cannot be shared out evenly."""
-    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
-        if rest := batch % processes:
-            more = f"--set {name}.batch_size={batch - rest + processes}"
-            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
 
 
 def place(module: nn.Module, fabric: Fabric) -> nn.Module:

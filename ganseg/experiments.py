@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ganseg.config import Config
 from ganseg.data import Batches, describe, fingerprint, load, warn_once
 from ganseg.data.files import digest
-from ganseg.devices import Fabric, check_shares, make_fabric
+from ganseg.devices import Fabric, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
 from ganseg.files import UserError, global_rank, locked, results_dir, sweep, write_json
 from ganseg.loop import fit, save_weights
@@ -141,6 +141,14 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     if fabric.is_global_zero:
         finish(experiment, directory, stage2, trained)
     fabric.barrier()
+
+
+def check_shares(config: Config, processes: int) -> None:
+    """Refuse batches that cannot be shared out evenly."""
+    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
+        if rest := batch % processes:
+            more = f"--set {name}.batch_size={batch - rest + processes}"
+            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
 
 
 def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, trained: Mapping[str, Any]) -> None:

@@ -78,8 +78,7 @@ class GanTrainer:
         if not self.config.optim.share_fakes:
             scene = self.scene()
         values |= self.generator_step(scene, real, geometric)
-        if self.ema is not None:
-            plus.follow(self.ema, self.generator, self.config.optim.ema)
+        self.average()
         return values
 
     def scene(self) -> Scene:
@@ -154,6 +153,11 @@ class GanTrainer:
         if extra.floor:
             area = area + plus.floor_loss(masks, extra.floor, extra.foreground[0])
         return losses.concentration_loss(masks, scene.centres, grid, weights.over_parts), area
+
+    def average(self) -> None:
+        """Move the averaged generator, where there is one, towards the current one."""
+        if self.ema is not None:
+            plus.follow(self.ema, self.generator, self.config.optim.ema)
 
     @torch.no_grad()
     def result(self) -> Generator:

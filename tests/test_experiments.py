@@ -22,7 +22,7 @@ from soak.kills import differences, start
 
 import ganseg
 from ganseg import Experiment, Run, UserError, experiments, find_runs, studies
-from ganseg.devices import check_shares, make_fabric
+from ganseg.devices import make_fabric
 from ganseg.evaluation import evaluate
 from ganseg.files import write_json
 from ganseg.loop import OutOfTime
@@ -282,7 +282,7 @@ def test_paper_and_released_pull_equally_hard_on_the_mean_part():
 
 def test_a_batch_that_processes_cannot_share_evenly_is_refused_with_what_would_do():
     with pytest.raises(UserError, match=r"optim.batch_size=4 cannot be shared by 3 processes.*optim.batch_size=6"):
-        check_shares(EXPERIMENT.config, 3)
+        experiments.check_shares(EXPERIMENT.config, 3)
 
 
 def test_a_copy_of_the_package_in_another_checkout_is_of_the_commit_that_it_is_told(tmp_path, monkeypatch):
