@@ -17,11 +17,7 @@ from PIL import Image
 from ganseg.data import DATASETS
 from ganseg.data.download import RemoteFile
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +22,7 @@ from ganseg.probes import described, frechet_distance, probe, random_network, re
 from ganseg.recipes import resolve
 from ganseg.titles import TITLES
 
+pytestmark = pytest.mark.usefixtures("cache")
 SIZE, FACE = 32, ("left eye", "right eye", "nose")
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -72,11 +72,6 @@ def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DataSet:
 
 BLOCKS = {"generator.block_sizes": (16, SIZE), "generator.block_widths": (8, 8)}
 CONFIG = Config().replace({"data.name": "faces", "data.size": SIZE, "generator.parts": 2} | BLOCKS)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path))
 
 
 def measure(**options: str) -> dict:

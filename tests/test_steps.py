@@ -25,11 +25,6 @@ from ganseg.recipes import resolve
 from ganseg.training import untrained_segmenter
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return make_fabric("cpu", precision="32-true")
-
-
 def test_each_network_learns_at_its_own_rate_with_the_given_betas(fabric: Fabric) -> None:
     told = {"optim.lr_generator": 1e-3, "optim.lr_discriminator": 5e-3, "optim.betas": (0.3, 0.8)}
     trainer = gan(fabric, MINUTE.replace(told | {"optim.ema": 0}))

@@ -49,11 +49,6 @@ class Killed(Exception):
     """Stands for a signal."""
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return make_fabric("cpu", precision="32-true")
-
-
 def gan(fabric: Fabric, config: Config = MINUTE) -> GanTrainer:
     return GanTrainer(config, fabric, Noise(config))
 
