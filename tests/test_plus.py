@@ -1,17 +1,16 @@
 """What `plus` adds to the paper: each piece alone, and off by default."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from commands import SETTINGS, done, mistaken
+from commands import mistaken
 from conftest import ROOT
 from test_training import MINUTE, flat, gan, same, segmenter
 from test_training import PLUS as EVERYTHING
 from torch import Tensor, nn
 
-from ganseg import Experiment, Run, find_runs, losses, plus, training
+from ganseg import Experiment, find_runs, losses, plus, training
 from ganseg.config import PlusConfig
 from ganseg.devices import Fabric, make_fabric
 from ganseg.recipes import INGREDIENTS, PLUS, resolve
@@ -212,10 +211,3 @@ def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_move
     assert values.keys() == {"segmentation", "self", "trusted"} and values["self"] > 0
     assert lost[0] == pytest.approx((values["segmentation"] + values["self"]).item())
     assert values["trusted"].item() == pytest.approx(2 / len(trainer.stream.batch(11)))
-
-
-def test_a_run_of_plus_is_trained_and_segments_with_flips(tmp_path: Path) -> None:
-    settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    out = done("train -q --variant plus -K 3 --results", tmp_path, *settings).output
-    run = Run.open(out.split()[-1])
-    assert run.segmenter().flip and run.metrics["iou"] >= 0 and run.provenance["variant"] == "plus"
