@@ -26,7 +26,6 @@ from ganseg.devices import check_shares, make_fabric
 from ganseg.evaluation import evaluate
 from ganseg.files import write_json
 from ganseg.loop import OutOfTime
-from ganseg.recipes import resolve
 from ganseg.runs import origin
 from ganseg.training import GanTrainer, SegmenterTrainer
 
@@ -272,12 +271,6 @@ def test_runs_are_found_by_their_provenance(finished, results):
     assert find_runs(results, own_settings=True, data=("cub", "synthetic-bird"), parts=3) == [finished]
     assert find_runs(results, parts=3) == [], "this run has settings of its own"
     assert find_runs(results, own_settings=True, parts=(4, 5)) == find_runs(results, data="flowers") == []
-
-
-def test_paper_and_released_pull_equally_hard_on_the_mean_part():
-    paper, released = (resolve("synthetic-bird", variant, "laptop", parts=6) for variant in ("paper", "released"))
-    assert paper.losses.lambda_con * 6 == pytest.approx(released.losses.lambda_con)
-    assert paper.losses.over_parts == "sum" and released.losses.over_parts == "mean"
 
 
 def test_a_batch_that_processes_cannot_share_evenly_is_refused_with_what_would_do():
