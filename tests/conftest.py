@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Page
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,8 +54,10 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A browser."""
+    from browser import Page
+
     page = Page(tmp_path_factory.mktemp("profile"))
     yield page
     page.close()
@@ -75,6 +76,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of decoded images of its own."""
     monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def flipped(path: Path, count: int) -> Iterator[None]:
+    """Let `path` have one wrong bit, at places over the whole file."""
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), count).tolist():
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        yield
+    path.write_bytes(whole)
 
 
 def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:

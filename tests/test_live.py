@@ -13,11 +13,12 @@ import torch
 import wat
 from browser import Page
 from conftest import ROOT, tracked
+from finished_runs import write_run, write_samples
 from PIL import Image
 
 from book import live
 from ganseg.config import Config
-from ganseg.files import UserError, write_json
+from ganseg.files import UserError
 from ganseg.generator import Generator, Noise
 from ganseg.loop import save_weights
 from ganseg.pictures import sample_sheet
@@ -38,14 +39,16 @@ MODELS = {
 COMMON = {
     "generator.parts": 3, "generator.points_per_part": 3, "generator.noise_dim": 12,
     "generator.embedding_dim": 10, "generator.spade_hidden": 6, "segmenter.backbone": "resnet18-light",
+    "optim.steps": 5678,
 }  # fmt: skip
 FOLDERS = {path.parent for path in tracked("results/*/runs/*/generator.safetensors")}
 SHIPPED = [run.directory for run in live.models(live.ranked(ROOT / "results")) if run.directory in FOLDERS]
 
 
-def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
+def random_run(results: Path, data: str, settings: dict[str, Any]) -> Run:
     """A run of random networks, statistics of BatchNorm included."""
     config = Config().replace(COMMON | settings | {"data.name": data})
+    directory = write_run(results, data=data, parts=3, key="0", train_images=1234, config=config.model_dump())
     torch.manual_seed(0)
     networks = {"generator": Generator(config.generator), "segmenter": Segmenter(config.segmenter, 3)}
     networks["generator"].point_generator.points[-1].weight.data *= 3
@@ -59,15 +62,8 @@ def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
                     torch.nn.init.uniform_(module.weight, 0.5, 1.5)
                     torch.nn.init.normal_(module.bias, 0, 0.3)
         save_weights(directory / f"{name}.safetensors", network)
-    record = {
-        "scale": "laptop", "variant": "paper", "overrides": {}, "finished": "", "data": data, "seed": 0, "parts": 3,
-        "train_images": 1234, "steps": 5678,
-    }  # fmt: skip
-    write_json(directory / "config.json", {"config": config.model_dump()})
-    write_json(directory / "provenance.json", record)
-    write_json(directory / "metrics.json", {"iou": 0.5})
     images = np.zeros((4, config.data.size, config.data.size, 3), np.uint8)
-    np.savez(directory / "samples.npz", images=images, labels=images[..., 0])
+    write_samples(directory, images[..., 0])
     sample_sheet(images, images[..., 0], directory / "segmentation.png", images[..., 0])
     return Run(directory)
 
@@ -75,7 +71,7 @@ def random_run(directory: Path, data: str, settings: dict[str, Any]) -> Run:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     results = tmp_path_factory.mktemp("results")
-    return {name: random_run(results / f"laptop/runs/{name}-paper-k3-s0-0", name, MODELS[name]) for name in MODELS}
+    return {name: random_run(results, name, MODELS[name]) for name in MODELS}
 
 
 def write_page(results: Path, folder: Path) -> Path:
@@ -203,10 +199,9 @@ def test_the_kernel_is_several_times_as_fast_as_plain_javascript(tab: Page, site
 def test_a_model_that_a_page_cannot_compute_is_refused_by_name(tmp_path: Path) -> None:
     wrong = {"generator.heatmap": "cone", "segmenter.backbone": "resnet50", "segmenter.output_stride": 8}
     config = Config().replace(COMMON | MODELS["flowers"] | wrong)
-    write_json(tmp_path / "config.json", {"config": config.model_dump()})
-    write_json(tmp_path / "provenance.json", {"scale": "laptop", "overrides": {}, "finished": ""})
+    run = Run(write_run(tmp_path, config=config.model_dump()))
     with pytest.raises(UserError, match=r"generator\.heatmap=gaussian.*segmenter\.backbone=resnet18-light"):
-        live.export(Run(tmp_path), tmp_path)
+        live.export(run, tmp_path)
 
 
 # ---- what is shown
@@ -269,9 +264,8 @@ def test_keys_move_and_scale_a_part_say_so_and_the_address_brings_it_back(tab: P
 
 def test_buttons_change_what_they_say_and_nothing_else(tab: Page, site: Path) -> None:
     start(tab, site)
-    scene = (
-        f"Object.fromEntries(Object.entries({FIGURE}.live.scene).map(([key, value]) => [key, JSON.stringify(value)]))"
-    )
+    texts = "(scene) => Object.fromEntries(Object.entries(scene).map(([key, value]) => [key, JSON.stringify(value)]))"
+    scene = f"({texts})({FIGURE}.live.scene)"
     first = before = tab.script(scene)
     for act, kept in (("background", {"masks", "foreground", "points"}), ("appearance", {"background", "points"}),
                       ("points", {"background"})):  # fmt: skip
@@ -303,7 +297,7 @@ def test_a_photograph_of_ones_own_is_segmented(tab: Page, site: Path, runs: dict
 
 def test_a_photograph_of_the_page_is_segmented_by_the_model_of_its_data(tab: Page, site: Path) -> None:
     start(tab, site)
-    tab.script(f"(({{ menu }}) => {{ menu.selectedIndex = 1; menu.onchange(); }})({FIGURE}.live)")
+    tab.script(SECOND)
     tab.until(f"{FIGURE}.live.model.name !== 'flowers'")
     tab.script("document.querySelector('.ganseg-live details').open = true")
     assert tab.script("document.querySelectorAll('.live-photos button').length") == 4
