@@ -139,8 +139,10 @@ def test_reduction_is_antialiased(tmp_path):
     assert np.abs(squash(open_rgb(tmp_path / "a.png"), 16).astype(int) - 127.5).max() < 10
 
 
-def test_train_and_test_share_the_folder_and_adding_a_file_moves_no_other(many, tmp_path):
+def test_train_and_test_share_few_images_which_is_told_once_and_adding_a_file_moves_no_other(many, tmp_path, caplog):
+    warn_once.cache_clear()
     train, test = both_splits(many, tmp_path, 16)
+    assert caplog.text.count("100 images are few. The paper asks for more than 5,000") == 1
     assert not set(train.names) & set(test.names) and len(train) + len(test) == 100
     assert train.foreground is None and train.keypoints is None
     quarters().save(many / "000-first.png")
@@ -245,6 +247,9 @@ def test_larger_masks_of_the_same_shape_fit_and_a_mask_may_have_the_images_full_
     assert not report.faults and report.labels["foreground masks"] == 10
 
 
+DAMAGED = "damaged or contradict an earlier one"
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
@@ -252,11 +257,7 @@ def test_larger_masks_of_the_same_shape_fit_and_a_mask_may_have_the_images_full_
         ("masks/20.png", "no image", "another shape (width, height) than their image (20.png: (40, 24), mask: cannot"),
         ("keypoints.csv", "", "must begin with the line name,x,y"),
         ("keypoints.csv", "image,x,y\n00.png,1,2\n", "must begin with the line name,x,y"),
-        (
-            "keypoints.csv",
-            "name,x,y\n00.png,1,left\n",
-            "rows of ROOT/keypoints.csv are damaged or contradict an earlier one (row 1, row 2)",
-        ),
+        ("keypoints.csv", "name,x,y\n00.png,1,left\n", f"rows of ROOT/keypoints.csv are {DAMAGED} (row 1, row 2)"),
         ("keypoints.csv", "name,x,y\n00.png,1,2\n02.png,1,\n", "(row 3). A row is name, x, y"),
         ("keypoints.csv", "name,x,y,visible\n00.png,1,2,maybe\n", "row 2)"),
         ("keypoints.csv", "name,x,y,visible\n00.png,1,2,3\n", "neither 0 nor 1 (00.png)"),
@@ -305,9 +306,3 @@ def test_the_report_counts_images_and_labels_and_advises(labelled):
         "no image of the folder (else.png)",
     ):
         assert words in said
-
-
-def test_few_images_are_warned_of_once(many, tmp_path, caplog):
-    warn_once.cache_clear()
-    both_splits(many, tmp_path)
-    assert caplog.text.count("100 images are few. The paper asks for more than 5,000") == 1

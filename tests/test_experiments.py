@@ -155,10 +155,8 @@ def test_a_damaged_run_is_told_by_its_file_and_hides_no_other(finished, tmp_path
 def test_a_second_training_of_one_experiment_says_that_it_waits_and_keeps_to_its_time(tmp_path, caplog):
     directory = EXPERIMENT.directory(tmp_path)
     directory.parent.mkdir(parents=True)
-    with (
-        FileLock(directory.parent / f".{directory.name}.lock"),
-        pytest.raises(OutOfTime, match="another process is still at the training of"),
-    ):
+    lock = FileLock(directory.parent / f".{directory.name}.lock")
+    with lock, pytest.raises(OutOfTime, match="another process is still at the training of"):
         again(tmp_path, time_limit=0.2)
     assert f"another process is at the training of {directory.name}; waiting for it" in caplog.text
 
@@ -215,9 +213,8 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
         Run.open(EXPERIMENT.directory(tmp_path))
     with pytest.raises(UserError, match="not a run"):
         Run.open(tmp_path)
-    left = [
-        EXPERIMENT.directory(tmp_path) / name for name in (".generator.1.tmp.safetensors", "checkpoint/.gan.1.tmp.pt")
-    ]
+    names = ".generator.1.tmp.safetensors", "checkpoint/.gan.1.tmp.pt"
+    left = [EXPERIMENT.directory(tmp_path) / name for name in names]
     _ = [path.write_bytes(b"half") for path in left]  # of a process that was killed
     resumed = again(tmp_path)
     assert not left[0].exists() and not left[1].parent.exists()

@@ -75,10 +75,8 @@ def golden() -> Golden:
 def penalties(generator: Generator, scene: Scene) -> tuple[Tensor, Tensor]:
     """The released code's two geometric penalties in our terms."""
     masks, grid = scene.masks[:, 1:], generator.grid
-    return (
-        losses.concentration_loss(masks, scene.centres, grid, over_parts="mean"),
-        losses.area_loss(masks, scene.centres, scene.scales, grid, area="disc"),
-    )
+    concentration = losses.concentration_loss(masks, scene.centres, grid, over_parts="mean")
+    return concentration, losses.area_loss(masks, scene.centres, scene.scales, grid, area="disc")
 
 
 def scene_of(generator: Generator, scene: Scene) -> dict[str, Tensor]:

@@ -201,9 +201,8 @@ def test_other_images_and_labels_make_another_data_set_and_another_place_does_no
 def test_published_sets_are_known_by_what_their_files_hold(tmp_path, name):
     root = of.build(name, tmp_path / "data")
     known = fingerprint(name, root)
-    image = next(
-        path for path in sorted(root.rglob("*")) if path.suffix in (".jpg", ".png") and "mask" not in str(path)
-    )
+    images = (path for path in sorted(root.rglob("*")) if path.suffix in (".jpg", ".png"))
+    image = next(path for path in images if "mask" not in str(path))
     content = bytearray(image.read_bytes())
     content[-3] ^= 1
     image.write_bytes(content)

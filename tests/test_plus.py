@@ -101,9 +101,8 @@ def test_g_learns_from_the_area_loss_plus_the_floor_and_from_the_balanced_concen
     monkeypatch.setattr(losses, "concentration_loss", told("con", 5.0))
     monkeypatch.setattr(plus, "floor_loss", told("floor", 0.5))
     objective = losses.generator_objective
-    monkeypatch.setattr(
-        losses, "generator_objective", lambda *words: (given.setdefault("g", words), objective(*words))[1]
-    )
+    kept = lambda *words: (given.setdefault("g", words), objective(*words))[1]
+    monkeypatch.setattr(losses, "generator_objective", kept)
     trainer.parts["balance"] = told("balance", 3.0)
     values = trainer.step(0)
     assert given["area"][4:] == (config.generator.heatmap, config.losses.area)

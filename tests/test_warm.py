@@ -85,10 +85,8 @@ warm.PACKAGES, usual = ["json"], signal.signal
 signal.signal = lambda number, do: (usual(number, do), callable(do) and os.kill(os.getpid(), signal.SIGCHLD))
 warm.serve(["/bin/sh", "-c", "exit 7"])
 """
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
-        == 7
-    )
+    known = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=known).returncode == 7
 
 
 def test_without_a_server_a_program_starts_as_usual(served: dict[str, str]) -> None:
@@ -119,9 +117,7 @@ def test_signals_reach_the_program_and_it_dies_with_who_asked_for_it(served: dic
     killed.communicate(timeout=60)  # the program held the pipes open until it was gone
 
 
-def test_a_kernel_is_the_usual_one_but_finds_its_packages_imported(
-    served: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kernel_is_the_usual_one_but_finds_its_packages_imported(served, tmp_path, monkeypatch):
     for name in ("GANSEG_WARM", "JUPYTER_PATH"):
         monkeypatch.setenv(name, served[name])
     cells = execute.execute(write(tmp_path / "a.ipynb", KERNEL), tmp_path / "b.ipynb").cells
