@@ -68,7 +68,7 @@ def test_a_full_size_segmenter_computes_the_same(tmp_path: Path, checkpoint: Pat
         torch.testing.assert_close(run.segmenter()(images), theirs(images)["out"], atol=1e-4, rtol=1e-4)
 
 
-def test_an_imported_run_segments_and_is_evaluated(tmp_path: Path, checkpoint: Path, segmenter_file: Path) -> None:
+def test_an_imported_run_segments_and_is_evaluated_where_there_are_labels(tmp_path, checkpoint, segmenter_file) -> None:
     run, _ = imported(checkpoint, "--segmenter", segmenter_file, "--results", tmp_path, "--data", "folder")
     photographs = tmp_path / "photographs"
     photographs.mkdir()
@@ -78,7 +78,8 @@ def test_an_imported_run_segments_and_is_evaluated(tmp_path: Path, checkpoint: P
     assert "imported, not evaluated" in done("runs --results", tmp_path).stdout
     done("segment --device cpu", run.directory, photographs / "3.png", "--out", tmp_path / "out")
     assert Image.open(tmp_path / "out" / "masks" / "3.png").size == (20, 24)
-    done("evaluate --device cpu", run.directory, "--data-dir", photographs)
+    said = done("evaluate --device cpu", run.directory, "--data-dir", photographs).stderr
+    assert "no foreground masks: IoU is not measured" in said and "no keypoints: NMI and ARI" in said
     assert Run.open(run.directory).metrics["test_images"] > 0
     assert [found.directory for found in find_runs(tmp_path, variant="imported")] == [run.directory]
 
