@@ -46,6 +46,7 @@ def both_splits(root, cache, size=20):
 
 
 def lying_with(orientation):
+    """So that viewers turn it: by 6 clockwise."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return {"quality": 100, "exif": exif}
@@ -79,7 +80,7 @@ IMAGES = {
     "one bit": (quarters(GREYS).convert("1"), "png", {}, GREYS),
     "palette": (quarters().convert("P"), "png", {}, COLOURS),
     "CMYK": (quarters().convert("CMYK"), "jpg", BEST, COLOURS),
-    "16 bits are scaled, not clipped": (DEEP, "png", {}, [(v, v, v) for v in (0, 60, 128, 255)]),
+    "16 bits are scaled, not clipped": (DEEP, "png", {}, SHADES),
     "12 bits in 16": (deep(np.uint16, 0, 964, 2056, 4095), "png", {}, SHADES),
     "10 bits in 16": (deep(np.uint16, 0, 241, 514, 1023), "png", {}, SHADES),
     "32 bits": (deep(np.int32, 0, 257 * 60, 257 * 128, 65535), "tif", {}, SHADES),
@@ -218,11 +219,10 @@ def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_pat
 @pytest.fixture
 def lying(tmp_path):
     """70 photographs of 24 x 40 pixels that are stored lying on their side; one with a mask and a keypoint."""
-    root, exif = tmp_path / "photos", Image.Exif()
-    exif[0x0112] = 6  # viewers turn it clockwise
+    root = tmp_path / "photos"
     (root / "masks").mkdir(parents=True)
     for i in range(70):
-        quarters(size=(24, 40)).rotate(90, expand=True).save(root / f"{i}.JPG", quality=100, exif=exif)
+        quarters(size=(24, 40)).rotate(90, expand=True).save(root / f"{i}.JPG", **lying_with(6))
     mask = Image.fromarray(np.uint8([[0, 255], [0, 0]]))
     mask.resize((24, 40), Image.Resampling.NEAREST).save(root / "masks" / "0.png")
     (root / "keypoints.csv").write_text("name,x,y\n0.JPG,23,0\n")
