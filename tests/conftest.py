@@ -1,7 +1,10 @@
 """Fixtures shared by all tests."""
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +34,59 @@ def shared() -> Path:
 def golden_metrics() -> dict[str, np.ndarray]:
     """Inputs of metrics and what the released code makes of them."""
     return load_file(GOLDEN / "metrics.safetensors")
+
+
+def tracked(pattern: str) -> list[Path]:
+    """Files of this checkout that git knows: what is published, not what this copy trained by itself."""
+    found = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True)
+    return [ROOT / name for name in found.stdout.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed results alone."""
+    folder = tmp_path_factory.mktemp("committed")
+    for path in tracked("results") or pytest.skip("this is no checkout"):
+        link = folder / path.relative_to(ROOT)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    return folder / "results"
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A browser."""
+    from browser import Page
+
+    page = Page(tmp_path_factory.mktemp("profile"))
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def fabric() -> Any:
+    """A CPU in float32."""
+    from ganseg.devices import make_fabric
+
+    return make_fabric("cpu", precision="32-true")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of decoded images of its own."""
+    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def flipped(path: Path, count: int) -> Iterator[None]:
+    """Let `path` have one wrong bit, at places over the whole file."""
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), count).tolist():
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        yield
+    path.write_bytes(whole)
 
 
 def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:

@@ -24,8 +24,9 @@ def write_run(results: Path, variant: str = "paper", *, scale: str = "laptop", d
     record = {"data": data, "variant": variant, "parts": parts, "seed": seed, "scale": scale, "overrides": own,
               "key": key, "train_images": train_images, "device": "a device", "commit": "0123456789abcdef",
               "dirty": False, "finished": finished}  # fmt: skip
-    config = {"config": resolve(data, variant, scale, parts, seed, own).model_dump() | (config or {})}
-    for name, content in {"config": config, "provenance": record, "metrics": METRICS | metrics}.items():
+    config = resolve(data, variant, scale, parts, seed, own).model_dump() | (config or {})
+    record["steps"] = config["optim"]["steps"]
+    for name, content in {"config": {"config": config}, "provenance": record, "metrics": METRICS | metrics}.items():
         (directory / f"{name}.json").write_text(json.dumps(content))
     return directory
 

@@ -6,8 +6,6 @@ It is built from the outputs that are stored in the notebooks, those of scale la
 
 import importlib.util
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -62,17 +60,6 @@ def test_notebook_is_stored_with_outputs_and_without_errors(name: str) -> None:
     assert outputs, f"{name} is stored without outputs: run `make notebooks`"
     assert execution_of(notebook).get("source") == source_hash(notebook), f"{name} is stale: run `make notebooks`"
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-
-
-@pytest.fixture(scope="module")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results that are committed, without what this copy trained by itself."""
-    folder = tmp_path_factory.mktemp("committed")
-    files = subprocess.run(["git", "archive", "HEAD", "results"], cwd=ROOT, capture_output=True)
-    if files.returncode:
-        pytest.skip("this is no checkout")
-    subprocess.run(["tar", "-x", "-C", folder], input=files.stdout, check=True)
-    return folder / "results"
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -156,13 +143,6 @@ def test_no_page_shows_an_error_or_a_path_of_this_machine(pages: dict[Path, Page
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
-    page = browser.Page(tmp_path_factory.mktemp("profile"))
-    yield page
-    page.close()
 
 
 @pytest.fixture(scope="module")

@@ -243,10 +243,9 @@ def simulated(path: Path, shifts: Sequence[float], draws: int) -> np.ndarray:
     for _ in range(draws):
         values = random.normal(size=(2, 5, len(metrics))) + np.array([shifts, np.zeros(len(metrics))])[:, None]
         for role, rows in zip(known.roles.values(), values, strict=True):
-            rows = [
-                {"seed": seed, "collapsed": 0} | dict(zip(metrics, row, strict=True)) for seed, row in enumerate(rows)
-            ]
-            known.runs[role.key("laptop", "synthetic-bird")] = rows
+            measured = enumerate(dict(zip(metrics, row, strict=True)) for row in rows)
+            runs = [{"seed": seed, "collapsed": 0} | row for seed, row in measured]
+            known.runs[role.key("laptop", "synthetic-bird")] = runs
         found.append(known.judged()["verdict"])
     return np.array(found)
 

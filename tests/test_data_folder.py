@@ -46,6 +46,7 @@ def both_splits(root, cache, size=20):
 
 
 def lying_with(orientation):
+    """So that viewers turn it: by 6 clockwise."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return {"quality": 100, "exif": exif}
@@ -79,7 +80,7 @@ IMAGES = {
     "one bit": (quarters(GREYS).convert("1"), "png", {}, GREYS),
     "palette": (quarters().convert("P"), "png", {}, COLOURS),
     "CMYK": (quarters().convert("CMYK"), "jpg", BEST, COLOURS),
-    "16 bits are scaled, not clipped": (DEEP, "png", {}, [(v, v, v) for v in (0, 60, 128, 255)]),
+    "16 bits are scaled, not clipped": (DEEP, "png", {}, SHADES),
     "12 bits in 16": (deep(np.uint16, 0, 964, 2056, 4095), "png", {}, SHADES),
     "10 bits in 16": (deep(np.uint16, 0, 241, 514, 1023), "png", {}, SHADES),
     "32 bits": (deep(np.int32, 0, 257 * 60, 257 * 128, 65535), "tif", {}, SHADES),
@@ -139,8 +140,10 @@ def test_reduction_is_antialiased(tmp_path):
     assert np.abs(squash(open_rgb(tmp_path / "a.png"), 16).astype(int) - 127.5).max() < 10
 
 
-def test_train_and_test_share_the_folder_and_adding_a_file_moves_no_other(many, tmp_path):
+def test_train_and_test_share_few_images_which_is_told_once_and_adding_a_file_moves_no_other(many, tmp_path, caplog):
+    warn_once.cache_clear()
     train, test = both_splits(many, tmp_path, 16)
+    assert caplog.text.count("100 images are few. The paper asks for more than 5,000") == 1
     assert not set(train.names) & set(test.names) and len(train) + len(test) == 100
     assert train.foreground is None and train.keypoints is None
     quarters().save(many / "000-first.png")
@@ -217,11 +220,10 @@ def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_pat
 @pytest.fixture
 def lying(tmp_path):
     """70 photographs of 24 x 40 pixels that are stored lying on their side; one with a mask and a keypoint."""
-    root, exif = tmp_path / "photos", Image.Exif()
-    exif[0x0112] = 6  # viewers turn it clockwise
+    root = tmp_path / "photos"
     (root / "masks").mkdir(parents=True)
     for i in range(70):
-        quarters(size=(24, 40)).rotate(90, expand=True).save(root / f"{i}.JPG", quality=100, exif=exif)
+        quarters(size=(24, 40)).rotate(90, expand=True).save(root / f"{i}.JPG", **lying_with(6))
     mask = Image.fromarray(np.uint8([[0, 255], [0, 0]]))
     mask.resize((24, 40), Image.Resampling.NEAREST).save(root / "masks" / "0.png")
     (root / "keypoints.csv").write_text("name,x,y\n0.JPG,23,0\n")
@@ -246,6 +248,9 @@ def test_larger_masks_of_the_same_shape_fit_and_a_mask_may_have_the_images_full_
     assert not report.faults and report.labels["foreground masks"] == 10
 
 
+DAMAGED = "damaged or contradict an earlier one"
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
@@ -253,11 +258,7 @@ def test_larger_masks_of_the_same_shape_fit_and_a_mask_may_have_the_images_full_
         ("masks/20.png", "no image", "another shape (width, height) than their image (20.png: (40, 24), mask: cannot"),
         ("keypoints.csv", "", "must begin with the line name,x,y"),
         ("keypoints.csv", "image,x,y\n00.png,1,2\n", "must begin with the line name,x,y"),
-        (
-            "keypoints.csv",
-            "name,x,y\n00.png,1,left\n",
-            "rows of ROOT/keypoints.csv are damaged or contradict an earlier one (row 1, row 2)",
-        ),
+        ("keypoints.csv", "name,x,y\n00.png,1,left\n", f"rows of ROOT/keypoints.csv are {DAMAGED} (row 1, row 2)"),
         ("keypoints.csv", "name,x,y\n00.png,1,2\n02.png,1,\n", "(row 3). A row is name, x, y"),
         ("keypoints.csv", "name,x,y,visible\n00.png,1,2,maybe\n", "row 2)"),
         ("keypoints.csv", "name,x,y,visible\n00.png,1,2,3\n", "neither 0 nor 1 (00.png)"),

@@ -1,28 +1,24 @@
-"""Protocols by name, held to hand-computed values and to the released code's results; Frechet distances."""
+"""Protocols by name, held to hand-computed values and to the released code's results."""
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor, nn
 
 from ganseg import evaluation, metrics, tables
 from ganseg.config import Config
-from ganseg.data import DATASETS, DataSet, Listing, Sample, Split, load
+from ganseg.data import DATASETS, DataSet, Listing, Sample, Split
 from ganseg.devices import make_fabric
 from ganseg.evaluation import Protocol
 from ganseg.files import UserError
-from ganseg.generator import Generator
 from ganseg.pictures import colour_labels
-from ganseg.probes import described, frechet_distance, probe, random_network, relative_distance
-from ganseg.recipes import resolve
 from ganseg.titles import TITLES
 
+pytestmark = pytest.mark.usefixtures("cache")
 SIZE, FACE = 32, ("left eye", "right eye", "nose")
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -72,11 +68,6 @@ def register(monkeypatch: pytest.MonkeyPatch, **changes: object) -> DataSet:
 
 BLOCKS = {"generator.block_sizes": (16, SIZE), "generator.block_widths": (8, 8)}
 CONFIG = Config().replace({"data.name": "faces", "data.size": SIZE, "generator.parts": 2} | BLOCKS)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path))
 
 
 def measure(**options: str) -> dict:
@@ -227,55 +218,6 @@ def test_photographs_that_may_not_be_passed_on_are_replaced_by_their_parts(monke
     photographs = faces(np.asarray(SPLITS["test"])[[0, len(SPLITS["test"]) // 2]])["images"]
     assert np.array_equal(shown, photographs) == allowed and len(points) == 2 * len(FACE)
     assert {tuple(c) for c in shown.reshape(-1, 3)} <= {tuple(c) for c in colour_labels(np.arange(3))} or allowed
-
-
-# Frechet distances
-
-
-CPU = make_fabric("cpu", precision="32-true")
-
-
-@pytest.fixture(scope="module")
-def birds() -> np.ndarray:
-    return np.asarray(load("synthetic-bird", "test", 32, limit=120).images)
-
-
-def exact(mean: tuple[float, ...], deviations: tuple[float, ...]) -> np.ndarray:
-    """Features whose mean and (diagonal) covariance are exactly these."""
-    signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * len(mean))).reshape(len(mean), -1).T
-    return np.array(mean) + signs * np.array(deviations) * np.sqrt((len(signs) - 1) / len(signs))
-
-
-def test_the_distance_of_two_gaussians_is_that_of_the_formula_and_of_the_published_code() -> None:
-    one, other = exact((0, 0, 0), (1, 2, 3)), exact((1, 0, -2), (2, 2, 0))
-    assert frechet_distance(one, other) == pytest.approx(1 + 4 + 1 + 0 + 9)  # |m|^2 + sum (s1 - s2)^2
-    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
-    assert relative_distance(one, other) == pytest.approx(15 / (1 + 4 + 9))
-    with pytest.raises(UserError, match="two images"):
-        frechet_distance(one[:1], other)
-    draws = np.random.default_rng(0)
-    sides = [draws.normal(size=(40, 5)) @ draws.normal(size=(5, 5)) for _ in range(2)]
-    moments = [moment for side in sides for moment in (side.mean(axis=0), np.cov(side, rowvar=False))]
-    assert frechet_distance(*sides) == pytest.approx(calculate_frechet_distance(*moments))
-
-
-def test_the_random_network_is_the_same_each_time_and_leaves_no_trace(birds: np.ndarray) -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    first = described(birds[:4], CPU)
-    random_network.cache_clear()
-    assert (first == described(birds[:4], CPU)).all() and first.shape == (4, 512)
-    assert (before == torch.get_rng_state()).all()
-
-
-def test_a_generator_is_compared_with_as_many_images_always_alike(birds: np.ndarray, monkeypatch) -> None:
-    monkeypatch.setattr("ganseg.probes.SCENES", 4)
-    generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
-    found = probe(generator, birds, CPU)
-    assert found == probe(generator, birds, CPU)
-    halves = (described(x, CPU) for x in (birds[:60], birds[60:]))
-    assert found["frechet_distance"] > 2 * relative_distance(*halves)
-    assert "frechet_distance" not in probe(generator, birds[:1], CPU)
 
 
 # What becomes of hidden parts, and of front and back

@@ -1,12 +1,9 @@
 """The landing page and README: their numbers and their picture are what the results say, and no results break them."""
 
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from conftest import ROOT
 from finished_runs import write_run
 from PIL import Image
@@ -24,19 +21,6 @@ def seed(results: Path, number: int, iou: float, **more: Any) -> Run:
     images, labels = np.full((12, 8, 8, 3), 40 * number, np.uint8), np.eye(8, dtype=np.uint8)[None].repeat(12, axis=0)
     sample_sheet(images, labels, folder / "segmentation.png", labels)
     return Run(folder)
-
-
-@pytest.fixture(scope="module")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of the repository without what this copy made by itself."""
-    names = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
-    copy = tmp_path_factory.mktemp("committed")
-    for name in filter(None, names):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(ROOT / name, copy / name)
-    if not (copy / "results").exists():
-        pytest.skip("no checkout: which results are committed is not known")
-    return copy / "results"
 
 
 def test_readme_shows_the_picture_and_the_numbers_of_the_committed_results(committed: Path) -> None:

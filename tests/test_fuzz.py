@@ -120,16 +120,13 @@ def test_settings_are_refused_or_make_networks_that_can_be_built(given):
         config = resolve("synthetic-bird", "paper", "tiny", overrides=typed)
     except UserError:
         return
-    assert Config.from_dict(json.loads(json.dumps(config.model_dump(), allow_nan=False))) == config
+    again = Config.from_dict(json.loads(json.dumps(config.model_dump(), allow_nan=False)))
+    assert again == config == Config.from_dict(config.model_dump()) and hash(again) == hash(config)
     size, parts = config.data.size, config.generator.parts
     with torch.device("meta"):
-        scene = Generator(config.generator).eval()
-        assert Discriminator(config.discriminator, size)(torch.empty(2, 3, size, size)).shape == (2,)
-        assert Segmenter(config.segmenter, parts).eval()(torch.empty(2, 3, size, size)).shape[1:] == (
-            parts + 1,
-            size,
-            size,
-        )
+        scene, images = Generator(config.generator).eval(), torch.empty(2, 3, size, size)
+        assert Discriminator(config.discriminator, size)(images).shape == (2,)
+        assert Segmenter(config.segmenter, parts).eval()(images).shape[1:] == (parts + 1, size, size)
     assert sum(p.numel() for p in scene.parameters()) > 0
 
 

@@ -15,20 +15,16 @@ from ganseg.data import check, fingerprint, load, warn_once
 from ganseg.files import UserError
 from ganseg.pictures import colour_labels
 
+pytestmark = pytest.mark.usefixtures("cache")
 LAYOUT = np.zeros((24, 40), np.uint8)
 LAYOUT[:12, 20:], LAYOUT[12:, :10], LAYOUT[:3, :20] = 1, 2, 3  # three parts, 24 % + 12 % + 6 % of the pixels
 FRONT = LAYOUT > 0
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
-    warn_once.cache_clear()
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """65 photographs of 40 x 24 pixels."""
+    """65 photographs of 40 x 24 pixels, of which nothing is known yet."""
+    warn_once.cache_clear()
     (tmp_path / "photos").mkdir()
     for i in range(65):
         Image.new("RGB", (40, 24), (2 * i, 9, 9)).save(tmp_path / "photos" / f"{i:02d}.bmp")
@@ -204,9 +200,8 @@ def test_other_images_and_labels_make_another_data_set_and_another_place_does_no
 def test_published_sets_are_known_by_what_their_files_hold(tmp_path, name):
     root = of.build(name, tmp_path / "data")
     known = fingerprint(name, root)
-    image = next(
-        path for path in sorted(root.rglob("*")) if path.suffix in (".jpg", ".png") and "mask" not in str(path)
-    )
+    images = (path for path in sorted(root.rglob("*")) if path.suffix in (".jpg", ".png"))
+    image = next(path for path in images if "mask" not in str(path))
     content = bytearray(image.read_bytes())
     content[-3] ^= 1
     image.write_bytes(content)

@@ -33,11 +33,14 @@ def test_parts_differ_and_are_lighter_than_the_background_for_every_kind_of_colo
     assert min(np.linalg.norm(a - b) for a, b in pairs) > 0.1
 
 
-def test_labels_become_the_colours_of_their_parts_which_never_repeat():
+def test_labels_become_the_colours_of_their_parts_which_never_repeat_and_back():
     coloured = pictures.colour_labels(np.arange(256).reshape(1, 16, 16))
     assert coloured.shape == (1, 16, 16, 3) and coloured.dtype == np.uint8
     assert len(np.unique(coloured.reshape(-1, 3), axis=0)) == 256
     np.testing.assert_array_equal(coloured[0, 0, :6], pictures.COLOURS[:6])
+    np.testing.assert_array_equal(pictures.labels_of(coloured), np.arange(256).reshape(1, 16, 16))
+    white = np.full((1, 2, 2, 3), 255, np.uint8)
+    assert (pictures.labels_of(white) == 1).all(), "a colour of no label counts as the foreground"
 
 
 SQUARE = np.zeros((1, 8, 8), int)
@@ -83,12 +86,6 @@ def test_a_sheet_is_read_back_as_it_was_drawn(tmp_path, count, with_truth):
     np.testing.assert_array_equal(rows[0], images)
     np.testing.assert_array_equal(pictures.labels_of(rows[1]), labels)
     assert not with_truth or np.array_equal(pictures.labels_of(rows[3]), truth)
-
-
-def test_a_colour_of_no_label_counts_as_the_foreground():
-    colours = pictures.colour_labels(np.arange(256).reshape(1, 16, 16))
-    np.testing.assert_array_equal(pictures.labels_of(colours), np.arange(256).reshape(1, 16, 16))
-    assert (pictures.labels_of(np.full((1, 2, 2, 3), 255, np.uint8)) == 1).all()
 
 
 @pytest.mark.parametrize("with_truth", [False, True])

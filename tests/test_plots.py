@@ -6,18 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_equations import SMALL
 
 from ganseg import pictures, plots
-from ganseg.config import GeneratorConfig
 from ganseg.generator import Generator, Scene
-
-SMALL = {"noise_dim": 8, "embedding_dim": 4, "spade_hidden": 4, "margin": 2}
 
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
     torch.manual_seed(0)
-    return Generator(GeneratorConfig(parts=3, block_sizes=(8, 16), block_widths=(8, 6), **SMALL)).eval()
+    return Generator(SMALL).eval()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a generator answers when one part is changed, on generators whose answers are known."""
+"""What a generator answers when one part is changed, where the answer is known, and how far its images are off."""
 
 from types import SimpleNamespace
 
@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor, nn
 
 from ganseg import probes
 from ganseg.config import GeneratorConfig
+from ganseg.data import load
+from ganseg.files import UserError
 from ganseg.generator import Generator, Noise, Scene
 from ganseg.points import Parts
+from ganseg.probes import described, frechet_distance, random_network, relative_distance
 from ganseg.recipes import resolve
 
 SIZE, START = 32, 8
 PLACES = torch.tensor([[-0.5, -0.5], [0.5, 0.5]])  # of two square parts
-FABRIC = Fabric(accelerator="cpu", devices=1)
 
 
 class Level1(nn.Module):
@@ -75,17 +78,54 @@ def test_masks_are_as_soft_as_they_were_made(blur: float) -> None:
     assert probes.mask_blur(generator, generator.noise(4)) == pytest.approx(blur * 2 / 3, abs=1e-6)
 
 
-def test_a_generator_is_probed_as_it_is_and_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+# ---- Frechet distances
+
+
+@pytest.fixture(scope="module")
+def birds() -> np.ndarray:
+    return np.asarray(load("synthetic-bird", "test", 32, limit=120).images)
+
+
+def exact(mean: tuple[float, ...], deviations: tuple[float, ...]) -> np.ndarray:
+    """Features whose mean and (diagonal) covariance are exactly these."""
+    signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * len(mean))).reshape(len(mean), -1).T
+    return np.array(mean) + signs * np.array(deviations) * np.sqrt((len(signs) - 1) / len(signs))
+
+
+def test_the_distance_of_two_gaussians_is_that_of_the_formula_and_of_the_published_code() -> None:
+    one, other = exact((0, 0, 0), (1, 2, 3)), exact((1, 0, -2), (2, 2, 0))
+    assert frechet_distance(one, other) == pytest.approx(1 + 4 + 1 + 0 + 9)  # |m|^2 + sum (s1 - s2)^2
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    assert relative_distance(one, other) == pytest.approx(15 / (1 + 4 + 9))
+    with pytest.raises(UserError, match="two images"):
+        frechet_distance(one[:1], other)
+    draws = np.random.default_rng(0)
+    sides = [draws.normal(size=(40, 5)) @ draws.normal(size=(5, 5)) for _ in range(2)]
+    moments = [moment for side in sides for moment in (side.mean(axis=0), np.cov(side, rowvar=False))]
+    assert frechet_distance(*sides) == pytest.approx(calculate_frechet_distance(*moments))
+
+
+def test_the_random_network_is_the_same_each_time_and_leaves_no_trace(birds: np.ndarray, fabric: Fabric) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = described(birds[:4], fabric)
+    random_network.cache_clear()
+    assert (first == described(birds[:4], fabric)).all() and first.shape == (4, 512)
+    assert (before == torch.get_rng_state()).all()
+
+
+def test_a_generator_is_compared_with_as_many_images_always_alike_and_left_as_it_was(birds, fabric, monkeypatch):
     monkeypatch.setattr(probes, "SCENES", 4)
     generator = Generator(resolve("synthetic-bird", "paper", "tiny").generator).eval()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    none = np.zeros((0, 32, 32, 3), np.uint8)
-    found = probes.probe(generator, none, FABRIC)
-    assert found == probes.probe(generator, none, FABRIC) and found["embedding_leak"] > 0
+    found = probes.probe(generator, birds, fabric)
+    assert found == probes.probe(generator, birds, fabric) and found["embedding_leak"] > 0
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
     assert not generator.training and not generator.point_generator._forward_hooks
+    halves = (described(x, fabric) for x in (birds[:60], birds[60:]))
+    assert found["frechet_distance"] > 2 * relative_distance(*halves)
     without = Generator(resolve("synthetic-bird", "paper+no-points", "tiny").generator).eval()
-    assert "moved_part" not in probes.probe(without, none, FABRIC)
+    assert not {"moved_part", "frechet_distance"} & probes.probe(without, birds[:1], fabric).keys()
 
 
 # ---- the switches that the ledger compares with

@@ -4,7 +4,6 @@ Both have shapes and devices but no values: mixing devices raises, and so does w
 """
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -60,13 +59,10 @@ class Stream:
 def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meta]:
     """The device `meta` has neither autocast nor a fused Adam."""
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())
-    monkeypatch.setattr(torch.optim, "Adam", functools.partial(_plain_adam, torch.optim.Adam))
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda given, **options: adam(given, **options | {"fused": False}))
     with torch.device("meta"):
         yield Meta()
-
-
-def _plain_adam(adam: Any, parameters: Any, **options: Any) -> torch.optim.Optimizer:
-    return adam(parameters, **options | {"fused": False})
 
 
 @pytest.mark.parametrize(("variant", "scale"), EXPERIMENTS)
@@ -88,25 +84,20 @@ def test_steps_of_stage_2_never_wait_for_a_value(variant: str, scale: str, meta:
     assert values.keys() == {"segmentation"} | ({"self", "trusted"} if variant == BEYOND else set())
 
 
-def reading(step: Any) -> Any:
-    return lambda scene: step(scene) if scene.image.mean().item() > 0 else None
+PLANTED = {  # what happens to generated images
+    "reading": lambda image: image * (image.mean().item() > 0),
+    "mixing": lambda image: image + torch.zeros(image.shape, device="cpu"),
+    "choosing": lambda image: image[image.mean(dim=(1, 2, 3)) > 0],
+}
 
 
-def mixing(step: Any) -> Any:
-    return lambda scene: step(scene._replace(image=scene.image + torch.zeros(scene.image.shape, device="cpu")))
-
-
-def choosing(step: Any) -> Any:
-    return lambda scene: step(scene._replace(image=scene.image[scene.image.mean(dim=(1, 2, 3)) > 0]))
-
-
-@pytest.mark.parametrize("planted", [reading, mixing, choosing])
-def test_a_rehearsal_sees_a_value_read_a_device_mixed_and_a_boolean_index(planted: Any, meta: Meta) -> None:
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_rehearsal_sees_a_value_read_a_device_mixed_and_a_boolean_index(planted: str, meta: Meta) -> None:
     config = configured("paper", "laptop")
     trainer = GanTrainer(config, meta, Stream(config))
     step = trainer.generator_step
-    faulty = planted(lambda scene: step(scene, scene.image, geometric=True))
-    trainer.generator_step = lambda scene, real, geometric: faulty(scene)  # type: ignore[method-assign]
+    faulty = lambda scene, *given: step(scene._replace(image=PLANTED[planted](scene.image)), *given)
+    trainer.generator_step = faulty  # type: ignore[method-assign]
     with pytest.raises(RuntimeError):
         trainer.step(1)
 

@@ -25,18 +25,11 @@ from ganseg.recipes import resolve
 from ganseg.training import untrained_segmenter
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return make_fabric("cpu", precision="32-true")
-
-
 def test_each_network_learns_at_its_own_rate_with_the_given_betas(fabric: Fabric) -> None:
     told = {"optim.lr_generator": 1e-3, "optim.lr_discriminator": 5e-3, "optim.betas": (0.3, 0.8)}
     trainer = gan(fabric, MINUTE.replace(told | {"optim.ema": 0}))
-    for optimizer, rate, network in (
-        (trainer.g_optim, 1e-3, trainer.generator),
-        (trainer.d_optim, 5e-3, trainer.discriminator),
-    ):
+    pairs = (trainer.g_optim, 1e-3, trainer.generator), (trainer.d_optim, 5e-3, trainer.discriminator)
+    for optimizer, rate, network in pairs:
         (group,) = optimizer.param_groups
         assert (group["lr"], group["betas"]) == (rate, (0.3, 0.8))
         assert [id(p) for p in group["params"]] == [id(p) for p in network.parameters()]
@@ -61,9 +54,8 @@ def test_the_generator_learns_from_the_discriminator_that_has_just_learnt(fabric
 
 @pytest.mark.parametrize("parts", [4, 8])
 def test_the_area_loss_is_a_sum_over_the_parts_and_only_lambda_con_follows_k(parts: int) -> None:
-    paper, released = (
-        resolve("celeba-wild", variant, "paper", parts=parts).losses for variant in ("paper", "released")
-    )
+    told = (resolve("celeba-wild", variant, "paper", parts=parts) for variant in ("paper", "released"))
+    paper, released = (config.losses for config in told)
     assert (paper.lambda_area, released.lambda_area) == (1, 1)
     assert paper.lambda_con * parts == released.lambda_con == 10
     assert (paper.over_parts, released.over_parts) == ("sum", "mean")
@@ -111,21 +103,16 @@ def test_the_averaged_generator_is_used_with_batch_statistics_of_its_own(fabric:
 
 
 def test_stage_2_samples_and_weights_are_of_the_averaged_generator(monkeypatch, tmp_path: Path, fabric: Fabric) -> None:
-    used = {}
-    trainers = {"gan": experiments.GanTrainer, "segmenter": experiments.SegmenterTrainer}
-
-    def remembered(name: str):
-        return lambda *args: used.setdefault(name, trainers[name](*args))
-
-    monkeypatch.setattr(experiments, "GanTrainer", remembered("gan"))
-    monkeypatch.setattr(experiments, "SegmenterTrainer", remembered("segmenter"))
-    monkeypatch.setattr(experiments, "draw_samples", lambda generator, *_: used.update(drawn=generator))  # the last
-    monkeypatch.setattr(
-        experiments, "save_weights", lambda path, module, half: used.setdefault(path.stem, module) and ""
-    )
-    monkeypatch.setattr(
-        experiments, "evaluate", lambda *args, generator, **_: used.setdefault("scored", generator) and {}
-    )
+    used, gan_trainer, segmenter_trainer = {}, experiments.GanTrainer, experiments.SegmenterTrainer
+    watched = {
+        "GanTrainer": lambda *args: used.setdefault("gan", gan_trainer(*args)),
+        "SegmenterTrainer": lambda *args: used.setdefault("segmenter", segmenter_trainer(*args)),
+        "draw_samples": lambda generator, *_: used.update(drawn=generator),  # the last
+        "save_weights": lambda path, module, half: used.setdefault(path.stem, module) and "",
+        "evaluate": lambda *args, generator, **_: used.setdefault("scored", generator) and {},
+    }
+    for name, function in watched.items():
+        monkeypatch.setattr(experiments, name, function)
     overrides = {"optim.steps": 2, "segmenter.steps": 1, "data.train_limit": 20, "data.test_limit": 5}
     experiment = Experiment("synthetic-bird", scale="tiny", overrides=overrides)
     experiments.train(experiment, tmp_path, fabric, progress=False)
@@ -169,17 +156,22 @@ def test_the_scaler_of_fp16_is_kept_and_another_precision_resumes_without(tmp_pa
     assert load_state(tmp_path / "checkpoint" / "gan.pt", gan(fabric))[0] == 2
 
 
-def test_imagenet_weights_are_asked_for_before_training_and_start_the_backbone(monkeypatch, tmp_path: Path) -> None:
+@pytest.fixture
+def imagenet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where ImageNet's weights would lie: they are not at hand, and none may be fetched."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv("GANSEG_ALLOW_DOWNLOADS", raising=False)
-    config = MINUTE.replace(
-        {"segmenter.backbone": "resnet50", "segmenter.output_stride": 8, "segmenter.pretrained": True}
-    )
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "hub" / "checkpoints" / "resnet50-0676ba61.pth"
+
+
+def test_imagenet_weights_are_asked_for_before_training_and_start_the_backbone(imagenet: Path) -> None:
+    settings = {"backbone": "resnet50", "output_stride": 8, "pretrained": True}
+    config = MINUTE.replace({f"segmenter.{name}": value for name, value in settings.items()})
     with pytest.raises(UserError, match=r"lacks \S+resnet50-\w+\.pth, and .*GANSEG_ALLOW_DOWNLOADS=1"):
         untrained_segmenter(config)
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     weights = resnet50(weights=None).state_dict()
-    torch.save(weights, tmp_path / "hub" / "checkpoints" / "resnet50-0676ba61.pth")
+    torch.save(weights, imagenet)
     backbone = untrained_segmenter(config).network.backbone.state_dict()
     assert backbone and all(torch.equal(value, weights[name]) for name, value in backbone.items())
 
@@ -193,11 +185,8 @@ def test_the_first_steps_losses_in_bf16_are_close_to_those_in_fp32(fabric: Fabri
         assert half[name].item() == pytest.approx(value.item(), rel=0.08, abs=1e-2), name
 
 
-def test_released_starts_stage_2_from_imagenet_where_its_weights_can_be_had(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.delenv("GANSEG_ALLOW_DOWNLOADS", raising=False)
+def test_released_starts_stage_2_from_imagenet_where_its_weights_can_be_had(imagenet: Path) -> None:
     started = lambda scale: resolve("flowers", "released", scale).segmenter.pretrained
     assert not started("paper") and resolve("flowers", "paper+imagenet-segmenter", "paper").segmenter.pretrained
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "hub" / "checkpoints" / "resnet50-0676ba61.pth").touch()
+    imagenet.touch()
     assert started("gpu") and started("paper") and not started("laptop")

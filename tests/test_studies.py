@@ -131,8 +131,8 @@ def test_runs_of_an_older_recipe_are_compared_with_nothing(results: Path, tmp_pa
     write_run(tmp_path, seed=0, iou=0.8, finished="2026-01-01")
     assert [run.metrics["iou"] for run in find_runs(tmp_path, variant=FULL)] == [0.8]
     (frame,) = studies.settings(tmp_path)
-    found = list(zip(frame["variant"], frame["seed"], frame["iou"], strict=True))
-    assert found == [("paper+no-area", 0, 0.4), (FULL, 0, 0.8)]
+    rows = zip(frame["variant"], frame["seed"], frame["iou"], strict=True)
+    assert list(rows) == [("paper+no-area", 0, 0.4), (FULL, 0, 0.8)]
     row = evaluate_claims(tmp_path).set_index("id").loc["losses-prevent-collapse"]
     assert {side.rows[0]["iou"] for check in row["checks"] for side in check.sides if side.rows} == {0.4, 0.8}
 

@@ -1,9 +1,11 @@
-"""The package stays thin: small enough to be read as the paper, and imported one way."""
+"""The package stays thin: small enough to be read as the paper, imported one way, formatted and linted (ruff)."""
 
 import ast
 import pkgutil
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,9 @@ def test_each_equation_is_defined_once() -> None:
 def test_the_table_of_equations_leads_to_their_definitions(number: int) -> None:
     found = pkgutil.resolve_name(f"ganseg.{ganseg.EQUATIONS[number].replace('.', ':', 1)}")
     assert found.__doc__.startswith(f"Eq. {number}:")
+
+
+@pytest.mark.parametrize("command", ["check --no-cache", "format --check --no-cache"])
+def test_ruff_finds_nothing(command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "ruff", *command.split()], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

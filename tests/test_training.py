@@ -3,12 +3,14 @@
 import copy
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from conftest import flipped
 from torch import Tensor, nn
 
 from ganseg import losses
@@ -28,10 +30,8 @@ MINUTE = Config().replace({
     "optim.steps": 6, "optim.batch_size": 4, "optim.ema": 0.9, "optim.lr_generator": 1e-3,
     "segmenter.backbone": "resnet18-light", "segmenter.output_stride": 4, "segmenter.batch_size": 2,
 })  # fmt: skip
-PLUS = MINUTE.replace(
-    variant_settings("+".join(("paper", *INGREDIENTS)))
-    | {"segmenter.steps": 22, "segmenter.width": 8, "plus.confidence": 0.25}
-)
+EVERYTHING = variant_settings("+".join(("paper", *INGREDIENTS)))
+PLUS = MINUTE.replace(EVERYTHING | {"segmenter.steps": 22, "segmenter.width": 8, "plus.confidence": 0.25})
 
 
 class Noise:
@@ -47,11 +47,6 @@ class Noise:
 
 class Killed(Exception):
     """Stands for a signal."""
-
-
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return make_fabric("cpu", precision="32-true")
 
 
 def gan(fabric: Fabric, config: Config = MINUTE) -> GanTrainer:
@@ -230,9 +225,7 @@ def test_stage_2_learns_from_pairs_and_leaves_the_generator_alone(fabric: Fabric
     assert same(trainer.generator.state_dict(), before) and not same(trainer.segmenter.state_dict(), weights)
 
 
-def test_history_keeps_window_means_of_both_stages_and_drops_rows_that_will_be_made_again(
-    fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_history_keeps_window_means_of_both_stages_and_drops_rows_to_be_made_again(fabric, tmp_path, monkeypatch):
     def steps() -> list[tuple[str, int]]:
         return [(row.stage, row.step) for row in pd.read_csv(tmp_path / "history.csv").itertuples()]
 
@@ -286,10 +279,43 @@ def test_a_damaged_checkpoint_and_one_of_another_network_are_user_errors(fabric:
     assert [p.name for p in path.parent.iterdir()] == ["gan.pt"]
     with pytest.raises(UserError, match="of another training"):
         fit(gan(fabric, MINUTE.replace({"discriminator.widths": (8, 16)})), 2, tmp_path, progress=False)
-    content = path.read_bytes()
+    content, said = path.read_bytes(), "missing or cannot be read .* It is damaged or of another training: delete it"
     for damaged in (content[:1000], b"", content[::-1]):
         path.write_bytes(damaged)
-        with pytest.raises(
-            UserError, match=r"gan\.pt is missing or cannot be read .* It is damaged or of another training: delete it"
-        ):
+        with pytest.raises(UserError, match=rf"gan\.pt is {said}"):
             load_state(path, gan(fabric))
+
+
+def test_a_checkpoint_with_a_wrong_bit_is_refused_or_read_as_it_was(fabric: Fabric, tmp_path: Path) -> None:
+    trainer, refused = gan(fabric), 0
+    fit(trainer, 1, tmp_path, progress=False)
+    whole = state(trainer)
+    for _ in flipped(tmp_path / "checkpoint" / "gan.pt", 25):
+        try:
+            load_state(tmp_path / "checkpoint" / "gan.pt", trainer)
+            assert same(state(trainer), whole)  # the bit was between the parts of the archive
+        except UserError as error:
+            assert "It is damaged or of another training" in str(error)
+            refused += 1
+    assert refused > 5
+
+
+def test_a_checkpoint_of_another_run_is_refused(fabric: Fabric, tmp_path: Path) -> None:
+    trainer = gan(fabric)
+    fit(trainer, 1, tmp_path / "one", progress=False)
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    with pytest.raises(UserError, match=r"gan.pt .*\(it is of one\)"):
+        fit(trainer, 2, tmp_path / "other", progress=False)
+
+
+def test_weights_with_a_wrong_bit_or_of_another_network_of_the_same_shape_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, other = Generator(MINUTE.generator), Generator(MINUTE.generator)
+    path, known = tmp_path / "weights.safetensors", save_weights(tmp_path / "weights.safetensors", network)
+    for _ in flipped(path, 50):
+        with pytest.raises(UserError, match="weights.safetensors .*its SHA-256 is"):
+            load_weights(path, other, known)
+    assert same(load_weights(path, other, known).state_dict(), network.state_dict())
+    assert known != save_weights(path, Generator(MINUTE.generator))
+    with pytest.raises(UserError, match=known):
+        load_weights(path, other, known)

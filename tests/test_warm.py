@@ -71,8 +71,10 @@ def program(environment: dict[str, str], *words: str, folder: Path = ROOT) -> su
 def test_a_program_finds_its_packages_imported_and_keeps_words_folder_environment_streams_and_exit_status(
     served: dict[str, str], tmp_path: Path
 ) -> None:
-    one = program(served, "a b", folder=tmp_path)
-    assert one.communicate()[0].startswith(f"a b {tmp_path} 7 True ") and one.returncode == 3
+    usual = {name: value for name, value in served.items() if name != "GANSEG_WARM"}
+    for environment, warm in ((served, True), (usual, False)):  # without a server it starts as usual
+        one = program(environment, "a b", folder=tmp_path)
+        assert one.communicate()[0].startswith(f"a b {tmp_path} 7 {warm} ") and one.returncode == 3
     other = program(served, "fail")
     assert other.communicate()[1] == "no\n" and other.returncode == 1
 
@@ -85,15 +87,8 @@ warm.PACKAGES, usual = ["json"], signal.signal
 signal.signal = lambda number, do: (usual(number, do), callable(do) and os.kill(os.getpid(), signal.SIGCHLD))
 warm.serve(["/bin/sh", "-c", "exit 7"])
 """
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
-        == 7
-    )
-
-
-def test_without_a_server_a_program_starts_as_usual(served: dict[str, str]) -> None:
-    one = program({name: value for name, value in served.items() if name != "GANSEG_WARM"})
-    assert " 7 False " in one.communicate()[0] and one.returncode == 3
+    known = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=known).returncode == 7
 
 
 def test_a_program_tells_how_far_it_is_in_lines_as_in_any_log(served: dict[str, str]) -> None:
@@ -119,9 +114,7 @@ def test_signals_reach_the_program_and_it_dies_with_who_asked_for_it(served: dic
     killed.communicate(timeout=60)  # the program held the pipes open until it was gone
 
 
-def test_a_kernel_is_the_usual_one_but_finds_its_packages_imported(
-    served: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kernel_is_the_usual_one_but_finds_its_packages_imported(served, tmp_path, monkeypatch):
     for name in ("GANSEG_WARM", "JUPYTER_PATH"):
         monkeypatch.setenv(name, served[name])
     cells = execute.execute(write(tmp_path / "a.ipynb", KERNEL), tmp_path / "b.ipynb").cells
