@@ -19,9 +19,9 @@ from test_unchanged import commands
 from typer import Abort, BadParameter
 
 from ganseg import Run
-from ganseg.files import OutOfTime, UserError
+from ganseg.files import RANKS, OutOfTime, UserError
 from ganseg.recipes import SCALES
-from ganseg.terminal import duration, setting, told
+from ganseg.terminal import duration, setting, steady, told
 
 MINUTE = ["train --parts 3 --device cpu", *(f"--set={name}={value}" for name, value in SETTINGS.items())]
 
@@ -55,9 +55,14 @@ def copy(run, tmp_path) -> Path:
 def photographs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photographs")
     for name in ("a.png", "b.jpg"):
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(folder / name)
+        noise(folder / name, (40, 60, 3))
     (folder / "c.png").write_text("no picture")
     return folder
+
+
+def noise(path: Path, shape: tuple[int, int, int]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).save(path)
 
 
 def test_a_finished_run_is_read_and_its_metrics_are_printed(trained, run):
@@ -100,6 +105,15 @@ def test_other_images_leave_the_metrics_and_go_to_a_file_of_their_own(copy):
     usual, other = json.loads(before), json.loads(written.read_text())
     assert other.pop("protocol") == {"split": "val"} and other.keys() == usual.keys()
     assert other["iou"] != usual["iou"]
+
+
+def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
+    config = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(config.replace('"synthetic-bird"', '"folder"'))
+    for i in range(100):
+        noise(tmp_path / "images" / f"{i}.png", (16, 16, 3))
+    said = done("evaluate --device cpu", copy, "--data-dir", tmp_path / "images").stderr
+    assert "no foreground masks: IoU is not measured" in said and "no keypoints: NMI and ARI" in said
 
 
 def test_runs_are_listed_with_their_numbers(trained, run):
@@ -255,6 +269,13 @@ def test_a_cluster_a_poor_terminal_and_no_home_change_nothing(trained, run, tmp_
     assert ended.returncode == 0 and ended.stdout.count(b"0 ended") == 4, ended.stderr
     assert ended.stdout.count(b"metric ") == 2 and b"Traceback" not in ended.stderr
     assert (tmp_path / "ü.png").exists() and not (ROOT / "~").exists()
+
+
+def test_variables_of_ranks_that_are_empty_are_dropped(monkeypatch):
+    for name in RANKS:
+        monkeypatch.setenv(name, "")
+    steady()
+    assert not os.environ.keys() & set(RANKS)
 
 
 @pytest.mark.parametrize("name", ['a "b"', "it's here", "$(echo x) #1", "2024_01", "für", "-x", "a\nb"])

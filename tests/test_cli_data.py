@@ -104,7 +104,7 @@ def test_missing_images_are_counted_named_and_fatal(flowers):
     assert told.exit_code == 2 and fault in told.stdout
 
 
-def test_the_sheet_shows_images_masks_and_keypoints_drawn_or_in_a_folder(tmp_path, flowers):
+def test_the_sheet_shows_images_masks_and_keypoints(tmp_path):
     words = "data show synthetic-bird --count 3 --size 32 --out"
     assert done(words, tmp_path / "birds.png").stdout.strip() == str(tmp_path / "birds.png")
     side, gap = 192, 4
@@ -113,8 +113,15 @@ def test_the_sheet_shows_images_masks_and_keypoints_drawn_or_in_a_folder(tmp_pat
         pixels = np.asarray(sheet.convert("RGB"))[24:]
     rows = [pixels[i * (side + gap) :][:side, :side].astype(int) for i in range(3)]
     assert all(0.002 < (rows[0] != row).any(-1).mean() < 0.9 for row in rows[1:])
-    done("data show flowers --count 4 --size 64 --data-dir", flowers, "--out", tmp_path / "flowers.png")
-    assert Image.open(tmp_path / "flowers.png").width == 2 * (side + gap) - gap, "there are two"
+
+
+@pytest.mark.parametrize("name", ["synthetic-face", "flowers-102", "cub-200-2011-classes-1-50"])
+def test_real_and_synthetic_sets_are_shown(name, request, tmp_path):
+    words = [name]
+    if not name.startswith("synthetic"):
+        words = [name.partition("-")[0], "--data-dir", request.getfixturevalue("shared") / "data" / name]
+    done("data show --count 4 --size 64 --out", tmp_path / "sheet.png", *words)
+    assert Image.open(tmp_path / "sheet.png").width == 4 * 196 - 4
 
 
 def test_a_download_that_is_stopped_is_told_how_to_go_on(published, tmp_path, monkeypatch):

@@ -108,6 +108,12 @@ def test_a_failure_while_decoding_leaves_nothing_that_is_taken_for_whole(tmp_pat
     assert len(cached(listing(), "numbers", 16, tmp_path)) == 600
 
 
+def test_more_unreadable_images_than_can_be_spared_are_refused_with_numbers_and_names(tmp_path):
+    message = r"2 images of numbers or their masks cannot be read \(n4: bad, n5: bad\).*; 1 of 600 can be left out"
+    with pytest.raises(UserError, match=message):
+        cached(listing(broken=(4, 5), spare=1), "numbers", 16, tmp_path)
+
+
 def test_several_may_build_the_same_cache_at_once(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(load, "synthetic", "test", 16, cache_dir=tmp_path, limit=300) for _ in range(4)]

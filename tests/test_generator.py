@@ -122,6 +122,13 @@ def test_background_positions_cover_the_square_or_a_line() -> None:
     assert (line[:, 1] == 0).all() and line[:, 0].abs().max() > 0.9
 
 
+def test_images_of_a_batch_do_not_depend_on_each_other_in_eval_mode(still: Generator) -> None:
+    noise = still.noise(3)
+    alone = still(Noise(*(z[1:2] for z in noise)))
+    together = still(noise).image[1:2]
+    torch.testing.assert_close(together, alone.image, rtol=1e-4, atol=1e-5 * together.abs().max().item())
+
+
 def test_bf16_autocast_is_close_to_fp32() -> None:
     generator = tiny((8, 16, 32), embedding_dim=16, block_widths=(32, 16, 16), spade_hidden=16).eval()
     with torch.no_grad():
@@ -133,6 +140,10 @@ def test_bf16_autocast_is_close_to_fp32() -> None:
     assert (rough.masks - exact.masks).abs().mean() < 0.01, "masks start sharp, so that single pixels change sides"
     assert (rough.image - exact.image).square().mean() < 0.1**2 * exact.image.square().mean()
     assert (rough.labels == exact.labels).float().mean() > 0.97
+
+
+def test_state_dict_holds_no_grid_so_that_it_loads_at_any_margin() -> None:
+    tiny(margin=4).load_state_dict(tiny(margin=2).state_dict())
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 128, 256])

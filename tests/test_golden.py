@@ -16,7 +16,8 @@ from ganseg import losses
 from ganseg.config import GeneratorConfig
 from ganseg.files import UserError
 from ganseg.generator import Generator, Noise, Scene
-from ganseg.layers import crop
+from ganseg.layers import crop, pixel_grid
+from ganseg.points import heatmaps
 from ganseg.released import COMPUTED, convert_generator, released_name
 from ganseg.segmenter import segmentation_loss
 
@@ -88,6 +89,16 @@ def scene_of(generator: Generator, scene: Scene) -> dict[str, Tensor]:
         "fg": crop(scene.foreground, margin), "bg": crop(scene.background, margin), "img": scene.image,
         "center_penalty": concentration, "area_penalty": area,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "margin"), [(16, 0), (16, 10), (8, 4)])
+@pytest.mark.parametrize(("theirs", "ours"), [("gaussian", "gaussian_unsquared"), ("linear", "cone")])
+def test_grids_and_heatmaps(size: int, margin: int, theirs: str, ours: str) -> None:
+    tensors = load_file(GOLDEN / "heatmaps.safetensors")
+    grid = pixel_grid(size, margin, "endpoints")
+    assert error(grid.flip(-1), tensors[f"grid/{size}_{margin}"]) < TOLERANCE
+    made = heatmaps(grid, tensors["points"].flip(-1), tensors["tau"].squeeze(-1), ours)
+    assert error(made, tensors[f"{theirs}/{size}_{margin}"]) < TOLERANCE
 
 
 def differing(made: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
