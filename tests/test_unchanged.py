@@ -50,6 +50,7 @@ CASES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.usefixtures("cache")  # it is drawn, not remembered
 def test_it_is_what_it_was(case: str) -> None:
     found, frozen = CASES[case](), json.loads(FROZEN.read_text())[case]
     assert found.pop("colours", []) == pytest.approx(frozen.pop("colours", []), abs=0.03)  # of 255
