@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import numpy as np
 import published as of
 import pytest
-from commands import done, ganseg, plain
+from commands import done, ganseg, mistaken, plain
 from http_server import Site, serve
 from PIL import Image
 
