@@ -185,8 +185,8 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Measure a run again on held-out images, print the metrics, and say what the data has no labels for.
 
-    On the paper's images the run's metrics.json is rewritten. On others it stays as it is, and the numbers go
-    to a file beside it whose name lists them, such as metrics-split-val.json.
+    On the paper's images the run's metrics.json is rewritten, unless the model came with the project. On others it
+    stays as it is, and the numbers go to a file beside it whose name lists them, such as metrics-split-val.json.
 
     Example: [cyan]ganseg evaluate cub-paper-k8-s0 --data-dir /data/CUB_200_2011 --split official-test[/cyan]
     """
@@ -204,7 +204,10 @@ def evaluate(
     for sentence in evaluation.unmeasured(measured, protocol):
         ui.warn(sentence)
     path = opened.directory / f"metrics{''.join(f'-{name}-{own[name]}' for name in sorted(own))}.json"
-    write_json(path, measured | {"protocol": own} if own else opened.metrics | measured)
+    if not own and opened.directory.name in (Path(told["run"]).name for told in shipped_models(results).values()):
+        ui.warn("this model came with the project: its published numbers stay as they are in")
+    else:
+        write_json(path, measured | {"protocol": own} if own else opened.metrics | measured)
     print(path)
 
 

@@ -98,7 +98,8 @@ def find_photographs(paths: Iterable[str | Path], out: Path) -> tuple[list[Photo
             numbered = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
             name = next(name for name in numbered if name.casefold() not in taken)
             taken.add(name.casefold())
-            found[folder / file] = Photograph(folder / file, prefix + file, name)
+            shown = prefix + file if name == stem else str(folder / file)  # of those that are alike one keeps its name
+            found[folder / file] = Photograph(folder / file, shown, name)
     if not found:
         looked = f"no images in {', '.join(map(str, given))}; looked for {', '.join(SUFFIXES)}, also in folders below"
         raise UserError(". ".join([looked, *left_out]))

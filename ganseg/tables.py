@@ -170,6 +170,17 @@ def summarise(runs: Iterable[Any], metric: str) -> dict[str, Any]:
     return {"mean": values.mean(), "median": values.median(), "std": values.std(), "n": len(values)}
 
 
+def unlearned(runs: Sequence[Any]) -> str:
+    """What reaches which IoU on the images of `runs` without learning: the best constant mask, and what was measured
+    at their scale on their data set (baselines.csv), as text."""
+    told, path = runs[0].provenance, runs[0].directory.parents[1] / "baselines.csv"
+    ious = {"best constant mask": summarise(runs, "iou_constant_mask")["mean"]}
+    if path.exists():
+        table = pd.read_csv(path)
+        ious |= table[table["data"] == told["data"]].set_index("method")["iou"].to_dict()
+    return ", ".join(f"{method} {iou:.3f}" for method, iou in ious.items())
+
+
 def mean_std(mean: float, std: float = np.nan, n: float | None = None, digits: int = 3) -> str:
     """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712; a dash for NaN."""
     if np.isnan(mean):

@@ -205,6 +205,7 @@ MISTAKES = [
     ("evaluate", "Missing argument 'RUN'"),
     ("evaluate PHOTOGRAPHS", "is not a run: it has no config.json"),
     ("evaluate RUN --regression all", "no split 'all'"),
+    ("sample RUN --out PHOTOGRAPHS/c.png/s.png", "c.png: File exists; mend it, or name another place"),
     ("sample RUN --count 0", "'--count': Input should be greater than or equal to 1"),
     ("sample RUN --count 1000000", "'--count': Input should be less than or equal to 1000"),
     ("segment RUN PHOTOGRAPHS", "Missing option '--out'"),

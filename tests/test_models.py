@@ -31,6 +31,15 @@ def test_a_name_that_is_nearly_that_of_a_model_is_answered_with_it_first():
     assert "there are flowers, flowers-1000-images," in told and len(told) < 2000
 
 
+def test_a_shipped_model_that_is_evaluated_again_keeps_its_published_numbers(monkeypatch):
+    path = Run.find("birds").directory / "metrics.json"
+    before = path.read_bytes()
+    monkeypatch.setattr("ganseg.evaluation.evaluate", lambda *given, **more: {"iou": 0.5})
+    told = done("evaluate birds")
+    assert "its published numbers stay" in told.stderr and str(path) in told.stdout and "0.5" in told.stdout
+    assert path.read_bytes() == before
+
+
 def test_shipped_models_are_small():
     assert max(SIZES.values()) <= 4e6 and sum(SIZES.values()) <= 40e6
     assert min(SIZES.values()) > 1e5

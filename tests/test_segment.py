@@ -115,6 +115,7 @@ def test_files_of_one_stem_and_folders_alike_get_names_of_their_own(tmp_path):
     assert named("one") == ["A", "a-2", "a-3", "a-4"]
     assert named("two", "other/two") == ["two/a", "two/a-2"]
     assert named("two/a.png", "other/two/a.png", "two/a.png") == ["a", "a-2"]
+    assert [one.file for one in found("two/a.png", "other/two/a.png")] == ["a.png", str(tmp_path / "other/two/a.png")]
 
 
 @pytest.mark.parametrize("out", [".", "results", "below/results"])

@@ -141,7 +141,8 @@ def _existing(data: DataSet, data_dir: Place) -> Path:
     if not data.needs_dir:
         raise UserError(f"there is nothing to check of the data set {data.name}. {data.how_to_get}")
     if not data_dir:
-        raise UserError(f"the data set {data.name} needs its folder (data_dir). {data.how_to_get}")
+        where = "(--data-dir; data_dir in notebooks)"
+        raise UserError(f"the data set {data.name} needs its folder {where}. {data.how_to_get}")
     path = place(data_dir)
     if not path.is_dir():
         raise UserError(f"{path} is {'not a folder' if path.exists() else 'missing'}. {data.how_to_get}")
