@@ -159,10 +159,10 @@ def _stored(data: pd.DataFrame, name: str, runs: Sequence[Any] = (), results: st
     content = data.to_csv(index=False).encode()
     with atomic_path(path.with_suffix(".csv")) as temporary:
         temporary.write_bytes(content)
-    text = "Computed by this page, from no run; the box at its top says where and when."
+    text = "Computed by this page, from none of the runs in the results; the box at its top says where and when."
     text = html.escape(provenance_line(runs) if runs else text)
     if len(runs) > 1:  # a long line unfolds
-        text = f"<summary>{text.partition('; seed')[0]}; {len(runs)} runs</summary>{text}"
+        text = f"<summary>{text.partition('; seed')[0].rstrip('.')}; {len(runs)} runs</summary>{text}"
     link = f'<a class="ganseg-csv" download="{path.stem}.csv" href="{_data_uri("text/csv", content)}">Data (CSV)</a>'
     kind = "details" if len(runs) > 1 else "small"
     return path, f'{link}<br><{kind} class="ganseg-provenance">{text}</{kind}>'
