@@ -24,7 +24,7 @@ from ganseg.runs import Run
 
 PARTS = "parts.json"
 ABOUT = {
-    "centre": "(x, y) in pixels of the upright image, x right, y down, pixel centres at integers, or null",
+    "centre": "of the part's probabilities, (x, y) in pixels of the upright image, pixel centres at integers, or null",
     "area": "fraction of the image", "visible": f"whether the part covers at least {SPECK:.1%} of the image",
 }  # fmt: skip
 
