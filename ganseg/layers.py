@@ -68,7 +68,8 @@ def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
 
 class RelativeEncoding(nn.Module):
     r"""Eq. 5: the starting tensor, from positions relative to points:
-    $[\sin(\pi\,\mathrm{FC}(\ldots, \mathbf p - \mathbf x_i, \ldots)), \cos(\pi\,\mathrm{FC}(\ldots))]$."""
+    $[\sin(\pi\,\mathrm{FC}(\ldots, \mathbf p - \mathbf x_i, \ldots)), \cos(\pi\,\mathrm{FC}(\ldots))]$.
+    `points`: number of the $\mathbf x_i$; `channels`: of the result, half sines and half cosines."""
 
     def __init__(self, points: int, channels: int) -> None:
         super().__init__()
@@ -96,7 +97,8 @@ class ConstantStart(nn.Module):
 
 
 class Spade(nn.Module):
-    r"""SPADE (section 3.2): $(1 + \gamma(\mathbf W)) \odot \mathrm{BN}(\mathbf x) + \beta(\mathbf W)$."""
+    r"""SPADE (section 3.2): $(1 + \gamma(\mathbf W)) \odot \mathrm{BN}(\mathbf x) + \beta(\mathbf W)$.
+    `channels`: of x; `condition`: of the embedding map W; `hidden`: between W and gamma, beta."""
 
     def __init__(self, channels: int, condition: int, hidden: int) -> None:
         super().__init__()
@@ -113,7 +115,7 @@ class Spade(nn.Module):
 
 class SpadeResBlock(nn.Module):
     """Two SPADE-LeakyReLU-convolution stages, the smaller width between them, and a SPADE-convolution shortcut where
-    the width changes (Eq. 6, 8)."""
+    the width changes (Eq. 6, 8). `inputs`, `outputs`: channels; `condition`, `hidden`: of the SPADE layers."""
 
     def __init__(self, inputs: int, outputs: int, condition: int, hidden: int) -> None:
         super().__init__()
@@ -134,7 +136,8 @@ class SpadeResBlock(nn.Module):
 
 
 class AdaIn(nn.Module):
-    r"""AdaIN (section 3.3): $(1 + \gamma(\mathbf w)) \odot \mathrm{IN}(\mathbf x) + \beta(\mathbf w)$."""
+    r"""AdaIN (section 3.3): $(1 + \gamma(\mathbf w)) \odot \mathrm{IN}(\mathbf x) + \beta(\mathbf w)$.
+    `channels`: of x; `condition`: length of the style vector w; `norm`: "instance", or the released code's "batch"."""
 
     def __init__(self, channels: int, condition: int, hidden: int, norm: str) -> None:
         super().__init__()
