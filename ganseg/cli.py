@@ -204,7 +204,8 @@ def evaluate(
     for sentence in evaluation.unmeasured(measured, protocol):
         ui.warn(sentence)
     path = opened.directory / f"metrics{''.join(f'-{name}-{own[name]}' for name in sorted(own))}.json"
-    if not own and opened.directory.name in (Path(told["run"]).name for told in shipped_models(results).values()):
+    shipped = [ganseg.Run.find(name, results).directory.resolve() for name in shipped_models(results)]
+    if not own and opened.directory.resolve() in shipped:
         ui.warn("this model came with the project: its published numbers stay as they are in")
     else:
         write_json(path, measured | {"protocol": own} if own else opened.metrics | measured)

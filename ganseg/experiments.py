@@ -136,7 +136,7 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     draw = lambda step: draw_samples(current(), fabric, directory, step)
     marks = {math.ceil(steps * share) for share in DRAWN_AT} - {steps}
     trained["seconds_gan"] = fit(gan, steps, directory, marks=marks, on_mark=draw, **schedule)
-    if fabric.broadcast(time.monotonic() >= deadline):  # several processes look at the time every 20 steps alone
+    if fabric.broadcast(time.monotonic() >= deadline):  # several processes look at it at a window's end only
         raise OutOfTime("stopped before stage 'segmenter'; the same command goes on")
     stage2 = SegmenterTrainer(config, fabric, gan.result(), stream)
     trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)

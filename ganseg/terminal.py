@@ -43,12 +43,13 @@ class Commands(TyperGroup):
 
 def told(error: BaseException) -> tuple[str, int]:
     """What to tell the user, and the exit code; 0 where it is not for us to tell."""
-    if isinstance(error, UserError | OSError) and not isinstance(error, BrokenPipeError):
-        if not getattr(error, "filename", None):
-            return f"error: {error}", MISTAKE
-        full = error.errno == errno.ENOSPC
-        remedy = "free some space; the same command goes on" if full else "mend it, or name another place"
-        return f"error: {error.filename}: {error.strerror}; {remedy}", MISTAKE
+    if isinstance(error, UserError):
+        return f"error: {error}", MISTAKE
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        about = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        remedy = "; mend it, or name another place" * bool(error.filename)
+        remedy = "; free some space; the same command goes on" if error.errno == errno.ENOSPC else remedy
+        return f"error: {about}{remedy}", MISTAKE
     if isinstance(error, OutOfTime):
         return f"out of time: {error}", OUT_OF_TIME
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "allocate memory" in str(error):

@@ -341,3 +341,5 @@ def test_interrupts_bugs_and_full_disks_end_differently():
     codes = {KeyboardInterrupt(): 130, Abort(): 130, full: 2, BrokenPipeError(): 0, ZeroDivisionError(): 0}
     codes |= {torch.OutOfMemoryError(): 2, OutOfTime(): 3, MemoryError(): 2}
     assert {error: told(error)[1] for error in codes} == codes
+    remedy = "free some space; the same command goes on"
+    assert all(told(error)[0].endswith(remedy) for error in (full, OSError(28, "")))
