@@ -149,14 +149,17 @@ class PlusConfig(Section):
     """Beyond the paper (`ganseg.plus`). By default all of it is off."""
 
     augment: Share = 0.0  # probability of each change of what D sees; 1 in the work cited there
+    adaptive: Share = 0.0  # mean sign of D at real images that this probability, from `augment` on, is moved to
     relativistic: bool = False  # D and G compare pairs of a real and a generated image; R2 beside R1
     matching: Real = 0.0  # weight of the distance between D's mean features of real and of generated images
     balance: Share = 0.0  # step with which the weight of L_con finds its balance; 0: lambda_con as it is
     foreground: Band = (0.15, 0.4)  # share of generated images, least and most, that needs no correction
     floor: Fraction = 0.0  # least area of a part, over an even share of the foreground
     photometric: Share = 0.0  # strength of the changes to generated pairs of stage 2
+    geometric: Share = 0.0  # strength of turns, zooms and shifts of images and labels of stage 2
     self_training: Share = 0.0  # the last part of stage 2 in which it learns from real images, too
     confidence: Fraction = 0.9  # least probability of a label that is learned from
+    crops: Fraction = 0.0  # side, over the image's, of an enlarged square in which labels must be the same; 0: none
     teacher: Fraction = 0.98  # decay of the averaged segmentation network
     flip_at_test: bool = False  # foreground averaged over an image and its mirror image
 
@@ -175,8 +178,9 @@ class Config(Section):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What keys are made of: all fields, but `plus` only where some of it is on, as older keys do without."""
-        return self.model_dump(exclude=None if self.plus != PlusConfig() else {"plus"})
+        """What keys are made of: all fields, but those of `plus` that older keys do without only where they are on."""
+        off = {name for name in ("adaptive", "geometric", "crops") if not getattr(self.plus, name)}
+        return self.model_dump(exclude={"plus": off if self.plus != PlusConfig() else True})
 
     @model_validator(mode="after")
     def can_be_built(self) -> Self:

@@ -3,6 +3,8 @@
 Everything here is a function of tensors on their device, and of draws from U(0, 1) that the caller seeds.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,8 +12,10 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ganseg.config import PlusConfig
 
-AUGMENT_DRAWS, PHOTOMETRIC_DRAWS = 10, 8  # uniform numbers that an image takes
+AUGMENT_DRAWS, PHOTOMETRIC_DRAWS, GEOMETRIC_DRAWS = 10, 8, 4  # uniform numbers that an image takes
 SHIFT, CUTOUT = 1 / 8, 1 / 2  # largest translation and side of the hole, over the image's side
+TURN, ZOOM = math.pi / 6, math.sqrt(2)  # largest angle and factor of a geometric change
+RATE = 1 / 200  # by which an adaptive probability follows D's sign: 0 to 1 in 500 steps, D being sure of real images
 DEAD = 0.1  # of an even share of the foreground: a part with less is starved
 GAIN = 1.4  # a balanced weight is changed by a factor of 4 at most, either way
 
@@ -42,7 +46,7 @@ def hole(draws: Tensor, size: int) -> Tensor:
     return (y[:, :, None] & x[:, None, :])[:, None]
 
 
-def augment(images: Tensor, draws: Tensor, probability: float) -> Tensor:
+def augment(images: Tensor, draws: Tensor, probability: float | Tensor) -> Tensor:
     r"""$T(\mathbf x)$, what D sees of real and generated images alike: colours, a translation and a hole, each with
     `probability`. Differentiable twice, as a penalty on $\nabla_{\mathbf x} \mathcal D(T(\mathbf x))$ needs.
 
@@ -56,6 +60,27 @@ def augment(images: Tensor, draws: Tensor, probability: float) -> Tensor:
     return images.masked_fill(hole(centres, images.shape[-1]) & cut[..., None, None], 0.0)
 
 
+class Probability(nn.Module):
+    r"""The probability p of `augment` that finds its strength: $p \leftarrow [p + \eta (\mathbb E \operatorname{sign}
+    \mathcal D(T(\mathbf x)) - r)]_0^1$ with $\eta$ = RATE. It grows while D is surer of real images than r, as it
+    gets when it knows them by heart.
+
+    `config.adaptive`: r; `config.augment`: p at the start. Source: Karras et al. (2020), who move p by the sign of this
+    difference over several batches; in proportion to it a small batch's noise averages out.
+    """
+
+    def __init__(self, config: PlusConfig) -> None:
+        super().__init__()
+        self.target = config.adaptive
+        self.register_buffer("value", torch.tensor(config.augment))
+
+    @torch.no_grad()
+    def forward(self, sign: Tensor) -> Tensor:
+        """`sign` (): the mean sign of D's logits at real images. Moves p by a step and returns it."""
+        self.value.add_(RATE * (sign - self.target)).clamp_(0, 1)
+        return self.value.clone()
+
+
 def photometric(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Photographs' variety for generated pairs: `recolour`, channels shifted up to +-0.2, blur and noise; at `strength`
     1, and less below. Nothing moves, so that labels stay.
@@ -67,6 +92,24 @@ def photometric(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     images = images + 0.4 * strength * (channels - 0.5)
     images = torch.lerp(images, gaussian_blur(images, [5, 5], [1.0, 1.0]), strength * blur)
     return (images + 0.15 * strength * noise * torch.randn_like(images)).clamp(-1, 1)
+
+
+def geometric(images: Tensor, labels: Tensor, draws: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+    """Images and their labels turned by up to +-TURN, zoomed by a factor of 1 / ZOOM to ZOOM and shifted by up to
+    +-SHIFT, alike, at `strength` 1, and less below; what moves in from outside is a mirror image.
+
+    `images` (B, 3, H, W), `labels` (B, H, W), `draws` (B, GEOMETRIC_DRAWS), 0.5 changes nothing -> the same shapes.
+    """
+    turn, zoom, right, down = (strength * (2 * draws - 1))[..., None, None].unbind(1)  # (B, 1, 1)
+    line = (torch.arange(images.shape[-1], device=images.device) + 0.5) * 2 / images.shape[-1] - 1
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    cos, sin = (wave(TURN * turn) * ZOOM**zoom for wave in (torch.cos, torch.sin))
+    places = torch.stack([cos * x - sin * y + 2 * SHIFT * right, sin * x + cos * y + 2 * SHIFT * down], dim=-1)
+    moved = [
+        F.grid_sample(values.float(), places, mode, "reflection", align_corners=False)
+        for values, mode in ((images, "bilinear"), (labels[:, None], "nearest"))
+    ]
+    return moved[0], moved[1][:, 0].to(labels.dtype)
 
 
 def relativistic_loss(lower: Tensor, higher: Tensor) -> Tensor:
@@ -135,11 +178,23 @@ def both_ways(network: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def pseudo_labels(teacher: nn.Module, images: Tensor, confidence: float) -> Tensor:
+def pseudo_labels(teacher: nn.Module, images: Tensor, confidence: float, crop: float = 0.0) -> Tensor:
     """The teacher's labels (B, H, W) of photographs (B, 3, H, W); -1 where it has less `confidence`, to which an image
-    and its mirror image must agree on the foreground. Source: Sohn et al. (2020)."""
+    and its mirror image must agree on the foreground. Source: Sohn et al. (2020).
+
+    `crop`: side of a square at random, over the image's, of which the teacher also labels an enlarged copy: -1 as well
+    where it calls that by another name.
+    """
     sure, labels = both_ways(teacher, images).max(dim=1)
-    return labels.masked_fill(sure < confidence, -1)
+    labels = labels.masked_fill(sure < confidence, -1)
+    if crop:
+        size, side = images.shape[-1], max(1, round(crop * images.shape[-1]))
+        top, left = torch.randint(size - side + 1, (2,), device="cpu").tolist()
+        square = (..., slice(top, top + side), slice(left, left + side))
+        enlarged = F.interpolate(images[square], size=(size, size), mode="bilinear")
+        names = F.interpolate(teacher(enlarged).float(), size=(side, side), mode="bilinear").argmax(dim=1)
+        labels[square] = labels[square].where(labels[square] == names, -1)
+    return labels
 
 
 def self_training_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -150,12 +150,15 @@ OPTIONS: dict[str, Settings] = {
 # Beyond the paper: the ingredients of `ganseg.plus`, by name.
 INGREDIENTS: dict[str, Settings] = {
     "augmented-discriminator": {"plus.augment": 0.5},
+    "adaptive-augmentation": {"plus.adaptive": 0.6},
     "relativistic": {"plus.relativistic": True},
     "feature-matching": {"plus.matching": 1.0},
     "balanced-concentration": {"plus.balance": 0.02, "losses.lambda_con": 10.0},  # on any data set
     "part-floor": {"plus.floor": 0.25},
     "photometric-pairs": {"plus.photometric": 0.5},
+    "geometric-pairs": {"plus.geometric": 0.5},
     "self-training": {"plus.self_training": 0.5},
+    "agreeing-crops": {"plus.crops": 0.75},
     "flip-at-test": {"plus.flip_at_test": True},
 }
 

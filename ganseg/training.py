@@ -58,6 +58,8 @@ class GanTrainer:
         self.parts |= {"g_optim": self.g_optim, "d_optim": self.d_optim} | ({"ema": self.ema} if self.ema else {})
         if config.plus.balance:
             self.parts["balance"] = plus.Balance(config.plus).to(fabric.device)
+        if config.plus.adaptive:
+            self.parts["probability"] = plus.Probability(config.plus).to(fabric.device)
         self.replayed = Replayed(self.learn, fabric)
 
     def step(self, t: int) -> dict[str, Tensor]:
@@ -92,9 +94,11 @@ class GanTrainer:
 
     def seen(self, images: Tensor) -> Tensor:
         """What D sees of `images`."""
-        if probability := self.config.plus.augment:
-            images = plus.augment(images, uniform(len(images), plus.AUGMENT_DRAWS, self.fabric), probability)
-        return images
+        adaptive, probability = self.parts.get("probability"), self.config.plus.augment
+        if not (adaptive or probability):
+            return images
+        draws = uniform(len(images), plus.AUGMENT_DRAWS, self.fabric)
+        return plus.augment(images, draws, adaptive.value if adaptive else probability)
 
     def judged(self, images: Tensor) -> Tensor:
         """Logits (B,) of D on what it sees of `images`."""
@@ -113,6 +117,9 @@ class GanTrainer:
                 values = {"gp": penalty.detach()}
             loss = losses.discriminator_objective(gan, penalty, weights)
         update(self.discriminator, self.d_optim, loss, self.fabric)
+        if "probability" in self.parts:
+            sign = real_logits.detach().sign().mean()
+            values["augment"] = self.parts["probability"](self.shared(sign))
         return {"d": gan.detach(), **values}
 
     def generator_step(self, scene: Scene, real: Tensor, geometric: bool) -> dict[str, Tensor]:
@@ -125,12 +132,15 @@ class GanTrainer:
             areas = scene.masks[:, 1:].detach().mean(dim=(0, 2, 3))  # (K,) of the image
             values |= {"con": concentration.detach(), "area": area.detach(), "foreground": areas.sum()}
             if "balance" in self.parts:
-                shared = self.fabric.all_reduce(areas) if self.fabric.world_size > 1 else areas
-                values["balance"] = self.parts["balance"](shared)
+                values["balance"] = self.parts["balance"](self.shared(areas))
             concentration = concentration * values.get("balance", 1)
             loss = losses.generator_objective(gan, concentration, area, self.config.losses)
         update(self.generator, self.g_optim, loss, self.fabric)
         return values
+
+    def shared(self, value: Tensor) -> Tensor:
+        """The mean of `value` over all processes."""
+        return self.fabric.all_reduce(value) if self.fabric.world_size > 1 else value
 
     def adversarial(self, fake: Tensor, real: Tensor) -> Tensor:
         """What G learns from D: Eq. 13, or `plus.relativistic_loss` against `real` images (B, 3, H, W); and what
@@ -211,10 +221,12 @@ class SegmenterTrainer:
         self_training = "teacher" in self.parts and t >= (1 - extra.self_training) * self.config.segmenter.steps
         with self.fabric.autocast():
             images, labels = self.generator.pairs(noise)
-            images = self.varied(images.clamp(-1, 1), extra.photometric)
+            images, labels = self.moved(images.clamp(-1, 1), labels)
+            images = self.varied(images, extra.photometric)
             if self_training:
                 photographs = to_unit(own(self.stream.batch(t), self.fabric), self.fabric.device)
-                trusted = plus.pseudo_labels(self.parts["teacher"], photographs, extra.confidence)
+                trusted = plus.pseudo_labels(self.parts["teacher"], photographs, extra.confidence, extra.crops)
+                photographs, trusted = self.moved(photographs, trusted)
                 images = torch.cat([images, self.varied(photographs, 1.0)])
             logits = self.segmenter(images)
             loss = segmentation_loss(logits[: len(labels)], labels)
@@ -227,6 +239,12 @@ class SegmenterTrainer:
         if "teacher" in self.parts:
             plus.follow(self.parts["teacher"], self.segmenter, min(extra.teacher, (t + 1) / (t + 10)))
         return values
+
+    def moved(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """`images` (B, 3, H, W) and `labels` (B, H, W) with geometric changes."""
+        if not (strength := self.config.plus.geometric):
+            return images, labels
+        return plus.geometric(images, labels, uniform(len(images), plus.GEOMETRIC_DRAWS, self.fabric), strength)
 
     def varied(self, images: Tensor, strength: float) -> Tensor:
         """`images` (B, 3, H, W) with photometric changes."""

@@ -195,7 +195,8 @@ def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_move
     trainer = segmenter(make_fabric("cpu", precision="32-true"), EVERYTHING)
     strengths, decays, lost, update = [], [], [], training.update
 
-    def labelled(teacher: nn.Module, images: Tensor, confidence: float) -> Tensor:
+    def labelled(teacher: nn.Module, images: Tensor, confidence: float, crop: float) -> Tensor:
+        assert (confidence, crop) == (0.25, 0.75)
         labels = torch.full((len(images), *images.shape[2:]), -1)
         labels[0], labels[1] = 0, 2
         return labels
@@ -210,3 +211,78 @@ def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_move
     assert values.keys() == {"segmentation", "self", "trusted"} and values["self"] > 0
     assert lost[0] == pytest.approx((values["segmentation"] + values["self"]).item())
     assert values["trusted"].item() == pytest.approx(2 / len(trainer.stream.batch(11)))
+
+
+def test_the_probability_of_an_augmentation_follows_the_sign_of_d_at_real_images_and_stays_one() -> None:
+    probability = plus.Probability(PlusConfig(augment=0.5, adaptive=0.6))
+    assert probability(torch.tensor(1.0)).item() == pytest.approx(0.5 + 0.4 * plus.RATE)
+    assert probability(torch.tensor(-1.0)).item() == pytest.approx(0.5 - 1.2 * plus.RATE)
+    assert [probability(torch.tensor(s)).item() for s in (1.0, -1.0) for _ in range(999)][998::999] == [1, 0]
+
+
+def test_d_sees_images_augmented_with_the_probability_that_was_found_and_a_checkpoint_keeps_it(
+    fabric: Fabric, monkeypatch
+) -> None:
+    trainer, given, whole = gan(fabric, MINUTE.replace({"plus.adaptive": 0.6})), [], plus.augment
+    monkeypatch.setattr(plus, "augment", lambda *words: given.append(float(words[2])) or whole(*words))
+    trainer.discriminator.head[-1].bias.data.fill_(1e3)  # sure that all is real
+    values = [trainer.step(t)["augment"].item() for t in (1, 2)]
+    assert values == pytest.approx([0.4 * plus.RATE, 0.8 * plus.RATE]) and given[0] == 0 and given[2] > 0
+    assert trainer.parts["probability"].state_dict()["value"].item() == pytest.approx(values[-1])
+
+
+def test_geometric_changes_move_labels_with_their_images() -> None:
+    torch.manual_seed(0)
+    labels = torch.zeros(8, 32, 32, dtype=torch.long)
+    labels[:, 8:20, 10:24] = torch.arange(8)[:, None, None] - 1  # -1: no label
+    images = labels[:, None].expand(-1, 3, -1, -1) / 8
+    for draws, strength in ((torch.full((8, plus.GEOMETRIC_DRAWS), 0.5), 1.0), (torch.rand(8, 4), 0.0)):
+        still, same_labels = plus.geometric(images, labels, draws, strength)
+        torch.testing.assert_close(still, images, rtol=0, atol=1e-4)
+        assert torch.equal(same_labels, labels)
+    moved, found = plus.geometric(images, labels, torch.rand(8, plus.GEOMETRIC_DRAWS), 1.0)
+    assert found.dtype == labels.dtype and set(found.unique().tolist()) <= set(range(-1, 8))
+    assert ((moved[:, 0] * 8 - found).abs() < 1e-3).float().mean() > 0.9, "all but edges, which images blend"
+    assert (found != labels).float().mean() > 0.1
+    draws = torch.tensor([[0.5, 0.5, 1.0, 0.5], [0.5, 0.5, 0.5, 1.0]])
+    _, shifted = plus.geometric(images[2:4], labels[2:4], draws, 1.0)
+    assert torch.equal(shifted[0, :, :-4], labels[2, :, 4:]) and torch.equal(shifted[1, :-4], labels[3, 4:])
+    _, larger = plus.geometric(images[2:3], labels[2:3], torch.tensor([[0.5, 0.0, 0.5, 0.5]]), 1.0)
+    assert (larger == 1).sum().item() == pytest.approx(2 * 12 * 14, rel=0.15)
+
+
+def test_labels_that_an_enlarged_crop_calls_otherwise_are_not_trusted() -> None:
+    torch.manual_seed(0)
+
+    class Middle(nn.Module):
+        """Part 1 in the middle half of whatever it is shown: of a crop, too. Or everywhere."""
+
+        def __init__(self, everywhere: bool) -> None:
+            super().__init__()
+            self.least = 0 if everywhere else 8
+
+        def forward(self, images: Tensor) -> Tensor:
+            inside = torch.zeros_like(images[:, 0])
+            inside[:, self.least : 32 - self.least, self.least : 32 - self.least] = 1
+            return 9 * torch.stack([1 - inside, inside], dim=1)
+
+    images = torch.zeros(2, 3, 32, 32)
+    alone, checked = (plus.pseudo_labels(Middle(False), images, 0.9, crop) for crop in (0.0, 0.75))
+    lost = checked == -1
+    assert not (alone == -1).any() and torch.equal(checked[~lost], alone[~lost])
+    assert lost.any(dim=(1, 2)).all() and lost.float().mean() < 0.75**2
+    assert (plus.pseudo_labels(Middle(True), images, 0.9, 0.75) == 1).all()
+
+
+def test_turned_labels_reach_both_losses_of_stage_2(monkeypatch) -> None:
+    trainer, given = segmenter(make_fabric("cpu", precision="32-true"), EVERYTHING), []
+
+    def told(images: Tensor, labels: Tensor, draws: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        given.append((len(images), draws.shape, strength))
+        return images, torch.zeros_like(labels)
+
+    monkeypatch.setattr(plus, "geometric", told)
+    values = trainer.step(11)
+    sizes = [trainer.config.segmenter.batch_size, len(trainer.stream.batch(11))]
+    assert given == [(n, (n, plus.GEOMETRIC_DRAWS), 0.5) for n in sizes]
+    assert values["trusted"] == 1, "what came back was learned from"
