@@ -156,6 +156,7 @@ class PlusConfig(Section):
     foreground: Band = (0.15, 0.4)  # share of generated images, least and most, that needs no correction
     floor: Fraction = 0.0  # least area of a part, over an even share of the foreground
     photometric: Share = 0.0  # strength of the changes to generated pairs of stage 2
+    hue: Share = 0.0  # of a whole turn: how far the hues of stage 2's images are turned, half of it either way
     geometric: Share = 0.0  # strength of turns, zooms and shifts of images and labels of stage 2
     self_training: Share = 0.0  # the last part of stage 2 in which it learns from real images, too
     confidence: Fraction = 0.9  # least probability of a label that is learned from
@@ -179,7 +180,7 @@ class Config(Section):
     @property
     def identity(self) -> dict[str, Any]:
         """What keys are made of: all fields, but those of `plus` that older keys do without only where they are on."""
-        off = {name for name in ("adaptive", "geometric", "crops") if not getattr(self.plus, name)}
+        off = {name for name in ("adaptive", "hue", "geometric", "crops") if not getattr(self.plus, name)}
         return self.model_dump(exclude={"plus": off if self.plus != PlusConfig() else True})
 
     @model_validator(mode="after")

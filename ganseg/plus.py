@@ -94,9 +94,22 @@ def photometric(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     return (images + 0.15 * strength * noise * torch.randn_like(images)).clamp(-1, 1)
 
 
+def turn_hues(images: Tensor, draws: Tensor, share: float) -> Tensor:
+    """`images` (B, 3, H, W) in [-1, 1], their colours turned about the axis of greys by up to `share` / 2 of a turn;
+    `draws` (B, 1), 0.5 changes nothing. So an object is found whose colour G hardly paints.
+
+    Source: Chen et al. (2020), who vary hues for features that look past colour.
+    """
+    angle = (math.tau * share * (draws - 0.5))[..., None, None]
+    grey = images.mean(dim=1, keepdim=True)
+    across = (images.roll(-1, dims=1) - images.roll(1, dims=1)) / math.sqrt(3)  # a quarter of a turn on
+    return (grey + (images - grey) * angle.cos() + across * angle.sin()).clamp(-1, 1)
+
+
 def geometric(images: Tensor, labels: Tensor, draws: Tensor, strength: float) -> tuple[Tensor, Tensor]:
     """Images and their labels turned by up to +-TURN, zoomed by a factor of 1 / ZOOM to ZOOM and shifted by up to
-    +-SHIFT, alike, at `strength` 1, and less below; what moves in from outside is a mirror image.
+    +-SHIFT, alike, at `strength` 1, and less below; what moves in from outside is a mirror image. Source: Ronneberger
+    et al. (2015).
 
     `images` (B, 3, H, W), `labels` (B, H, W), `draws` (B, GEOMETRIC_DRAWS), 0.5 changes nothing -> the same shapes.
     """
@@ -183,7 +196,7 @@ def pseudo_labels(teacher: nn.Module, images: Tensor, confidence: float, crop: f
     and its mirror image must agree on the foreground. Source: Sohn et al. (2020).
 
     `crop`: side of a square at random, over the image's, of which the teacher also labels an enlarged copy: -1 as well
-    where it calls that by another name.
+    where it calls that by another name. Source: Araslanov and Roth (2021), who average over such copies.
     """
     sure, labels = both_ways(teacher, images).max(dim=1)
     labels = labels.masked_fill(sure < confidence, -1)

@@ -156,6 +156,7 @@ INGREDIENTS: dict[str, Settings] = {
     "balanced-concentration": {"plus.balance": 0.02, "losses.lambda_con": 10.0},  # on any data set
     "part-floor": {"plus.floor": 0.25},
     "photometric-pairs": {"plus.photometric": 0.5},
+    "turned-hues": {"plus.hue": 1.0},
     "geometric-pairs": {"plus.geometric": 0.5},
     "self-training": {"plus.self_training": 0.5},
     "agreeing-crops": {"plus.crops": 0.75},

@@ -247,7 +247,9 @@ class SegmenterTrainer:
         return plus.geometric(images, labels, uniform(len(images), plus.GEOMETRIC_DRAWS, self.fabric), strength)
 
     def varied(self, images: Tensor, strength: float) -> Tensor:
-        """`images` (B, 3, H, W) with photometric changes."""
+        """`images` (B, 3, H, W) with turned hues and photometric changes."""
+        if turn := self.config.plus.hue:
+            images = plus.turn_hues(images, uniform(len(images), 1, self.fabric), turn)
         if not strength:
             return images
         return plus.photometric(images, uniform(len(images), plus.PHOTOMETRIC_DRAWS, self.fabric), strength)

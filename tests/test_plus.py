@@ -202,12 +202,14 @@ def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_move
         return labels
 
     monkeypatch.setattr(plus, "pseudo_labels", labelled)
-    monkeypatch.setattr(plus, "photometric", lambda images, draws, strength: (strengths.append(strength), images)[1])
+    told = lambda images, draws, strength: (strengths.append(strength), images)[1]
+    monkeypatch.setattr(plus, "photometric", told)
+    monkeypatch.setattr(plus, "turn_hues", told)
     monkeypatch.setattr(plus, "follow", lambda average, network, decay: decays.append(decay))
     monkeypatch.setattr(training, "update", lambda network, optimizer, loss, fabric: (
         lost.append(loss.item()), update(network, optimizer, loss, fabric)))  # fmt: skip
     values, _ = trainer.step(11), trainer.step(0)
-    assert strengths == [0.5, 1.0, 0.5] and decays == pytest.approx([12 / 21, 1 / 10])
+    assert strengths == [1.0, 0.5, 1.0, 1.0, 1.0, 0.5] and decays == pytest.approx([12 / 21, 1 / 10])
     assert values.keys() == {"segmentation", "self", "trusted"} and values["self"] > 0
     assert lost[0] == pytest.approx((values["segmentation"] + values["self"]).item())
     assert values["trusted"].item() == pytest.approx(2 / len(trainer.stream.batch(11)))
@@ -229,6 +231,17 @@ def test_d_sees_images_augmented_with_the_probability_that_was_found_and_a_check
     values = [trainer.step(t)["augment"].item() for t in (1, 2)]
     assert values == pytest.approx([0.4 * plus.RATE, 0.8 * plus.RATE]) and given[0] == 0 and given[2] > 0
     assert trainer.parts["probability"].state_dict()["value"].item() == pytest.approx(values[-1])
+
+
+def test_turned_hues_keep_greys_and_a_third_of_a_turn_exchanges_the_channels() -> None:
+    torch.manual_seed(0)
+    images, draws = torch.rand(3, 3, 4, 4) - 0.5, torch.tensor([[0.5], [0.5 + 1 / 3], [0.5 - 1 / 3]])
+    expected = [images[0], images[1].roll(-1, 0), images[2].roll(1, 0)]
+    torch.testing.assert_close(plus.turn_hues(images, draws, 1.0), torch.stack(expected))
+    torch.testing.assert_close(plus.turn_hues(images, draws, 0.0), images)
+    greys = images[:, :1].expand(-1, 3, -1, -1)
+    torch.testing.assert_close(plus.turn_hues(greys, torch.rand(3, 1), 1.0), greys)
+    assert plus.turn_hues(2 * images, torch.rand(3, 1), 1.0).abs().max() <= 1
 
 
 def test_geometric_changes_move_labels_with_their_images() -> None:
