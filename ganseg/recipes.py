@@ -144,7 +144,7 @@ OPTIONS: dict[str, Settings] = {
     "single-point": {"generator.part_scale": "predicted", "generator.points_per_part": 2},
     "shared-noise": {"generator.shared_noise": True},  # section 3.1 gives place and appearance a noise each
     "usual-gaussian": {"generator.heatmap": "gaussian_usual"},  # section 3.2 leaves the factor 2 out
-    "single-convolution": {"generator.rgb_layers": 1},  # the released code's choice for Flowers alone
+    "single-convolution": {"generator.rgb_layers": 1},
 }  # fmt: skip
 
 # Beyond the paper: the ingredients of `ganseg.plus`, by name.
@@ -169,8 +169,10 @@ FLOORED: dict[tuple[str, str], Settings] = {
 }
 
 # Those that helped on validation images: results/laptop/choices.csv; the book's chapter 33 shows what did not.
-PLUS = ("part-floor", "photometric-pairs", "self-training", "flip-at-test")
-BASES = {"paper": (), "released": tuple(DIFFERENCES), "plus": PLUS}  # and what each has in it
+PLUS = ("part-floor", "photometric-pairs", "turned-hues", "self-training", "flip-at-test")
+BASES = {"paper": (), "released": (*DIFFERENCES, "single-convolution"), "plus": PLUS}  # and what each has in it
+# ... on these data alone: the released code's choice; objects of any colour, of which a generator paints few
+ONLY = {"single-convolution": ("flowers",), "turned-hues": ("synthetic-bird", "synthetic-camouflage")}
 
 
 def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
@@ -179,7 +181,7 @@ def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
 
     `paper` is as printed. `released` is every difference, and with `data` and `scale` what the released code does there
     alone: one convolution for Flowers, and a segmentation network that starts from ImageNet, where its weights can be
-    had. `plus` is all that `PLUS` names.
+    had. `plus` is all that `PLUS` names, less what is for other data.
     """
     (base, *extras), known = variant.split("+"), DIFFERENCES | OPTIONS | INGREDIENTS
     without = {f"no-{name}": name for name in BASES.get(base, ())}
@@ -187,8 +189,7 @@ def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
         added, taken = (", ".join(f"+{name}" for name in names) for names in (known, without))
         told = f"it is one of {', '.join(BASES)}, followed by any of: {added}" + (f", {taken}" if without else "")
         raise UserError(f"unknown variant {variant!r}; {told}")
-    names = [name for name in BASES[base] if f"no-{name}" not in extras]
-    names += ["single-convolution"] if base == "released" and data == "flowers" else []
+    names = [name for name in BASES[base] if f"no-{name}" not in extras and data in ONLY.get(name, (data,))]
     names += ["imagenet-segmenter"] if base == "released" and scale in ("gpu", "paper") and imagenet_at_hand() else []
     names += [name for name in extras if name not in without]
     weaker = FLOORED.get((data, scale), {}) if "part-floor" in names else {}
