@@ -4,6 +4,7 @@ Everything here is a function of tensors on their device, and of draws from U(0,
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ def hole(draws: Tensor, size: int) -> Tensor:
     return (y[:, :, None] & x[:, None, :])[:, None]
 
 
-def augment(images: Tensor, draws: Tensor, probability: float | Tensor) -> Tensor:
+def augment(images: Tensor, draws: Tensor, probability: Tensor | float) -> Tensor:
     r"""$T(\mathbf x)$, what D sees of real and generated images alike: colours, a translation and a hole, each with
     `probability`. Differentiable twice, as a penalty on $\nabla_{\mathbf x} \mathcal D(T(\mathbf x))$ needs.
 
@@ -60,8 +61,8 @@ def augment(images: Tensor, draws: Tensor, probability: float | Tensor) -> Tenso
     return images.masked_fill(hole(centres, images.shape[-1]) & cut[..., None, None], 0.0)
 
 
-class Probability(nn.Module):
-    r"""The probability p of `augment` that finds its strength: $p \leftarrow [p + \eta (\mathbb E \operatorname{sign}
+class Augmentation(nn.Module):
+    r"""`augment` with a probability that may adapt: $p \leftarrow [p + \eta (\mathbb E \operatorname{sign}
     \mathcal D(T(\mathbf x)) - r)]_0^1$ with $\eta$ = RATE. It grows while D is surer of real images than r, as it
     gets when it knows them by heart.
 
@@ -72,13 +73,17 @@ class Probability(nn.Module):
     def __init__(self, config: PlusConfig) -> None:
         super().__init__()
         self.target = config.adaptive
-        self.register_buffer("value", torch.tensor(config.augment))
+        self.register_buffer("probability", torch.tensor(config.augment))
+
+    def forward(self, images: Tensor, draws: Tensor) -> Tensor:
+        """`augment` with p."""
+        return augment(images, draws, self.probability)
 
     @torch.no_grad()
-    def forward(self, sign: Tensor) -> Tensor:
+    def adapt(self, sign: Tensor) -> Tensor:
         """`sign` (): the mean sign of D's logits at real images. Moves p by a step and returns it."""
-        self.value.add_(RATE * (sign - self.target)).clamp_(0, 1)
-        return self.value.clone()
+        self.probability.add_(RATE * (sign - self.target)).clamp_(0, 1)
+        return self.probability.clone()
 
 
 def photometric(images: Tensor, draws: Tensor, strength: float) -> Tensor:
@@ -123,6 +128,20 @@ def geometric(images: Tensor, labels: Tensor, draws: Tensor, strength: float) ->
         for values, mode in ((images, "bilinear"), (labels[:, None], "nearest"))
     ]
     return moved[0], moved[1][:, 0].to(labels.dtype)
+
+
+def varied(
+    images: Tensor, labels: Tensor, config: PlusConfig, strength: float, draw: Callable[[int, int], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """`images` (B, 3, H, W) and `labels` (B, H, W) of stage 2 with what `config` changes of them, light and channels at
+    `strength`; `draw(B, n)`: (B, n) numbers from U(0, 1)."""
+    if config.geometric:
+        images, labels = geometric(images, labels, draw(len(images), GEOMETRIC_DRAWS), config.geometric)
+    if config.hue:
+        images = turn_hues(images, draw(len(images), 1), config.hue)
+    if strength:
+        images = photometric(images, draw(len(images), PHOTOMETRIC_DRAWS), strength)
+    return images, labels
 
 
 def relativistic_loss(lower: Tensor, higher: Tensor) -> Tensor:

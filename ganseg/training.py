@@ -4,6 +4,7 @@ Every random draw of step t is a function of (seed, t) alone, so a resumed run r
 """
 
 import copy
+import functools
 import zlib
 
 import torch
@@ -56,10 +57,9 @@ class GanTrainer:
         self.d_optim = adam(self.discriminator, optim.lr_discriminator, optim.betas, fabric)
         self.parts = {"generator": self.generator, "discriminator": self.discriminator}  # what a checkpoint holds
         self.parts |= {"g_optim": self.g_optim, "d_optim": self.d_optim} | ({"ema": self.ema} if self.ema else {})
-        if config.plus.balance:
-            self.parts["balance"] = plus.Balance(config.plus).to(fabric.device)
-        if config.plus.adaptive:
-            self.parts["probability"] = plus.Probability(config.plus).to(fabric.device)
+        self.parts |= {"balance": plus.Balance(config.plus).to(fabric.device)} if config.plus.balance else {}
+        self.augmentation = plus.Augmentation(config.plus).to(fabric.device)
+        self.parts |= {"augmentation": self.augmentation} if config.plus.adaptive else {}
         self.replayed = Replayed(self.learn, fabric)
 
     def step(self, t: int) -> dict[str, Tensor]:
@@ -94,11 +94,9 @@ class GanTrainer:
 
     def seen(self, images: Tensor) -> Tensor:
         """What D sees of `images`."""
-        adaptive, probability = self.parts.get("probability"), self.config.plus.augment
-        if not (adaptive or probability):
-            return images
-        draws = uniform(len(images), plus.AUGMENT_DRAWS, self.fabric)
-        return plus.augment(images, draws, adaptive.value if adaptive else probability)
+        if self.config.plus.augment or self.config.plus.adaptive:
+            images = self.augmentation(images, uniform(len(images), plus.AUGMENT_DRAWS, self.fabric))
+        return images
 
     def judged(self, images: Tensor) -> Tensor:
         """Logits (B,) of D on what it sees of `images`."""
@@ -117,9 +115,8 @@ class GanTrainer:
                 values = {"gp": penalty.detach()}
             loss = losses.discriminator_objective(gan, penalty, weights)
         update(self.discriminator, self.d_optim, loss, self.fabric)
-        if "probability" in self.parts:
-            sign = real_logits.detach().sign().mean()
-            values["augment"] = self.parts["probability"](self.shared(sign))
+        if "augmentation" in self.parts:
+            values["augment"] = self.augmentation.adapt(self.fabric.all_reduce(real_logits.detach().sign().mean()))
         return {"d": gan.detach(), **values}
 
     def generator_step(self, scene: Scene, real: Tensor, geometric: bool) -> dict[str, Tensor]:
@@ -132,15 +129,11 @@ class GanTrainer:
             areas = scene.masks[:, 1:].detach().mean(dim=(0, 2, 3))  # (K,) of the image
             values |= {"con": concentration.detach(), "area": area.detach(), "foreground": areas.sum()}
             if "balance" in self.parts:
-                values["balance"] = self.parts["balance"](self.shared(areas))
+                values["balance"] = self.parts["balance"](self.fabric.all_reduce(areas))
             concentration = concentration * values.get("balance", 1)
             loss = losses.generator_objective(gan, concentration, area, self.config.losses)
         update(self.generator, self.g_optim, loss, self.fabric)
         return values
-
-    def shared(self, value: Tensor) -> Tensor:
-        """The mean of `value` over all processes."""
-        return self.fabric.all_reduce(value) if self.fabric.world_size > 1 else value
 
     def adversarial(self, fake: Tensor, real: Tensor) -> Tensor:
         """What G learns from D: Eq. 13, or `plus.relativistic_loss` against `real` images (B, 3, H, W); and what
@@ -217,17 +210,16 @@ class SegmenterTrainer:
         """Train the segmentation network once; returns its losses."""
         seed_step(self.config.seed, self.name, t)
         noise = Noise(*(own(z, self.fabric) for z in self.generator.noise(self.config.segmenter.batch_size)))
-        extra, values = self.config.plus, {}
+        extra, values, draw = self.config.plus, {}, functools.partial(uniform, fabric=self.fabric)
         self_training = "teacher" in self.parts and t >= (1 - extra.self_training) * self.config.segmenter.steps
         with self.fabric.autocast():
             images, labels = self.generator.pairs(noise)
-            images, labels = self.moved(images.clamp(-1, 1), labels)
-            images = self.varied(images, extra.photometric)
+            images, labels = plus.varied(images.clamp(-1, 1), labels, extra, extra.photometric, draw)
             if self_training:
                 photographs = to_unit(own(self.stream.batch(t), self.fabric), self.fabric.device)
                 trusted = plus.pseudo_labels(self.parts["teacher"], photographs, extra.confidence, extra.crops)
-                photographs, trusted = self.moved(photographs, trusted)
-                images = torch.cat([images, self.varied(photographs, 1.0)])
+                photographs, trusted = plus.varied(photographs, trusted, extra, 1.0, draw)
+                images = torch.cat([images, photographs])
             logits = self.segmenter(images)
             loss = segmentation_loss(logits[: len(labels)], labels)
             values["segmentation"] = loss.detach()
@@ -239,20 +231,6 @@ class SegmenterTrainer:
         if "teacher" in self.parts:
             plus.follow(self.parts["teacher"], self.segmenter, min(extra.teacher, (t + 1) / (t + 10)))
         return values
-
-    def moved(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """`images` (B, 3, H, W) and `labels` (B, H, W) with geometric changes."""
-        if not (strength := self.config.plus.geometric):
-            return images, labels
-        return plus.geometric(images, labels, uniform(len(images), plus.GEOMETRIC_DRAWS, self.fabric), strength)
-
-    def varied(self, images: Tensor, strength: float) -> Tensor:
-        """`images` (B, 3, H, W) with turned hues and photometric changes."""
-        if turn := self.config.plus.hue:
-            images = plus.turn_hues(images, uniform(len(images), 1, self.fabric), turn)
-        if not strength:
-            return images
-        return plus.photometric(images, uniform(len(images), plus.PHOTOMETRIC_DRAWS, self.fabric), strength)
 
     def result(self) -> Segmenter:
         """The segmentation network to use: the averaged one where there is one."""

@@ -218,10 +218,10 @@ def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_move
 
 
 def test_the_probability_of_an_augmentation_follows_the_sign_of_d_at_real_images_and_stays_one() -> None:
-    probability = plus.Probability(PlusConfig(augment=0.5, adaptive=0.6))
-    assert probability(torch.tensor(1.0)).item() == pytest.approx(0.5 + 0.4 * plus.RATE)
-    assert probability(torch.tensor(-1.0)).item() == pytest.approx(0.5 - 1.2 * plus.RATE)
-    assert [probability(torch.tensor(s)).item() for s in (1.0, -1.0) for _ in range(999)][998::999] == [1, 0]
+    adapt = plus.Augmentation(PlusConfig(augment=0.5, adaptive=0.6)).adapt
+    assert adapt(torch.tensor(1.0)).item() == pytest.approx(0.5 + 0.4 * plus.RATE)
+    assert adapt(torch.tensor(-1.0)).item() == pytest.approx(0.5 - 1.2 * plus.RATE)
+    assert [adapt(torch.tensor(sign)).item() for sign in (1.0, -1.0) for _ in range(999)][998::999] == [1, 0]
 
 
 def test_d_sees_images_augmented_with_the_probability_that_was_found_and_a_checkpoint_keeps_it(
@@ -232,7 +232,7 @@ def test_d_sees_images_augmented_with_the_probability_that_was_found_and_a_check
     trainer.discriminator.head[-1].bias.data.fill_(1e3)  # sure that all is real
     values = [trainer.step(t)["augment"].item() for t in (1, 2)]
     assert values == pytest.approx([0.4 * plus.RATE, 0.8 * plus.RATE]) and given[0] == 0 and given[2] > 0
-    assert trainer.parts["probability"].state_dict()["value"].item() == pytest.approx(values[-1])
+    assert trainer.parts["augmentation"].state_dict()["probability"].item() == pytest.approx(values[-1])
 
 
 def test_turned_hues_keep_greys_and_a_third_of_a_turn_exchanges_the_channels() -> None:
