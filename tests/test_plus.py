@@ -30,8 +30,8 @@ def test_each_ingredient_is_an_option_that_is_added_alone_or_taken_away_and_none
         for key in (key.removeprefix("plus.") for key in INGREDIENTS[name] if key.startswith("plus.")):
             values = [getattr(config.plus, key) for config in (alone, everything, without, off)]
             assert values[0] == values[1] != values[2] == values[3], (name, key)
-    hues = [resolve(data, "plus", "tiny").plus.hue for data in ("flowers", "folder", "synthetic-bird")]
-    assert hues == [0, 0, 1], "where objects have any colour"
+    found = [resolve(data, "plus", "tiny").plus for data in ("flowers", "folder", "synthetic-bird")]
+    assert [(one.hue, one.geometric) for one in found] == [(0, 0), (0, 0), (1, 1)], "on drawn birds alone"
     assert "+no-self-training" in mistaken("train --variant plus+no-relativistic")
     weaker, usual = (resolve("flowers", v, "laptop").losses.lambda_con for v in ("paper+part-floor", "paper"))
     assert weaker < usual == resolve("flowers", "plus+no-part-floor", "laptop").losses.lambda_con
@@ -299,5 +299,5 @@ def test_turned_labels_reach_both_losses_of_stage_2(monkeypatch) -> None:
     monkeypatch.setattr(plus, "geometric", told)
     values = trainer.step(11)
     sizes = [trainer.config.segmenter.batch_size, len(trainer.stream.batch(11))]
-    assert given == [(n, (n, plus.GEOMETRIC_DRAWS), 0.5) for n in sizes]
+    assert given == [(n, (n, plus.GEOMETRIC_DRAWS), 1.0) for n in sizes]
     assert values["trusted"] == 1, "what came back was learned from"
