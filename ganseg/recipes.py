@@ -172,7 +172,11 @@ FLOORED: dict[tuple[str, str], Settings] = {
 PLUS = ("part-floor", "photometric-pairs", "turned-hues", "geometric-pairs", "self-training", "flip-at-test")
 BASES = {"paper": (), "released": (*DIFFERENCES, "single-convolution"), "plus": PLUS}  # and what each has in it
 # ... on these data alone: the released code's choice; objects of colours and poses that a generator paints too few of
-ONLY = {"single-convolution": ("flowers",), "turned-hues": ("synthetic-bird",), "geometric-pairs": ("synthetic-bird",)}
+ONLY = {
+    "single-convolution": ("flowers",),
+    "turned-hues": ("synthetic-bird",),
+    "geometric-pairs": ("synthetic-bird", "cub"),
+}
 
 
 def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:

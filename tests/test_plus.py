@@ -30,8 +30,8 @@ def test_each_ingredient_is_an_option_that_is_added_alone_or_taken_away_and_none
         for key in (key.removeprefix("plus.") for key in INGREDIENTS[name] if key.startswith("plus.")):
             values = [getattr(config.plus, key) for config in (alone, everything, without, off)]
             assert values[0] == values[1] != values[2] == values[3], (name, key)
-    found = [resolve(data, "plus", "tiny").plus for data in ("flowers", "folder", "synthetic-bird")]
-    assert [(one.hue, one.geometric) for one in found] == [(0, 0), (0, 0), (1, 1)], "on drawn birds alone"
+    found = [resolve(data, "plus", "tiny").plus for data in ("flowers", "folder", "cub", "synthetic-bird")]
+    assert [(one.hue, one.geometric) for one in found] == [(0, 0), (0, 0), (0, 1), (1, 1)], "where they helped"
     assert "+no-self-training" in mistaken("train --variant plus+no-relativistic")
     weaker, usual = (resolve("flowers", v, "laptop").losses.lambda_con for v in ("paper+part-floor", "paper"))
     assert weaker < usual == resolve("flowers", "plus+no-part-floor", "laptop").losses.lambda_con
