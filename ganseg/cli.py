@@ -13,8 +13,7 @@ import typer
 from typer import Argument, Option
 
 import ganseg
-from ganseg import cli_data
-from ganseg import terminal as ui
+from ganseg import cli_data, terminal as ui
 from ganseg.files import UserError, global_rank, place, results_dir, shipped_models, write_json
 
 app = typer.Typer(

@@ -173,10 +173,8 @@ PLUS = ("part-floor", "photometric-pairs", "turned-hues", "geometric-pairs", "se
 BASES = {"paper": (), "released": (*DIFFERENCES, "single-convolution"), "plus": PLUS}  # and what each has in it
 # ... on these data alone: the released code's choice; objects of colours and poses that a generator paints too few of
 ONLY = {
-    "single-convolution": ("flowers",),
-    "turned-hues": ("synthetic-bird",),
-    "geometric-pairs": ("synthetic-bird", "cub"),
-}
+    "single-convolution": ["flowers"], "turned-hues": ["synthetic-bird"], "geometric-pairs": ["synthetic-bird", "cub"],
+}  # fmt: skip
 
 
 def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
@@ -193,7 +191,7 @@ def variant_settings(variant: str, data: str = "", scale: str = "") -> Settings:
         added, taken = (", ".join(f"+{name}" for name in names) for names in (known, without))
         told = f"it is one of {', '.join(BASES)}, followed by any of: {added}" + (f", {taken}" if without else "")
         raise UserError(f"unknown variant {variant!r}; {told}")
-    names = [name for name in BASES[base] if f"no-{name}" not in extras and data in ONLY.get(name, (data,))]
+    names = [name for name in BASES[base] if f"no-{name}" not in extras and data in ONLY.get(name, [data])]
     names += ["imagenet-segmenter"] if base == "released" and scale in ("gpu", "paper") and imagenet_at_hand() else []
     names += [name for name in extras if name not in without]
     weaker = FLOORED.get((data, scale), {}) if "part-floor" in names else {}

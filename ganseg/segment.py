@@ -15,8 +15,7 @@ from ganseg.data.folder import photographs as sorted_out
 from ganseg.data.images import open_rgb, squash
 from ganseg.devices import make_fabric, place
 from ganseg.evaluation import predict
-from ganseg.files import UserError, write_json
-from ganseg.files import place as typed
+from ganseg.files import UserError, place as typed, write_json
 from ganseg.metrics import SPECK, part_centres
 from ganseg.pictures import colour_labels, overlay, save
 from ganseg.progress import follow

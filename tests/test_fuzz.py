@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from PIL import Image
 
 from book.execute import experiments_of

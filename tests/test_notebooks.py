@@ -11,8 +11,7 @@ from commands import book as run_book
 from finished_runs import write_run
 from nbformat import v4
 
-from book import build as book
-from book import execute as notebooks
+from book import build as book, execute as notebooks
 from book.store import runs_of, store
 from ganseg import Experiment
 from ganseg.files import UserError

@@ -6,8 +6,7 @@ import pytest
 import torch
 from commands import mistaken
 from conftest import ROOT
-from test_training import MINUTE, flat, gan, same, segmenter
-from test_training import PLUS as EVERYTHING
+from test_training import MINUTE, PLUS as EVERYTHING, flat, gan, same, segmenter
 from torch import Tensor, nn
 
 from ganseg import Experiment, find_runs, losses, plus, training

@@ -20,8 +20,7 @@ from nbformat import v4
 from test_notebooks import record, write
 from test_reference import small_book
 
-from book import build as book
-from book import execute as notebooks
+from book import build as book, execute as notebooks
 from ganseg.files import UserError
 
 URL = "https://github.com/someone/parts"
