@@ -140,21 +140,22 @@ def import_released(
 
 @app.command()
 def runs(results: ui.Results = None, scale: Annotated[str, Option(help="Only runs of this scale.")] = "*") -> None:
-    """List what was trained, with its main numbers.
+    """List what was trained, with its main numbers and settings of its own.
 
     Example: [cyan]ganseg runs --scale laptop[/cyan]
     """
     place, rows = results_dir(results), []
     for run in (ganseg.Run(path.parent) for path in sorted(place.glob(f"{scale}/runs/*/config.json"))):
-        metrics, state = {}, "damaged"
+        metrics, own, state = {}, "", "damaged"
         with suppress(UserError):
             metrics = run.metrics
             state = "evaluated" if metrics else "imported, not evaluated" if run.imported else "unfinished"
+            own = " ".join(f"{name}={value}" for name, value in run.provenance["overrides"].items()) if metrics else ""
         numbers = [metrics.get(name) for name in ("iou", "nmi_both", "landmark_error_ratio")]
-        rows.append([run.directory.parts[-3], run.directory.name, *numbers, state])
+        rows.append([run.directory.parts[-3], run.directory.name, *numbers, state, own])
     if not rows:
         raise UserError(f"no runs of scale {scale} in {place}; train one with `ganseg train`, or give --results")
-    ui.print_table("scale, run, foreground IoU, NMI of parts, landmark error ratio, state", rows)
+    ui.print_table("scale, run, foreground IoU, NMI of parts, landmark error ratio, state, settings", rows)
 
 
 @app.command()
@@ -194,8 +195,7 @@ def evaluate(
 
     opened = ganseg.Run.find(run, results)
     usual = evaluation.Protocol.of(opened.config.data.name, data_dir)
-    own = {name: value for name, value in (("split", split), ("regression", regression))
-           if value not in (None, getattr(usual, name))}  # fmt: skip
+    own = {n: v for n, v in (("split", split), ("regression", regression)) if v not in (None, getattr(usual, n))}
     protocol, fabric = usual._replace(**own), make_fabric(device, wanted=opened.config.optim.precision)
     segmenter, generator = place(opened.segmenter(), fabric), place(opened.generator(), fabric)
     measured = evaluation.evaluate(opened.config, segmenter, fabric, data_dir, protocol, generator=generator)

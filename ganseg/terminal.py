@@ -70,7 +70,7 @@ def print_table(headings: str, rows: Iterable[Sequence[Any]], **options: Any) ->
     table = Table(*headings.split(", "), box=None, pad_edge=False, **options)
     for row in rows:
         table.add_row(*(escape(text(value)) for value in row))
-    Console(width=None if sys.stdout and sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout and sys.stdout.isatty() else 240).print(table)
 
 
 def text(value: Any) -> str:

@@ -116,10 +116,11 @@ def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
     assert "no foreground masks: IoU is not measured" in said and "no keypoints: NMI and ARI" in said
 
 
-def test_runs_are_listed_with_their_numbers(trained, run):
+def test_runs_are_listed_with_their_numbers_and_settings(trained, run):
     iou = json.loads((run / "metrics.json").read_text())["iou"]
     (row,) = [line.split() for line in done("runs --results", trained).stdout.splitlines() if run.name in line]
-    assert (row[:3], row[-1]) == (["tiny", run.name, f"{iou:.3f}"], "evaluated")
+    assert (row[:3], row[5]) == (["tiny", run.name, f"{iou:.3f}"], "evaluated")
+    assert "generator.block_sizes=8,16" in row[6:]
 
 
 def test_an_unfinished_or_damaged_run_is_listed_and_not_opened(run, tmp_path):
