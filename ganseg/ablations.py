@@ -19,7 +19,7 @@ from ganseg import metrics, pictures, plots
 from ganseg.generator import Generator
 from ganseg.page import answer, show, show_table
 from ganseg.runs import Run
-from ganseg.studies import place, sample_rows, summary, table
+from ganseg.studies import FULL, place, sample_rows, summary, table
 from ganseg.tables import BLANK
 from ganseg.titles import HEADS, MODELS, TITLES
 
@@ -78,7 +78,8 @@ def firsts(frame: pd.DataFrame, by: str) -> dict[str, Run]:
 def show_answer(outcomes: Mapping[str, str], frame: pd.DataFrame, by: str = "variant") -> None:
     """Display as the page's answer: how many claims have which verdict; IoU and samples of each model."""
     words = ", ".join(f"{count} {word.lower()}" for word, count in pd.Series(outcomes).value_counts().items())
-    runs, found = firsts(frame, by), summary([frame], by, ["iou"]).sort_values("n", ascending=False, kind="stable")
+    runs, found = firsts(frame, by), summary([frame], by, ["iou"])
+    found = found.sort_values(by, key=lambda models: models != FULL, kind="stable")  # whose number stands on top
     told = [f"{row.mean:.3f} ({named(getattr(row, by), by)}, n = {row.n})" for row in found.itertuples()]
     answer(
         f"Claims: {words}",

@@ -105,8 +105,7 @@ def _table(name: str, raw: Mapping[str, Any]) -> Table:
     return Table(name, columns, numbers, raw.get("marks", {}), raw.get("remarks", ()))
 
 
-FILE = PACKAGE / "reported.yml"
-TABLES = {name: _table(name, raw) for name, raw in yaml.safe_load(FILE.read_text(encoding="utf-8")).items()}
+TABLES = {name: _table(name, raw) for name, raw in yaml.safe_load((PACKAGE / "reported.yml").read_bytes()).items()}
 TABLE_1, TABLE_2, TABLE_3, CUB_LANDMARKS, CUB_PARTS = TABLES.values()
 
 
