@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import numpy as np
 import published as of
 import pytest
-from commands import done, ganseg, mistaken, plain
+from commands import done, ganseg, plain
 from http_server import Site, serve
 from PIL import Image
 
@@ -53,13 +53,6 @@ def test_a_data_set_is_downloaded_verified_unpacked_and_readable_and_then_kept(p
     asked = list(published.asked)
     assert "to fetch" not in done("data download flowers --to", tmp_path / "new").stdout
     assert published.asked == asked
-
-
-def test_the_same_command_goes_on_after_a_cut(published, tmp_path):
-    published.cuts = [100]
-    assert "the same command goes on" in mistaken("data download flowers --yes --to", tmp_path / "new")
-    done("data download flowers --yes --to", tmp_path / "new")
-    assert "bytes=100-" in published.ranges
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130), ("\n", 130), ("", 130)])
@@ -115,13 +108,9 @@ def test_the_sheet_shows_images_masks_and_keypoints(tmp_path):
     assert all(0.002 < (rows[0] != row).any(-1).mean() < 0.9 for row in rows[1:])
 
 
-@pytest.mark.parametrize("name", ["synthetic-face", "flowers-102", "cub-200-2011-classes-1-50"])
-def test_real_and_synthetic_sets_are_shown(name, request, tmp_path):
-    words = [name]
-    if not name.startswith("synthetic"):
-        words = [name.partition("-")[0], "--data-dir", request.getfixturevalue("shared") / "data" / name]
-    done("data show --count 4 --size 64 --out", tmp_path / "sheet.png", *words)
-    assert Image.open(tmp_path / "sheet.png").width == 4 * 196 - 4
+def test_photographs_of_a_folder_are_shown(flowers, tmp_path):
+    done("data show flowers --count 2 --size 16 --data-dir", flowers, "--out", tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").width == 2 * 196 - 4
 
 
 def test_a_download_that_is_stopped_is_told_how_to_go_on(published, tmp_path, monkeypatch):

@@ -108,18 +108,6 @@ def zipped(path: Path, files: dict[str, bytes] = FILES) -> Path:
     return path
 
 
-def test_an_archive_is_fetched_and_unpacked_once(site, tmp_path):
-    site.files["birds.tgz"] = tar(tmp_path / "birds.tgz").read_bytes()
-    file, folder = remote(site, "birds.tgz", unpacks="birds", makes="images"), tmp_path / "new"
-    for _ in range(2):
-        install([file, remote(site)], folder)
-    assert contents(folder / "images") == {"a.jpg": FILES["birds/images/a.jpg"]} and (folder / "images.txt").is_file()
-    assert (state(file, folder), state(remote(site), folder)) == ("there", "there")
-    (folder / "birds.tgz").unlink()
-    install([file], folder)
-    assert site.asked == ["birds.tgz", "birds.bin"]
-
-
 def test_what_a_person_put_there_is_verified_and_unpacked(site, tmp_path):
     content = tar(tmp_path / "birds.tgz").read_bytes()
     by_hand = RemoteFile("birds.tgz", "", None, hashlib.md5(content).hexdigest(), "birds", "images")
