@@ -194,17 +194,6 @@ def labelled(tmp_path):
     return root
 
 
-def test_masks_are_labels_and_never_images(labelled, tmp_path):
-    splits = both_splits(labelled, tmp_path)
-    names = [name for split in splits for name in split.names]
-    assert len(names) == 70 and not any(name.startswith("masks") for name in names)
-    for split in splits:
-        for name, foreground in zip(split.names, split.foreground, strict=True):
-            assert set(np.unique(foreground)) == ({0, 1} if int(name[-6:-4]) < 10 else {255})
-            if int(name[-6:-4]) < 10:
-                assert foreground[:10, 10:].all() and foreground.sum() == 100
-
-
 def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_path):
     train, test = both_splits(labelled, tmp_path)
     assert train.keypoint_names == test.keypoint_names == ("top right", "bottom left")
@@ -217,9 +206,8 @@ def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_pat
     assert first.names == alone.names and not alone.visible.any()
 
 
-@pytest.fixture
-def lying(tmp_path):
-    """70 photographs of 24 x 40 pixels that are stored lying on their side; one with a mask and a keypoint."""
+def test_labels_refer_to_the_upright_image(tmp_path):
+    """Photographs of 24 x 40 pixels that are stored lying on their side; one has a mask and a keypoint."""
     root = tmp_path / "photos"
     (root / "masks").mkdir(parents=True)
     for i in range(70):
@@ -227,17 +215,13 @@ def lying(tmp_path):
     mask = Image.fromarray(np.uint8([[0, 255], [0, 0]]))
     mask.resize((24, 40), Image.Resampling.NEAREST).save(root / "masks" / "0.png")
     (root / "keypoints.csv").write_text("name,x,y\n0.JPG,23,0\n")
-    return root
-
-
-def test_labels_refer_to_the_upright_image(lying, tmp_path):
-    ((split, i),) = [(s, s.names.index("0.JPG")) for s in both_splits(lying, tmp_path / "c", 16) if "0.JPG" in s.names]
+    ((split, i),) = [(s, s.names.index("0.JPG")) for s in both_splits(root, tmp_path / "c", 16) if "0.JPG" in s.names]
     np.testing.assert_allclose(split.keypoints[i, 0], [23.5 * 16 / 24 - 0.5, 0.5 * 16 / 40 - 0.5], atol=1e-4)
     assert close(split.images[i][0, 15], GREEN) and split.visible[i].all()
     assert split.foreground[i][:8, 8:].all() and split.foreground[i].sum() == 64
-    Image.new("L", (40, 24)).save(lying / "masks" / "3.png")
+    Image.new("L", (40, 24)).save(root / "masks" / "3.png")
     with pytest.raises(UserError, match=r"shape .* \(3.JPG: \(24, 40\), mask: \(40, 24\)\). Make them of the upright"):
-        both_splits(lying, tmp_path / "c")
+        both_splits(root, tmp_path / "c")
 
 
 def test_larger_masks_of_the_same_shape_fit_and_a_mask_may_have_the_images_full_name(labelled):
@@ -274,22 +258,17 @@ def test_labels_that_cannot_be_used_are_refused(labelled, tmp_path, file, conten
     assert said in check("folder", labelled).faults[0]
 
 
-@pytest.mark.parametrize(
-    ("count", "said"), [(5, "found 5 images; at least 64"), (70, "masks cannot be read .*; 6 of .. can be left out")]
-)
-def test_too_few_images_are_refused_with_the_numbers_and_broken_ones_do_not_count(tmp_path, count, said):
-    for i in range(count):
+def test_broken_images_are_not_counted_among_those_that_are_needed(tmp_path):
+    for i in range(70):
         (tmp_path / f"{i}.png").write_bytes(b"broken")
+    said = r"[56]\d images of folder-train or their masks cannot be read \(\d+.png: cannot .*; 6 of .. can be left out"
     with pytest.raises(UserError, match=said):
         both_splits(tmp_path, tmp_path / "c")
-    assert re.search(said, check("folder", tmp_path).faults[0])
+    assert "6 of" in check("folder", tmp_path).faults[0]
 
 
-def test_the_report_counts_images_and_labels_and_advises(labelled):
-    quarters().save(labelled / "masks" / "none.png")
+def test_the_report_counts_labels_and_tells_of_what_may_surprise(labelled):
     (labelled / "cut.jpg").write_bytes(b"no image")
-    (labelled / "b.tiff").touch()
-    (labelled / "notes.heic").touch()
     quarters(size=(400, 90)).save(labelled / "wide.png")
     with (labelled / "keypoints.csv").open("a") as file:
         file.write("06.png,top right,40,0,1\nelse.png,top right,4,0,1\n")
@@ -299,10 +278,7 @@ def test_the_report_counts_images_and_labels_and_advises(labelled):
     said = "\n".join(report.oddities)
     for words in (
         "1 unreadable images are left out (cut.jpg: ",
-        "2 files are no images of a kind that is read (b.tiff, notes.heic)",
         "as long as wide (wide.png)",
-        "72 images are few. The paper asks for more than 5,000",
-        "(masks/none.png)",
         "1 images have a visible keypoint outside them (06.png)",
         "no image of the folder (else.png)",
     ):

@@ -267,12 +267,6 @@ def test_a_resized_trimap_takes_the_commonest_value(tmp_path):
     np.testing.assert_array_equal(read_mask(path, 4), trimap)
 
 
-def test_grey_photographs_become_rgb(built):
-    root = built("flowers")
-    Image.new("L", (50, 30), 100).save(root / "jpg" / "image_00005.jpg")
-    assert (read(root, "flowers", "test").images[1] == 100).all()
-
-
 def test_oddities_are_told_and_coped_with(built, caplog):
     root = built(WILD)
     change = {n: of.landmarks(WILD, n) for n in range(1, 11)} | {9: (-3, 5, 600, 7, 20, 30, 30, 40, 50, 60)}

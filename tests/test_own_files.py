@@ -153,7 +153,8 @@ def test_too_few_photographs_are_refused_with_what_else_there_is(tmp_path):
     for i in range(80):
         put(tmp_path / f"{i}.heic", b"no image")
         put(tmp_path / "labels" / f"{i}.png", MASK)
-    with pytest.raises(UserError, match=r"found 0 images.*80 files are no images.*0.heic.*80 files look like labels"):
+    said = r"found 0 images; at least 64 .*80 files are no images.*0.heic.*80 files look like labels"
+    with pytest.raises(UserError, match=said):
         load("folder", "train", 16, data_dir=tmp_path)
 
 
