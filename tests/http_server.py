@@ -14,11 +14,8 @@ class Site:
 
     files: dict[str, bytes]
     ranges_work: bool = True
-    length_told: bool = True
     cuts: list[int] = field(default_factory=list)  # bytes after which each answer is cut, first answer first
-    codes: list[int] = field(default_factory=list)  # answers that come before all others
     address: str = ""
-    sent: int = 0  # bytes of files
     asked: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
 
@@ -27,20 +24,17 @@ class Site:
         name, wanted = request.path.lstrip("/"), request.headers["Range"] or ""
         self.asked.append(name)
         self.ranges.append(wanted)
-        if self.codes or name not in self.files:
-            return request.send_error(self.codes.pop(0) if self.codes else 404)
+        if name not in self.files:
+            return request.send_error(404)
         content = self.files[name]
         part = re.fullmatch(r"bytes=(\d+)-", wanted) if self.ranges_work else None
         start = int(part[1]) if part else 0
         if start >= len(content):
             return request.send_error(416)
         request.send_response(206 if part else 200)
-        if self.length_told:
-            request.send_header("Content-Length", str(len(content) - start))
+        request.send_header("Content-Length", str(len(content) - start))
         request.end_headers()
-        sent = content[start : start + self.cuts.pop(0) if self.cuts else None]
-        self.sent += len(sent)
-        request.wfile.write(sent)
+        request.wfile.write(content[start : start + self.cuts.pop(0) if self.cuts else None])
         return None
 
 

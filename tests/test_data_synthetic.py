@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ganseg.data.creatures import CREATURES
-from ganseg.data.synthetic import GOLDEN, Draws, capsule, distance, hsv, mix, place, turn, vector
+from ganseg.data.synthetic import GOLDEN, Draws, capsule, distance, mix, place, vector
 
 
 @pytest.fixture(scope="module", params=CREATURES)
@@ -26,16 +26,6 @@ def test_distance_to_a_tapered_capsule_by_hand():
     one = capsule(vector(0.0, 0.0)[None], vector(4.0, 0.0)[None], 1.0, 0.5)  # (N, 2, 3) = (1, 2, 3)
     x, y = np.float32([[[-3.0, 2.0, 6.0, 0.0]]]), np.float32([[[0.0, 2.0, 0.0, 0.0]]])
     np.testing.assert_allclose(distance(one, x, y)[0, 0], [2.0, 1.25, 1.5, -1.0], atol=1e-5)
-
-
-def test_positive_angles_turn_clockwise_on_the_screen():
-    np.testing.assert_allclose(turn(vector(1.0, 0.0), np.float32(np.pi / 2)), [0.0, 1.0], atol=1e-6)
-
-
-def test_hsv_matches_known_colours():
-    half = hsv(np.array([0.0, 1 / 3, 1.5]), 1.0, 0.5)
-    np.testing.assert_allclose(half, [[0.5, 0, 0], [0, 0.5, 0], [0, 0.5, 0.5]], atol=1e-6)
-    np.testing.assert_allclose(hsv(0.2, 0.0, 0.7), [0.7] * 3)
 
 
 def test_a_scene_does_not_depend_on_its_batch(creature):
