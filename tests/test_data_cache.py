@@ -16,6 +16,8 @@ from ganseg.data.creatures import SPLITS
 from ganseg.data.files import contents
 from ganseg.files import UserError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 def listing(count=600, drawing="numbers", drawn=None, broken=()):
     """Images whose every value is their number modulo 251; `drawn` counts them."""
@@ -32,17 +34,17 @@ def listing(count=600, drawing="numbers", drawn=None, broken=()):
     return Listing({"all": samples}, draw=draw, drawing=(drawing,), spare={"all": 3})
 
 
-def test_images_are_decoded_once_and_mapped_read_only(tmp_path):
+def test_images_are_decoded_once_and_mapped_read_only():
     drawn = []
     for _ in range(2):
-        split = cached(listing(drawn=drawn), "numbers", 16, tmp_path)
+        split = cached(listing(drawn=drawn), "numbers", 16)
     assert len(drawn) == 600 and isinstance(split.images, np.memmap) and not split.images.flags.writeable
     np.testing.assert_array_equal(split.images[:, 3, 2, 1], np.arange(600) % 251)
 
 
-def test_skipped_images_leave_no_gap_and_are_told(tmp_path):
+def test_skipped_images_leave_no_gap_and_are_told():
     broken = (0, 256, 599)
-    split = cached(listing(broken=broken), "numbers", 16, tmp_path)
+    split = cached(listing(broken=broken), "numbers", 16)
     kept = [i for i in range(600) if i not in broken]
     assert split.names == tuple(f"n{i}" for i in kept)
     assert split.skipped == ("n0: bad", "n256: bad", "n599: bad")
@@ -51,82 +53,82 @@ def test_skipped_images_leave_no_gap_and_are_told(tmp_path):
     assert said.startswith("3 unreadable images are left out (n0: bad, n256: bad, n599: bad)")
 
 
-def test_another_drawing_number_or_size_is_decoded_anew(tmp_path):
+def test_another_drawing_number_or_size_is_decoded_anew(cache):
     for made, size in ((listing(), 16), (listing(), 32), (listing(drawing="others"), 16), (listing(count=500), 16)):
-        cached(made, "numbers", size, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4
+        cached(made, "numbers", size)
+    assert len(list(cache.iterdir())) == 4
 
 
 @pytest.mark.parametrize(
     ("file", "content"),
     [("images.npy", b"cut"), ("images.npy", None), ("meta.json", b"{"), ("meta.json", b"[1]"), ("meta.json", None)],
 )
-def test_a_damaged_cache_is_rebuilt(tmp_path, file, content, caplog):
-    cached(listing(), "numbers", 16, tmp_path)
-    (folder,) = tmp_path.iterdir()
+def test_a_damaged_cache_is_rebuilt(cache, file, content, caplog):
+    cached(listing(), "numbers", 16)
+    (folder,) = cache.iterdir()
     whole = (folder / file).read_bytes()
     (folder / file).unlink()
     if content:
         (folder / file).write_bytes(whole[:-100] if content == b"cut" else content)
-    split = cached(listing(), "numbers", 16, tmp_path)
+    split = cached(listing(), "numbers", 16)
     np.testing.assert_array_equal(split.images[:, 3, 2, 1], np.arange(600) % 251)
     assert ("damaged" in caplog.text) == ((file, content) != ("meta.json", None))
 
 
 @pytest.mark.parametrize("file", ["images.npy", "meta.json", "hashes.sqlite"])
-def test_a_cache_with_a_wrong_bit_is_made_anew(tmp_path, file):
-    whole = np.array(cached(listing(count=40), "numbers", 16, tmp_path).images)
-    (folder,) = tmp_path.iterdir()
+def test_a_cache_with_a_wrong_bit_is_made_anew(cache, file):
+    whole = np.array(cached(listing(count=40), "numbers", 16).images)
+    (folder,) = cache.iterdir()
     for _ in flipped(folder / file, 20):
-        split = cached(listing(count=40), "numbers", 16, tmp_path)
+        split = cached(listing(count=40), "numbers", 16)
         assert (split.images == whole).all() and split.names == tuple(f"n{i}" for i in range(40))
 
 
-def test_the_cache_of_other_images_is_made_anew(tmp_path):
-    one, other = (cached(listing(count=n), "numbers", 16, tmp_path) for n in (40, 41))
+def test_the_cache_of_other_images_is_made_anew():
+    one, other = (cached(listing(count=n), "numbers", 16) for n in (40, 41))
     one, other = Path(one.images.filename).parent, Path(other.images.filename).parent
     shutil.rmtree(one)
     shutil.copytree(other, one)
-    assert len(cached(listing(count=40), "numbers", 16, tmp_path)) == 40
+    assert len(cached(listing(count=40), "numbers", 16)) == 40
 
 
-def test_a_cache_of_objects_is_made_anew_and_not_unpickled(tmp_path):
-    cached(listing(), "numbers", 16, tmp_path)
-    (folder,) = tmp_path.iterdir()
+def test_a_cache_of_objects_is_made_anew_and_not_unpickled(cache):
+    cached(listing(), "numbers", 16)
+    (folder,) = cache.iterdir()
     np.save(folder / "images.npy", np.full((600, 16, 16, 3), None), allow_pickle=True)
-    assert cached(listing(), "numbers", 16, tmp_path).images.dtype == np.uint8
+    assert cached(listing(), "numbers", 16).images.dtype == np.uint8
 
 
-def test_a_failure_while_decoding_leaves_nothing_that_is_taken_for_whole(tmp_path):
+def test_a_failure_while_decoding_leaves_nothing_that_is_taken_for_whole():
     class Killed:
         def append(self, number):
             if number == 300:
                 raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        cached(listing(drawn=Killed()), "numbers", 16, tmp_path)
-    assert len(cached(listing(), "numbers", 16, tmp_path)) == 600
+        cached(listing(drawn=Killed()), "numbers", 16)
+    assert len(cached(listing(), "numbers", 16)) == 600
 
 
-def test_several_may_build_the_same_cache_at_once(tmp_path):
+def test_several_may_build_the_same_cache_at_once(cache):
     with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(load, "synthetic", "test", 16, cache_dir=tmp_path, limit=300) for _ in range(4)]
+        jobs = [pool.submit(load, "synthetic", "test", 16, limit=300) for _ in range(4)]
         images = [job.result().images for job in jobs]
     assert all(np.array_equal(images[0], other) for other in images)
-    assert [path.name[:19] for path in tmp_path.iterdir()] == ["synthetic-bird-test"]
+    assert [path.name[:19] for path in cache.iterdir()] == ["synthetic-bird-test"]
 
 
-def test_a_cache_that_cannot_be_written_is_a_users_mistake(tmp_path):
-    (tmp_path / "file").touch()
+def test_a_cache_that_cannot_be_written_is_a_users_mistake(cache):
+    cache.touch()
     with pytest.raises(UserError, match="GANSEG_CACHE"):
-        cached(listing(), "numbers", 16, tmp_path / "file")
+        cached(listing(), "numbers", 16)
 
 
-def test_a_limit_spreads_over_the_split_whose_parts_have_names(tmp_path):
-    split = load("synthetic-face", "test", 16, cache_dir=tmp_path, limit=10)
+def test_a_limit_spreads_over_the_split_whose_parts_have_names():
+    split = load("synthetic-face", "test", 16, limit=10)
     assert split.names == tuple(f"synthetic-face-{i:06d}" for i in range(11_000, 12_000, 100))
     assert (split.size, len(split.part_names)) == (16, 6)
-    assert load("synthetic", "val", 16, cache_dir=tmp_path).part_names == ("head", "body", "wing", "tail", "legs")
+    assert load("synthetic", "val", 16).part_names == ("head", "body", "wing", "tail", "legs")
 
 
 def test_the_registry_describes_every_data_set():

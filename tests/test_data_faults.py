@@ -14,6 +14,8 @@ from published import ALIGNED, WILD, bird, face
 from ganseg.data import check, load
 from ganseg.files import UserError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 class Attack:
     def __reduce__(self):
@@ -114,11 +116,11 @@ FAULTS = [
 def test_a_fault_is_refused_by_load_and_found_by_check(tmp_path, monkeypatch, name, split, spoil, said):
     root = of.build(name, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    assert load(name, split, 16, data_dir=root, cache_dir=tmp_path / "cache") and not check(name, root).faults
+    assert load(name, split, 16, data_dir=root) and not check(name, root).faults
     spoil(root)
     expected = said.replace("ROOT", str(root))
     with pytest.raises(UserError, match=re.escape(expected.replace("SPLIT", f"{name}-{split}"))):
-        load(name, split, 16, data_dir=root, cache_dir=tmp_path / "cache")
+        load(name, split, 16, data_dir=root)
     assert expected.replace("SPLIT", split) in "\n".join(check(name, root).faults)
     assert not (tmp_path / "marker").exists()
 
@@ -138,7 +140,7 @@ def test_what_lacks_one_split_can_be_used_for_the_others(tmp_path, name, paths, 
     assert not found.faults and [split for split, count in found.counts.items() if not count] == splits
     for split in splits:
         with pytest.raises(UserError, match=f"the split {split} is empty. Put .* into one folder"):
-            load(name, split, 16, data_dir=root, cache_dir=tmp_path)
+            load(name, split, 16, data_dir=root)
 
 
 def test_a_folder_without_any_image_is_refused(tmp_path):

@@ -12,6 +12,7 @@ from ganseg.data.folder import is_held_out
 from ganseg.data.images import open_rgb, squash
 from ganseg.files import UserError
 
+pytestmark = pytest.mark.usefixtures("cache")
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -41,8 +42,8 @@ def many(tmp_path):
     return root
 
 
-def both_splits(root, cache, size=20):
-    return [load("folder", split, size, data_dir=root, cache_dir=cache) for split in ("train", "test")]
+def both_splits(root, size=20):
+    return [load("folder", split, size, data_dir=root) for split in ("train", "test")]
 
 
 def lying_with(orientation):
@@ -140,14 +141,14 @@ def test_reduction_is_antialiased(tmp_path):
     assert np.abs(squash(open_rgb(tmp_path / "a.png"), 16).astype(int) - 127.5).max() < 10
 
 
-def test_train_and_test_share_few_images_which_is_told_once_and_adding_a_file_moves_no_other(many, tmp_path, caplog):
+def test_train_and_test_share_few_images_which_is_told_once_and_adding_a_file_moves_no_other(many, caplog):
     warn_once.cache_clear()
-    train, test = both_splits(many, tmp_path, 16)
+    train, test = both_splits(many, 16)
     assert caplog.text.count("100 images are few. The paper asks for more than 5,000") == 1
     assert not set(train.names) & set(test.names) and len(train) + len(test) == 100
     assert train.foreground is None and train.keypoints is None
     quarters().save(many / "000-first.png")
-    again = load("folder", "test", 16, data_dir=many, cache_dir=tmp_path)
+    again = load("folder", "test", 16, data_dir=many)
     assert set(again.names) - {"000-first.png"} == set(test.names)
     for name, image in zip(train.names, train.images, strict=True):  # each under its own name
         assert corners(image)[0] == (2 * int(name[-7:-4]), 0, 0)
@@ -167,7 +168,7 @@ def test_broken_files_are_listed_counted_and_skipped(many, tmp_path, caplog):
     for _ in range(2):  # again, from the cache
         caplog.clear()
         warn_once.cache_clear()
-        splits = both_splits(many, tmp_path / "c")
+        splits = both_splits(many)
         assert "4 unreadable images are left out (cut.jpg: image file is truncated" in caplog.text
         assert caplog.text.count("104 images are few. The paper asks for more than 5,000") == 1  # of both splits
     assert sum(map(len, splits)) == 100
@@ -194,15 +195,15 @@ def labelled(tmp_path):
     return root
 
 
-def test_keypoints_follow_their_image_and_the_others_have_none(labelled, tmp_path):
-    train, test = both_splits(labelled, tmp_path)
+def test_keypoints_follow_their_image_and_the_others_have_none(labelled):
+    train, test = both_splits(labelled)
     assert train.keypoint_names == test.keypoint_names == ("top right", "bottom left")
     seen = {n: (k, v) for s in (train, test) for n, k, v in zip(s.names, s.keypoints, s.visible, strict=True)}
     np.testing.assert_allclose(seen["00.png"][0], [[19.25, -1 / 12], [-0.25, 23.5 * 20 / 24 - 0.5]], atol=1e-4)
     assert [seen[name][1].tolist() for name in ("00.png", "02.png", "10.png")] == [[1, 1], [1, 0], [0, 0]]
-    first = load("folder", "train", 20, data_dir=labelled, cache_dir=tmp_path, limit=1)
+    first = load("folder", "train", 20, data_dir=labelled, limit=1)
     (labelled / "keypoints.csv").write_text(f"name,x,y\n{train.names[-1]},1,2\n")
-    alone = load("folder", "train", 20, data_dir=labelled, cache_dir=tmp_path, limit=1)
+    alone = load("folder", "train", 20, data_dir=labelled, limit=1)
     assert first.names == alone.names and not alone.visible.any()
 
 
@@ -215,13 +216,13 @@ def test_labels_refer_to_the_upright_image(tmp_path):
     mask = Image.fromarray(np.uint8([[0, 255], [0, 0]]))
     mask.resize((24, 40), Image.Resampling.NEAREST).save(root / "masks" / "0.png")
     (root / "keypoints.csv").write_text("name,x,y\n0.JPG,23,0\n")
-    ((split, i),) = [(s, s.names.index("0.JPG")) for s in both_splits(root, tmp_path / "c", 16) if "0.JPG" in s.names]
+    ((split, i),) = [(s, s.names.index("0.JPG")) for s in both_splits(root, 16) if "0.JPG" in s.names]
     np.testing.assert_allclose(split.keypoints[i, 0], [23.5 * 16 / 24 - 0.5, 0.5 * 16 / 40 - 0.5], atol=1e-4)
     assert close(split.images[i][0, 15], GREEN) and split.visible[i].all()
     assert split.foreground[i][:8, 8:].all() and split.foreground[i].sum() == 64
     Image.new("L", (40, 24)).save(root / "masks" / "3.png")
     with pytest.raises(UserError, match=r"shape .* \(3.JPG: \(24, 40\), mask: \(40, 24\)\). Make them of the upright"):
-        both_splits(root, tmp_path / "c")
+        both_splits(root)
 
 
 def test_larger_masks_of_the_same_shape_fit_and_a_mask_may_have_the_images_full_name(labelled):
@@ -250,11 +251,11 @@ DAMAGED = "damaged or contradict an earlier one"
         ("keypoints.csv", "name,x,y\nz.png,1,2\n", "1 names in keypoints.csv are no image of the folder (z.png)"),
     ],
 )
-def test_labels_that_cannot_be_used_are_refused(labelled, tmp_path, file, content, said):
+def test_labels_that_cannot_be_used_are_refused(labelled, file, content, said):
     (labelled / file).write_text(content)
     said = said.replace("ROOT", str(labelled))
     with pytest.raises(UserError, match=re.escape(said)):
-        both_splits(labelled, tmp_path)
+        both_splits(labelled)
     assert said in check("folder", labelled).faults[0]
 
 
@@ -263,7 +264,7 @@ def test_broken_images_are_not_counted_among_those_that_are_needed(tmp_path):
         (tmp_path / f"{i}.png").write_bytes(b"broken")
     said = r"[56]\d images of folder-train or their masks cannot be read \(\d+.png: cannot .*; 6 of .. can be left out"
     with pytest.raises(UserError, match=said):
-        both_splits(tmp_path, tmp_path / "c")
+        both_splits(tmp_path)
     assert "6 of" in check("folder", tmp_path).faults[0]
 
 

@@ -15,6 +15,7 @@ from ganseg.data import DATASETS, check, load, warn_once
 from ganseg.data.cub import paper_split
 from ganseg.data.flowers import read_mask
 
+pytestmark = pytest.mark.usefixtures("cache")
 TRAIN = (1, 2, 4, 5, 6, 7)  # CelebA's training partition without MAFL's test images
 
 
@@ -25,7 +26,7 @@ def built(tmp_path):
 
 
 def read(root, name, split, size=32):
-    return load(name, split, size, data_dir=root, cache_dir=root.parent / "cache")
+    return load(name, split, size, data_dir=root)
 
 
 def faces(*numbers):
@@ -299,14 +300,14 @@ def test_the_packages_split_is_the_published_file(shared):
 
 
 @pytest.fixture
-def photographs(shared, tmp_path):
+def photographs(shared):
     """`photographs(folder)`: where real photographs lie, and how to load some of them."""
 
     def found(folder, name):
         root = shared / "data" / folder
         if not root.is_dir():
             pytest.skip(f"no photographs at {root}")
-        return check(name, root), partial(load, name, data_dir=root, cache_dir=tmp_path)
+        return check(name, root), partial(load, name, data_dir=root)
 
     return found
 

@@ -79,6 +79,7 @@ FILE = st.tuples(*map(st.sampled_from, (FOLDERS, STEMS, ENDS))).map("".join)
 LEFT_OUT = ("no images of a kind", "what GANSeg wrote", "belong to no image")  # words that say so
 
 
+@pytest.mark.usefixtures("cache")
 @tried(25)
 @given(files=st.dictionaries(FILE, st.sampled_from(["photograph", "mask", "text"]), max_size=8), seed=st.integers(0, 9))
 def test_every_file_of_a_folder_is_a_photograph_a_mask_or_told_to_be_left_out(tmp_path, monkeypatch, files, seed):
@@ -99,7 +100,7 @@ def test_every_file_of_a_folder_is_a_photograph_a_mask_or_told_to_be_left_out(tm
     seen = 2 + sum(not name.startswith(".") and name != "keypoints.csv" for name in files)
     assert photographs + masks + sum(map(counted, LEFT_OUT)) == seen
     splits = [split for split, count in listing.counts.items() if count]
-    loaded = [load("folder", split, 16, data_dir=root, cache_dir=tmp_path / "cache") for split in splits]
+    loaded = [load("folder", split, 16, data_dir=root) for split in splits]
     assert sum(map(len, loaded)) == photographs - counted("unreadable images")
 
 

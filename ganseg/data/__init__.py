@@ -34,9 +34,7 @@ SMALLEST = 16  # pixels of a side
 FORMAT, META, CONTENTS = 6, "meta.json", "hashes.sqlite"  # of the cache
 
 
-def load(
-    name: str, split: str, size: int, *, data_dir: Place = None, cache_dir: Place = None, limit: int | None = None
-) -> Split:
+def load(name: str, split: str, size: int, *, data_dir: Place = None, limit: int | None = None) -> Split:
     """One split of a data set at `size` x `size` pixels: decoded on the first call, memory-mapped afterwards.
 
     `limit`: at most so many images, evenly spaced over the split. What was left out or may surprise is told once a
@@ -47,7 +45,7 @@ def load(
         raise UserError(f"the data set {data.name} has no split {split!r}; it has {', '.join(data.splits)}.")
     if size < SMALLEST:
         raise UserError(f"images of {size} pixels are too small; the size must be {SMALLEST} or more.")
-    loaded = cached(_listed(data, data_dir, split, limit), f"{data.name}-{split}", size, cache_dir)
+    loaded = cached(_listed(data, data_dir, split, limit), f"{data.name}-{split}", size)
     for sentence in loaded.oddities:
         warn_once(f"{data.name}, {split}: {sentence}")
     return loaded
@@ -113,9 +111,9 @@ def _copies(data: DataSet, listing: Listing) -> list[str]:
     return told("images are copies of others", again, "Where one is held out, the other is trained on: remove them.")
 
 
-def cache_root(cache_dir: Place = None) -> Path:
-    """`cache_dir`, else $GANSEG_CACHE, else `ganseg` in the platform's folder for caches."""
-    return place(cache_dir or os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False))
+def cache_root() -> Path:
+    """$GANSEG_CACHE, else `ganseg` in the platform's folder for caches."""
+    return place(os.environ.get("GANSEG_CACHE") or user_cache_dir("ganseg", appauthor=False))
 
 
 def _listed(data: DataSet, data_dir: Place, split: str | None = None, limit: int | None = None) -> Listing:
@@ -157,13 +155,13 @@ def _unlike(data: DataSet, listing: Listing, split: str) -> list[str]:
     return [f"{found:,} images in split {split}, {unlike}"] if found != expected else []
 
 
-def cached(listing: Listing, label: str, size: int, cache_dir: Place = None) -> Split:
+def cached(listing: Listing, label: str, size: int) -> Split:
     """Open the decoded form of `listing` at `size` pixels, decoding it first where it is missing or damaged.
 
     `label` begins the name of its folder in `cache_root`. Several processes may do this at once: one decodes, the
     others wait.
     """
-    folder = cache_root(cache_dir)
+    folder = cache_root()
     try:
         names = listing.part_names, listing.keypoint_names, [one.box for one in listing.samples]
         key = digest(FORMAT, listing.identity(folder / CONTENTS), *names)
