@@ -19,24 +19,6 @@ class Site:
     asked: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Answer one request as the settings say."""
-        name, wanted = request.path.lstrip("/"), request.headers["Range"] or ""
-        self.asked.append(name)
-        self.ranges.append(wanted)
-        if name not in self.files:
-            return request.send_error(404)
-        content = self.files[name]
-        part = re.fullmatch(r"bytes=(\d+)-", wanted) if self.ranges_work else None
-        start = int(part[1]) if part else 0
-        if start >= len(content):
-            return request.send_error(416)
-        request.send_response(206 if part else 200)
-        request.send_header("Content-Length", str(len(content) - start))
-        request.end_headers()
-        request.wfile.write(content[start : start + self.cuts.pop(0) if self.cuts else None])
-        return None
-
 
 @contextmanager
 def serve(site: Site) -> Iterator[Site]:
@@ -44,7 +26,19 @@ def serve(site: Site) -> Iterator[Site]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            site.answer(self)
+            name, wanted = self.path.lstrip("/"), self.headers["Range"] or ""
+            site.asked.append(name)
+            site.ranges.append(wanted)
+            content = site.files.get(name)
+            part = re.fullmatch(r"bytes=(\d+)-", wanted) if site.ranges_work else None
+            start = int(part[1]) if part else 0
+            if content is None or start >= len(content):
+                self.send_error(404 if content is None else 416)
+                return
+            self.send_response(206 if part else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            self.wfile.write(content[start : start + site.cuts.pop(0) if site.cuts else None])
 
         def log_message(self, *arguments: object) -> None:
             pass
