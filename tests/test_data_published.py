@@ -11,7 +11,7 @@ from conftest import centre_of_block
 from PIL import Image
 from published import ALIGNED, MAFL, SEEN, WILD, bird, face
 
-from ganseg.data import check, load, warn_once
+from ganseg.data import check, fingerprint, load, warn_once
 from ganseg.data.cub import paper_split
 from ganseg.data.flowers import read_mask
 
@@ -202,6 +202,18 @@ def test_new_keypoints_are_noticed_by_the_cache_and_points_without_a_row_are_not
     before = read(root, "cub", "test").visible
     of.write(root / "parts" / "part_locs.txt", "12 2 9 9 1", "12 2 9 9 1", "77 1 5 5 1")
     assert before.sum(1).tolist() == [3, 3] and read(root, "cub", "test").visible.sum(1).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["cub", "flowers", ALIGNED, "taichi"])
+def test_a_set_is_known_by_what_its_files_hold(built, name):
+    root = built(name)
+    known = fingerprint(name, root)
+    images = (path for path in sorted(root.rglob("*")) if path.suffix in (".jpg", ".png"))
+    image = next(path for path in images if "mask" not in str(path))
+    content = bytearray(image.read_bytes())
+    content[-3] ^= 1
+    image.write_bytes(content)
+    assert known and fingerprint(name, root) != known
 
 
 QUARTER = np.kron(np.uint8([[1, 0], [0, 0]]), np.ones((16, 16), np.uint8))
