@@ -27,12 +27,6 @@ FRAMES = ("taichi-256/train", "taichi/train", "train")
 MASKS = "taichi-test-masks"
 UNPACK = "Unpack the archive again."
 LARGEST = 100_000_000  # bytes of a table, unpacked
-MODULES = "pandas numpy builtins __builtin__ copyreg copy_reg _codecs".split()
-NEEDED = (
-    "DataFrame BlockManager _unpickle_block __pyx_unpickle_NDArrayBacked StringArray StringArrayNumpySemantics "
-    "StringDtype _new_Index Index RangeIndex Int64Index UInt64Index Float64Index ndarray _reconstruct _frombuffer "
-    "dtype scalar slice object _reconstructor encode"
-).split()
 
 
 class Record:
@@ -62,29 +56,23 @@ class Record:
 class FrameUnpickler(pickle.Unpickler):
     """Reads pickled pandas frames without running them: `complete` are the records that have their state.
 
-    A pickle is a program: loading one calls whatever functions it names. Here the names that a frame needs become
-    inert records of what they would have been called with, and any other name is refused. Neither pandas' nor NumPy's
-    unpickling takes part: they trust the file, and three wrong bytes in it end the process.
+    A pickle is a program: loading one calls whatever functions it names. Here every name becomes an inert record of
+    what it would have been called with. Neither pandas' nor NumPy's unpickling takes part: they trust the file, and
+    three wrong bytes in it end the process.
     """
 
     complete: list[Record]
 
     def find_class(self, module: str, name: str) -> type[Record]:
-        """The stand-in for a name; UnpicklingError for one that no frame needs."""
-        if module.split(".")[0] in MODULES and name in NEEDED:
-            return type(name, (Record,), {"complete": self.complete})
-        raise pickle.UnpicklingError(
-            f"it asks for {module}.{name}, which no table of landmarks needs. Trust no such file; if you do trust it, "
-            "convert it where it was made: "
-            "numpy.savez('NAME.npz', file_name=list(frame.file_name), value=numpy.stack(frame.value))."
-        )
+        """The stand-in for a name, whichever it is."""
+        return type(name, (Record,), {"complete": self.complete})
 
 
 def read_frame(path: str | Path) -> tuple[list[str], list[np.ndarray]]:
     """Names of image files and the array of numbers of each, from the frame pickled in `path`. No code in it is run.
 
     They are found among the arrays of objects, wherever a version of pandas puts them. An exception of any type where
-    the file is damaged, names anything that a frame does not need, or does not hold one array a name.
+    the file is damaged or does not hold one array a name.
     """
     with Path(path).open("rb") as file:
         reader = FrameUnpickler(file, encoding="latin1")
@@ -100,7 +88,7 @@ def read_frame(path: str | Path) -> tuple[list[str], list[np.ndarray]]:
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """(18, 2) points (x, y) by file name; UserError where it is damaged, of another form, or asks to run code."""
+    """(18, 2) points (x, y) by file name; UserError where it is damaged or of another form."""
     with reading(path, f"It must hold file_name and value, {LANDMARKS} pairs (x, y) a row. {UNPACK}"):
         if path.suffix == ".pkl":
             names, values = read_frame(path)
