@@ -44,11 +44,6 @@ def test_each_epoch_is_another_permutation(split):
     assert len({tuple(epoch) for epoch in epochs}) == 8
 
 
-def test_a_batch_may_be_larger_than_the_split(split):
-    counts = np.bincount(Batches(split, 74, 0, "none").indices(1))
-    assert (counts == 2).all()
-
-
 def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else(split):
     plain, flipped = Batches(split, 37, 0, "none"), Batches(split, 37, 0, "flip")
     mirrored = 0
