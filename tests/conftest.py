@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +75,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of decoded images of its own."""
     monkeypatch.setenv("GANSEG_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def flipped(path: Path, count: int) -> Iterator[None]:
-    """Let `path` have one wrong bit, at places over the whole file."""
-    whole = path.read_bytes()
-    for place in np.random.default_rng(0).integers(0, 8 * len(whole), count).tolist():
-        content = bytearray(whole)
-        content[place // 8] ^= 1 << place % 8
-        path.write_bytes(content)
-        yield
-    path.write_bytes(whole)
 
 
 def centre_of_block(image: np.ndarray, channel: int) -> np.ndarray:

@@ -1,15 +1,12 @@
 """The cache of decoded images, and the registry in front of it."""
 
 import hashlib
-import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import flipped
 
 from ganseg.data import DATASETS, Listing, Sample, cached, fingerprint, load
 from ganseg.data.creatures import SPLITS
@@ -73,23 +70,6 @@ def test_a_damaged_cache_is_rebuilt(cache, file, content, caplog):
     split = cached(listing(), "numbers", 16)
     np.testing.assert_array_equal(split.images[:, 3, 2, 1], np.arange(600) % 251)
     assert ("damaged" in caplog.text) == ((file, content) != ("meta.json", None))
-
-
-@pytest.mark.parametrize("file", ["images.npy", "meta.json", "hashes.sqlite"])
-def test_a_cache_with_a_wrong_bit_is_made_anew(cache, file):
-    whole = np.array(cached(listing(count=40), "numbers", 16).images)
-    (folder,) = cache.iterdir()
-    for _ in flipped(folder / file, 20):
-        split = cached(listing(count=40), "numbers", 16)
-        assert (split.images == whole).all() and split.names == tuple(f"n{i}" for i in range(40))
-
-
-def test_the_cache_of_other_images_is_made_anew():
-    one, other = (cached(listing(count=n), "numbers", 16) for n in (40, 41))
-    one, other = Path(one.images.filename).parent, Path(other.images.filename).parent
-    shutil.rmtree(one)
-    shutil.copytree(other, one)
-    assert len(cached(listing(count=40), "numbers", 16)) == 40
 
 
 def test_a_cache_of_objects_is_made_anew_and_not_unpickled(cache):

@@ -16,7 +16,7 @@ from ganseg.data.batches import Batches
 from ganseg.data.celeba import CELEBA_ALIGNED, CELEBA_WILD
 from ganseg.data.creatures import DRAWN
 from ganseg.data.cub import CUB
-from ganseg.data.files import contents, digest, sealed, told, unsealed
+from ganseg.data.files import contents, digest, told
 from ganseg.data.flowers import FLOWERS
 from ganseg.data.folder import FOLDER
 from ganseg.data.sets import DataSet, Listing, Sample, Split
@@ -31,7 +31,7 @@ SETS = (*DRAWN, CELEBA_WILD, CELEBA_ALIGNED, CUB, FLOWERS, TAICHI, FOLDER)
 DATASETS: dict[str, DataSet] = {"synthetic": DRAWN[0]} | {data.name: data for data in SETS}
 Place = str | Path | None
 SMALLEST = 16  # pixels of a side
-FORMAT, META, CONTENTS = 6, "meta.json", "hashes.sqlite"  # of the cache
+FORMAT, META, CONTENTS = 7, "meta.json", "hashes.sqlite"  # of the cache
 
 
 def load(name: str, split: str, size: int, *, data_dir: Place = None, limit: int | None = None) -> Split:
@@ -178,15 +178,12 @@ def cached(listing: Listing, label: str, size: int) -> Split:
 
 
 def _open(folder: Path) -> Split | None:
-    """A finished folder; None where it is missing, or not as it was written."""
+    """A finished folder; None where it is missing or damaged."""
     if not (folder / META).exists():
         return None
     try:
-        meta = read_json(folder / META, unsealed)
-        paths = {name: folder / f"{name}.npy" for name in meta.pop("arrays")}
-        if [meta.pop("folder"), *meta.pop("held")] != [folder.name, *contents([*paths.values()], folder / CONTENTS)]:
-            raise ValueError("it is not as it was written")
-        arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+        meta = read_json(folder / META)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta.pop("arrays")}
         return Split(**arrays, **{name: tuple(values) for name, values in meta.items()})
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
@@ -201,6 +198,5 @@ def _keep(split: Split, folder: Path) -> Split:
         with atomic_path(folder / f"{name}.npy") as path:
             np.save(path, array)
     about = {name: value for name, value in vars(split).items() if isinstance(value, tuple)}
-    held = contents([folder / f"{name}.npy" for name in arrays], folder / CONTENTS)
-    write_json(folder / META, sealed(about | {"folder": folder.name, "arrays": list(arrays), "held": held}))
+    write_json(folder / META, about | {"arrays": list(arrays)})
     return _open(folder)

@@ -41,25 +41,13 @@ def digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, default=list, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def sealed(value: Any) -> dict[str, Any]:
-    """`value` with its digest, to be written as JSON."""
-    return {"value": value, "digest": digest(value)}
-
-
-def unsealed(told: dict[str, Any]) -> Any:
-    """What was `sealed`; ValueError where it is not what was written."""
-    if digest(told["value"]) != told["digest"]:
-        raise ValueError("its digest is another")
-    return told["value"]
-
-
 def _ask(memory: Path, words: str, rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """What the SQLite file `memory` answers to `words` for each of `rows`; nothing where it is damaged, locked, ..."""
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(memory)) as base, base:
             base.execute("PRAGMA synchronous = OFF")  # what is lost is read again
-            base.execute("CREATE TABLE IF NOT EXISTS held (path TEXT PRIMARY KEY, state TEXT, content TEXT, seal TEXT)")
+            base.execute("CREATE TABLE IF NOT EXISTS held (path TEXT PRIMARY KEY, state TEXT, content TEXT)")
             return [answer for row in rows for answer in base.execute(words, row)]
     except (OSError, sqlite3.Error) as error:
         if type(error) is sqlite3.DatabaseError:  # the file is no database any more
@@ -73,20 +61,19 @@ def contents(paths: Sequence[Path], memory: Path) -> list[str]:
     `memory`, a SQLite file, remembers them with their size and times, so that no file is read again before it changes.
     """
     names = [(str(path.absolute()),) for path in paths]
-    known = {row[0]: row for row in _ask(memory, "SELECT * FROM held WHERE path = ?", names)}
+    known = {row[0]: row for row in _ask(memory, "SELECT path, state, content FROM held WHERE path = ?", names)}
 
     def held(path: Path) -> tuple[str, ...]:
         about = path.stat()
         name, state = str(path.absolute()), f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
-        if (row := known.get(name, ("",)))[:2] != (name, state) or row[3] != digest(*row[:3]):
-            with path.open("rb") as file:
-                row = (name, state, hashlib.file_digest(file, "sha256").hexdigest()[:16])
-            row += (digest(*row),)
-        return row
+        if known.get(name, ())[:2] == (name, state):
+            return known[name]
+        with path.open("rb") as file:
+            return name, state, hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     rows = [("", "", "") if isinstance(row, Exception) else row for row in each(held, paths)]
     if new := [row for row in rows if row[0] and known.get(row[0]) != row]:
-        _ask(memory, "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", new)
+        _ask(memory, "INSERT OR REPLACE INTO held (path, state, content) VALUES (?, ?, ?)", new)
     return [row[2] for row in rows]
 
 
