@@ -13,17 +13,8 @@ from ganseg.data.images import IGNORE, extent_of, open_rgb, read_mask, squash
 from ganseg.files import UserError
 from ganseg.progress import follow
 
-LONG = 3  # one side of an image to the other
 COLOURS = 32  # that an image may have to be taken for a mask
 MISSING = -1  # coordinates of a keypoint that is not there
-ODD = {  # which images are used but may surprise, and what to do
-    "long": (f"images are more than {LONG} times as long as wide",
-             "Images are squashed to a square, which distorts these much; crop them."),
-    "flat": ("images have so few colours that they look like masks",
-             "They count as photographs. If they are masks, put them into masks/ or elsewhere."),
-    "beyond": ("images have a visible keypoint outside them",
-               "It counts all the same; coordinates are pixels from 0."),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -158,8 +149,9 @@ class Listing:
             refuse(f"images of {label} or their masks cannot be read", lost, remedy)
         arrays = {key: array[: len(names)] for key, array in arrays.items()}
         odd = told("unreadable images are left out", lost, "Mend or remove them.")
-        for key, (what, remedy) in ODD.items():
-            odd += told(what, np.array(names, object)[arrays.pop(key, [])], remedy)
+        flat = np.array(names, object)[arrays.pop("flat", [])]
+        remedy = "They count as photographs. If they are masks, put them into masks/ or elsewhere."
+        odd += told("images have so few colours that they look like masks", flat, remedy)
         if "foreground" in arrays and not self.draw:
             known, front = arrays["foreground"] != IGNORE, arrays["foreground"] == 1
             count, share = known.any(axis=(1, 2)).sum(), front.sum() / max(1, known.sum())
@@ -174,8 +166,7 @@ class Listing:
         if sample.extent not in (None, extent):
             raise ValueError("it is {} x {} pixels, its labels are for {} x {}".format(*extent, *sample.extent))
         image, scale = open_rgb(sample.image, 4 * size, self.upright), size / np.array(extent)
-        arrays = {"images": squash(image, size), "long": np.array(max(extent) > LONG * min(extent))}
-        arrays["flat"] = np.array(image.getcolors(COLOURS) is not None)
+        arrays = {"images": squash(image, size), "flat": np.array(image.getcolors(COLOURS) is not None)}
         if self.masked:
             ignored = np.full((size, size), IGNORE, np.uint8)
             arrays["foreground"] = self.read_mask(sample.mask, size) if sample.mask else ignored
@@ -184,8 +175,6 @@ class Listing:
             places = (rows[:, :2] + 0.5) * scale - 0.5  # pixel centres are at integers from 0
             arrays["keypoints"] = np.nan_to_num(places.astype(np.float32), nan=MISSING)
             arrays["visible"] = rows[:, 2] > 0
-            beyond = ((arrays["keypoints"] < -0.5) | (arrays["keypoints"] >= size - 0.5)).any(axis=1)
-            arrays["beyond"] = (beyond & arrays["visible"]).any()
         if sample.box:
             left, top, width, height = sample.box
             arrays["boxes"] = np.float32([(left, top) * scale, (left + width, top + height) * scale]).ravel()
