@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ganseg.data.files import SUFFIXES, TEXTS, each, is_image, list_files, points_of, read_list, refuse, told
-from ganseg.data.images import extent_of, read_any_mask
+from ganseg.data.files import SUFFIXES, TEXTS, is_image, list_files, points_of, read_list, refuse, told
+from ganseg.data.images import read_any_mask
 from ganseg.data.sets import DataSet, Listing, Sample
 from ganseg.files import UserError
 
@@ -112,7 +112,7 @@ def list_folder(data_dir: Path) -> Listing:
 
 
 def _masks(data_dir: Path, images: dict[str, Path], labels: list[str], listing: Listing) -> dict[str, Path]:
-    """Image name -> its mask: of the same name, with or without the image's own suffix. Opens headers."""
+    """Image name -> its mask: of the same name, with or without the image's own suffix."""
     stems = {subject(file): file for file in labels if "mask" in file.casefold()}
     found = {name: stems.get(subject(f"{name}.png")) or stems.get(subject(name)) for name in images}
     users = Counter(filter(None, found.values()))
@@ -121,17 +121,7 @@ def _masks(data_dir: Path, images: dict[str, Path], labels: list[str], listing: 
     unused = [file for file in labels if not users[file]]
     remedy = "They are not used; a mask lies in masks/ and is called as its image, ending in .png."
     listing.oddities += told("files look like labels and belong to no image", unused, remedy)
-    masks, wrong = {name: data_dir / file for name, file in found.items() if file}, []
-    extent = partial(extent_of, upright=True)
-    sizes = zip(masks, each(extent, [images[name] for name in masks]), each(extent, [*masks.values()]), strict=True)
-    for name, image, mask in sizes:  # (W, H), or why it cannot be opened
-        if isinstance(image, Exception):  # it is left out later
-            continue
-        if isinstance(mask, Exception) or abs(mask[0] * image[1] - mask[1] * image[0]) > max(*mask, *image):
-            wrong.append(f"{name}: {image}, mask: {mask}")
-    what = "masks cannot be opened or have another shape (width, height) than their image"
-    refuse(what, wrong, "Make them of the upright image.")
-    return masks
+    return {name: data_dir / file for name, file in found.items() if file}
 
 
 def _points(path: Path, names: list[str], listing: Listing) -> dict[str, np.ndarray]:

@@ -143,7 +143,8 @@ class Listing:
             for key, value in made.items():
                 arrays[key][len(names)] = value
             names.append(sample.name)
-        refuse("masks are not understood", unclear, "Make them black and white, white being foreground.")
+        what = "masks are not understood or have another shape than their image"
+        refuse(what, unclear, "Make them black and white, white being foreground, of the upright image.")
         if len(lost) > (spare := sum(self.spare.values())):
             remedy = f"Get them again; {spare} of {len(samples)} can be left out."
             refuse(f"images of {label} or their masks cannot be read", lost, remedy)
@@ -165,6 +166,9 @@ class Listing:
         extent = extent_of(sample.image, self.upright)
         if sample.extent not in (None, extent):
             raise ValueError("it is {} x {} pixels, its labels are for {} x {}".format(*extent, *sample.extent))
+        shape = extent_of(sample.mask, upright=True) if self.upright and sample.mask else extent
+        if abs(shape[0] * extent[1] - shape[1] * extent[0]) > max(*shape, *extent):
+            raise UserError("image {} x {}, mask {} x {} pixels".format(*extent, *shape))
         image, scale = open_rgb(sample.image, 4 * size, self.upright), size / np.array(extent)
         arrays = {"images": squash(image, size), "flat": np.array(image.getcolors(COLOURS) is not None)}
         if self.masked:
