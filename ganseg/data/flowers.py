@@ -20,7 +20,6 @@ from ganseg.data.sets import DataSet, Listing, RemoteFile, Sample
 from ganseg.files import reading
 
 KEYS = {"train": ("tstid",), "test": ("trnid",), "val": ("valid",), "test+val": ("trnid", "valid")}
-LARGEST = 100_000  # bytes of setid.mat: more could fill the memory, unpacked
 HOME = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 
 
@@ -37,8 +36,6 @@ def list_flowers(data_dir: Path) -> Listing:
     """Trimaps are used where images have one; all images have the publisher's segmentation, or none has."""
     path = data_dir / "setid.mat"
     with reading(path, f"Download it again. It needs jpg/image_00001.jpg ... and setid.mat, as {HOME} gives them."):
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"more than {LARGEST:,} bytes")
         table = scipy.io.loadmat(path, appendmat=False)
         ids = {split: np.concatenate([table[key].ravel() for key in keys]).tolist() for split, keys in KEYS.items()}
     every = pd.Index(ids["train"] + ids["test+val"])
