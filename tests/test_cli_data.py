@@ -34,7 +34,7 @@ def published(flowers, tmp_path, monkeypatch) -> Iterator[Site]:
     contents = {path.name: path.read_bytes() for path in paths}
     with serve(Site(contents)) as site:
         known = [RemoteFile(n, f"{site.address}/{n}", len(c), hashlib.md5(c).hexdigest()) for n, c in contents.items()]
-        known[0] = replace(known[0], unpacks=".", makes="jpg")
+        known[0] = replace(known[0], makes="jpg")
         monkeypatch.setitem(DATASETS, "flowers", replace(DATASETS["flowers"], files=tuple(known)))
         yield site
 

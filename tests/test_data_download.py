@@ -108,7 +108,7 @@ def zipped(path: Path, files: dict[str, bytes] = FILES) -> Path:
 
 def test_what_a_person_put_there_is_verified_and_unpacked(site, tmp_path):
     content = tar(tmp_path / "birds.tgz").read_bytes()
-    by_hand = RemoteFile("birds.tgz", "", None, hashlib.md5(content).hexdigest(), "birds", "images")
+    by_hand = RemoteFile("birds.tgz", "", None, hashlib.md5(content).hexdigest(), "images")
     folder = tmp_path / "new"
     install([by_hand], folder)
     assert state(by_hand, folder) == "to get by hand"
@@ -138,16 +138,16 @@ def test_all_members_are_unpacked_and_what_is_there_is_kept(tmp_path, name):
     left.mkdir(parents=True)
     (left / "half").write_text("half")
     (folder / "notes.txt").write_text("my own notes")
-    unpack((zipped if name.endswith("zip") else tar)(tmp_path / name), folder, ".", "birds")
+    unpack((zipped if name.endswith("zip") else tar)(tmp_path / name), folder)
     assert contents(folder) == FILES | {"notes.txt": b"my own notes"}
 
 
-def refused(archive: Path, folder: Path, inner: str = ".") -> str:
+def refused(archive: Path, folder: Path) -> str:
     """What is said; nothing may be written, neither in the folder nor around it."""
     folder.mkdir(parents=True)
     before = contents(folder.parent.parent)
     with pytest.raises(UserError, match="is refused") as error:
-        unpack(archive, folder, inner, "images")
+        unpack(archive, folder)
     assert contents(folder.parent.parent) == before and list(folder.iterdir()) == []
     return str(error.value)
 
@@ -159,8 +159,8 @@ def test_paths_that_lead_out_never_leave_the_folder(tmp_path, name):
         assert "evil" in refused(tar(tmp_path / "a.tar", FILES | {name: b"evil"}), folder)
     else:  # slashes that lead a path are dropped
         folder.mkdir(parents=True)
-        unpack(tar(tmp_path / "a.tar", {name: b"evil"}), folder, ".", "")
-    unpack(zipped(tmp_path / "a.zip", FILES | {name: b"evil"}), folder, ".", "birds")
+        unpack(tar(tmp_path / "a.tar", {name: b"evil"}), folder)
+    unpack(zipped(tmp_path / "a.zip", FILES | {name: b"evil"}), folder)
     found = contents(tmp_path)
     assert all(path.startswith(("deep/data/", "a.")) for path in found) and not Path("/evil").exists()
     assert {f"deep/data/{path}" for path in FILES} < {*found}
@@ -189,7 +189,7 @@ def test_a_link_in_a_zip_becomes_no_link(tmp_path):
         made.create_system, made.external_attr = 3, 0o120777 << 16
         file.writestr(made, "/etc/passwd")
     (tmp_path / "data").mkdir()
-    unpack(tmp_path / "a.zip", tmp_path / "data", ".", "birds")
+    unpack(tmp_path / "a.zip", tmp_path / "data")
     assert not (tmp_path / "data" / "birds" / "odd").is_symlink()
 
 
@@ -200,4 +200,3 @@ def test_half_an_archive_and_what_is_none_leave_nothing(tmp_path, name):
     refused(archive, tmp_path / "half" / "data")
     archive.write_text("<html>log in</html>")
     refused(archive, tmp_path / "page" / "data")
-    assert "bees" in refused(tar(tmp_path / "b.tgz"), tmp_path / "inner" / "data", "bees")

@@ -98,7 +98,7 @@ CELEBA_ALIGNED = replace(
     list=partial(list_celeba, "img_align_celeba", "list_landmarks_align_celeba.txt", False),
     counts={"train": 161_962, "regression": 19_000, "test": 1_000},
     files=(
-        RemoteFile("img_align_celeba.zip", "", 0, "00d2c5bc6d35e252742224ab0c1e8fcb", ".", "img_align_celeba",
+        RemoteFile("img_align_celeba.zip", "", 0, "00d2c5bc6d35e252742224ab0c1e8fcb", "img_align_celeba",
                    f"The Align&Cropped Images: from Img of the folder that {HOME} links to."),
         RemoteFile("list_landmarks_align_celeba.txt", how=ANNO),
         *LISTS,

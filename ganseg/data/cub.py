@@ -73,8 +73,8 @@ CUB = DataSet(
     homepage="https://www.vision.caltech.edu/datasets/cub_200_2011",
     files=(
         RemoteFile("CUB_200_2011.tgz", f"{RECORDS}/65de6-vp158/files/CUB_200_2011.tgz?download=1", 1_150_585_339,
-                   "97eceeb196236b17998738112f37df78", "CUB_200_2011", "images"),
+                   "97eceeb196236b17998738112f37df78", "images"),
         RemoteFile("segmentations.tgz", f"{RECORDS}/w9d68-gec53/files/segmentations.tgz?download=1", 39_272_883,
-                   "4d47ba1228eae64f2fa547c47bc65255", ".", "segmentations"),
+                   "4d47ba1228eae64f2fa547c47bc65255", "segmentations"),
     ),
 )  # fmt: skip

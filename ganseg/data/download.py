@@ -36,8 +36,8 @@ def install(files: Sequence[RemoteFile], folder: Path) -> None:
         for file in files:
             if state(file, folder) in ("to unpack", "to fetch"):
                 path = fetch(file, folder)
-                if file.unpacks:
-                    unpack(path, folder, file.unpacks, file.makes)
+                if file.makes:
+                    unpack(path, folder)
 
 
 def fetch(file: RemoteFile, folder: Path) -> Path:
@@ -83,8 +83,8 @@ def _receive(file: RemoteFile, part: Path) -> None:
         raise ConnectionError(f"it was cut before byte {file.bytes:,}, or its publisher has changed it")
 
 
-def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:
-    """Move what the archive's folder `inner` holds into `folder`, `makes` last; what is there already is kept.
+def unpack(archive: Path, folder: Path) -> None:
+    """Move what the archive holds into `folder`; what is there already is kept.
 
     UserError, with nothing put there, where the archive is damaged or a tar's member would leave its folder; such
     members of a zip are passed over.
@@ -93,10 +93,10 @@ def unpack(archive: Path, folder: Path, inner: str, makes: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
     try:
         shutil.unpack_archive(archive, aside, **({} if archive.suffix == ".zip" else {"filter": "data"}))
-        for entry in sorted((aside / inner).iterdir(), key=lambda entry: entry.name == makes):
+        for entry in aside.iterdir():
             if not (folder / entry.name).exists():
                 os.replace(entry, folder / entry.name)
     except Exception as error:  # archives are damaged in many ways
-        raise UserError(f"{archive} is refused: damaged, unsafe, or not the one expected ({error}).") from error
+        raise UserError(f"{archive} is refused: damaged, unsafe, or none ({error}).") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -57,10 +57,9 @@ FLOWERS = DataSet(
     counts={"train": 6_149, "test": 1_020, "val": 1_020},
     licence="None is stated; the photographs are from the web, collected for research.", homepage=HOME,
     files=(
-        RemoteFile("102flowers.tgz", f"{HOME}/102flowers.tgz", 344_862_509, "52808999861908f626f3c1f4e79d11fa",
-                   ".", "jpg"),
+        RemoteFile("102flowers.tgz", f"{HOME}/102flowers.tgz", 344_862_509, "52808999861908f626f3c1f4e79d11fa", "jpg"),
         RemoteFile("102segmentations.tgz", f"{HOME}/102segmentations.tgz", 203_577_493,
-                   "51375996b6c4f367a4b9f4492d7ecef5", ".", "segmim"),
+                   "51375996b6c4f367a4b9f4492d7ecef5", "segmim"),
         RemoteFile("setid.mat", f"{HOME}/setid.mat", 14_989, "a5357ecc9cb78c4bef273ce3793fc85c"),
     ),
 )  # fmt: skip

@@ -190,15 +190,14 @@ class RemoteFile:
     """A file of a data set, and where it comes from.
 
     `name`: its path in the folder of the data set. `url`: empty where only a person can get it, as `how` says; where it
-    is not, `bytes` are known. `unpacks`: for an archive, which of its folders holds what belongs into the data set's
-    folder ("." is all of it); `makes`: a file or folder that is then there. `optional`: the reader does without it.
+    is not, `bytes` are known. `makes`: for an archive, a file or folder that is there when it is unpacked. `optional`:
+    the reader does without it.
     """
 
     name: str
     url: str = ""
     bytes: int = 0
     md5: str | None = None
-    unpacks: str | None = None
     makes: str = ""
     how: str = ""
     optional: bool = False
