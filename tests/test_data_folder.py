@@ -129,7 +129,6 @@ LAYOUTS: dict[str, tuple[list[str], int, int, str]] = {  # files more -> photogr
     "a_seg beside a": (["00_seg.png"], 0, 0, "belong to no image (00_seg.png)"),
     "00mask beside 00": (["00mask.png"], 0, 1, ""),
     "copies": (["a.png", "backup/a.png"], 2, 0, "1 images are copies of others (backup/a.png)"),
-    "masks by another name": (["a_L.png"], 1, 0, "images have so few colours that they look like masks"),
     "results": (["results/tiny/runs/r/samples.npz", "results/tiny/runs/r/samples.png", "results/tiny/figures/a.png"],
                 0, 0, "3 files are what GANSeg wrote (results/tiny/figures/a.png"),
     "HEIC": (["a.heic", "b/c.HEIC"], 0, 0, "2 files are no images of a kind that is read (a.heic, b/c.HEIC)"),

@@ -13,7 +13,6 @@ from ganseg.data.images import IGNORE, extent_of, open_rgb, read_mask, squash
 from ganseg.files import UserError
 from ganseg.progress import follow
 
-COLOURS = 32  # that an image may have to be taken for a mask
 MISSING = -1  # coordinates of a keypoint that is not there
 
 
@@ -150,9 +149,6 @@ class Listing:
             refuse(f"images of {label} or their masks cannot be read", lost, remedy)
         arrays = {key: array[: len(names)] for key, array in arrays.items()}
         odd = told("unreadable images are left out", lost, "Mend or remove them.")
-        flat = np.array(names, object)[arrays.pop("flat", [])]
-        remedy = "They count as photographs. If they are masks, put them into masks/ or elsewhere."
-        odd += told("images have so few colours that they look like masks", flat, remedy)
         if "foreground" in arrays and not self.draw:
             known, front = arrays["foreground"] != IGNORE, arrays["foreground"] == 1
             count, share = known.any(axis=(1, 2)).sum(), front.sum() / max(1, known.sum())
@@ -169,8 +165,8 @@ class Listing:
         shape = extent_of(sample.mask, upright=True) if self.upright and sample.mask else extent
         if abs(shape[0] * extent[1] - shape[1] * extent[0]) > max(*shape, *extent):
             raise UserError("image {} x {}, mask {} x {} pixels".format(*extent, *shape))
-        image, scale = open_rgb(sample.image, 4 * size, self.upright), size / np.array(extent)
-        arrays = {"images": squash(image, size), "flat": np.array(image.getcolors(COLOURS) is not None)}
+        scale = size / np.array(extent)
+        arrays = {"images": squash(open_rgb(sample.image, 4 * size, self.upright), size)}
         if self.masked:
             ignored = np.full((size, size), IGNORE, np.uint8)
             arrays["foreground"] = self.read_mask(sample.mask, size) if sample.mask else ignored
