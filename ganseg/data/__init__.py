@@ -87,20 +87,12 @@ def fingerprint(name: str, data_dir: Place = None) -> str:
     UserError as by `load`.
     """
     data = describe(name)
-    if not data.needs_dir:
-        return _drawn(name)
-    if not data_dir:
+    if data.needs_dir and not data_dir:
         return ""
-    listing = _listed(data, data_dir, None)
+    listing = _listed(data, data_dir, None if data.needs_dir else "train")  # a drawing's name tells of all splits
     for sentence in _copies(data, listing):
         warn_once(f"{data.name}: {sentence}")
-    return digest(*listing.identity(cache_root() / CONTENTS), listing.keypoint_names)
-
-
-@cache
-def _drawn(name: str) -> str:
-    """`fingerprint` of a set that is drawn: a drawing's name tells of all its splits."""
-    return digest(*_listed(describe(name), None, "train").identity(cache_root() / CONTENTS))
+    return digest(*listing.identity(cache_root() / CONTENTS))
 
 
 def _copies(data: DataSet, listing: Listing) -> list[str]:

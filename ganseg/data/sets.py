@@ -126,7 +126,7 @@ class Listing:
             return names, self.drawing
         points = [None if sample.points is None else sample.points.tolist() for sample in samples]
         held = contents([path for sample in samples for path in sample.files], memory)
-        return names, (held, [bool(sample.mask) for sample in samples], digest(points))
+        return names, (held, [bool(sample.mask) for sample in samples], digest(points)), self.keypoint_names
 
     def decode(self, size: int, label: str) -> Split:
         """Its images in memory, without those that cannot be read; UserError where these are too many."""
