@@ -12,14 +12,9 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 from ganseg.config import GeneratorConfig
 from ganseg.generator import Generator
 from ganseg.layers import pixel_grid
+from ganseg.recipes import variant_settings
 from ganseg.released import COMPUTED, released_name
 from ganseg.runs import Run
-
-WIDTHS = {4: (512, 256, 128, 64), 6: (512, 256, 256, 128, 128, 64)}
-SIZES = {4: (32, 32, 64, 128), 6: (32, 32, 64, 64, 128, 128)}
-PUBLISHED = {  # in their parameters.json: blocks, K, a single 1x1 convolution
-    "celeba_wild": (4, 8, False), "taichi": (4, 10, False), "cub": (6, 8, False), "flower": (6, 8, True),
-}  # fmt: skip
 
 
 def imported(checkpoint: Path, *words: str | Path) -> tuple[Run, str]:
@@ -28,20 +23,12 @@ def imported(checkpoint: Path, *words: str | Path) -> tuple[Run, str]:
     return Run.open(told.stdout.strip()), " ".join(told.stderr.split())
 
 
-def architecture(blocks: int, parts: int, single: bool = False, cone: bool = True) -> GeneratorConfig:
-    """The released code's network at full size."""
-    departures = released_departures(single, cone)
-    return GeneratorConfig(parts=parts, block_sizes=SIZES[blocks], block_widths=WIDTHS[blocks], **departures)
-
-
-def released_departures(single: bool, cone: bool) -> dict[str, Any]:
-    """The released network's options that are not the paper's (paper-versus-code rows 1-4, 7, 10, 13, 14)."""
-    kinds = ("mean_abs", "cone") if cone else ("distance_variance", "gaussian_unsquared")
-    return {
-        "point_layers": 5, "appearance_layers": 4, "point_spread": 1.0, "point_squash": "tanh", "point_divisor": 20.0,
-        "part_scale": kinds[0], "heatmap": kinds[1], "grid": "endpoints", "background_shift": "horizontal",
-        "adain_norm": "batch", "rgb_layers": 1 if single else 2, "rgb_crop": "before", "rgb_activation": True,
-    }  # fmt: skip
+def released_network(single: bool = False, cone: bool = True, **fields: Any) -> GeneratorConfig:
+    """The released network: one 1x1 convolution or two of 3x3, heatmaps that are cones or not, and these `fields`."""
+    settings = variant_settings("released", "flowers" if single else "")
+    departures = {name: value for key, value in settings.items() if (name := key.removeprefix("generator.")) != key}
+    heatmaps = {} if cone else {"part_scale": "distance_variance", "heatmap": "gaussian_unsquared"}
+    return GeneratorConfig(**departures | heatmaps | fields)
 
 
 def released_tensors(config: GeneratorConfig, seed: int = 0) -> dict[str, Tensor]:
@@ -72,23 +59,10 @@ def save(path: Path, generator: dict[str, Tensor], **parameters: object) -> Path
     return path
 
 
-def published(name: str) -> dict[str, object]:
-    """parameters.json of a released run: the names that the released command line has."""
-    blocks, parts, single = PUBLISHED[name]
-    return {
-        "model": "generator", "dis_model": "discriminator", "z_dim": 256, "n_keypoints": parts, "n_per_kp": 4,
-        "n_embedding": 64, "feature_map_sizes": ",".join(map(str, SIZES[blocks])),
-        "feature_map_channels": ",".join(map(str, WIDTHS[blocks])), "single_final": int(single), "use_linear": 1,
-        "smaller_init_mask": 0, "batch_size": 64, "lr_gen": 1e-4, "lr_disc": 4e-4, "con_penalty_coef": 30.0,
-        "area_penalty_coef": 1.0, "disc_iters": 1, "num_workers": 0, "data_root": "data", "class_name": name,
-        "image_size": 128, "checkpoint": 0, "log": "log/x",
-    }  # fmt: skip
-
-
 def small(parts: int = 3) -> GeneratorConfig:
     """A network of two blocks."""
     sizes = {"noise_dim": 8, "embedding_dim": 8, "block_sizes": (8, 16), "block_widths": (12, 8), "spade_hidden": 8}
-    return GeneratorConfig(**architecture(4, parts).__dict__ | sizes)
+    return released_network(parts=parts, **sizes)
 
 
 def detector(parts: int, aux: bool = True) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from conftest import GOLDEN
-from released_fixture import released_departures
+from released_fixture import released_network
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -60,8 +60,8 @@ def released_config(theirs: dict) -> GeneratorConfig:
     """The released code's options in our fields."""
     fields = "parts points_per_part noise_dim embedding_dim block_sizes block_widths".split()
     names = "n_keypoints n_per_kp z_dim n_embedding feature_map_sizes feature_map_channels".split()
-    departures = released_departures(bool(theirs["single_final"]), bool(theirs["use_linear"]))
-    return GeneratorConfig(**{field: theirs[name] for field, name in zip(fields, names, strict=True)}, **departures)
+    own = {field: theirs[name] for field, name in zip(fields, names, strict=True)}
+    return released_network(bool(theirs["single_final"]), bool(theirs["use_linear"]), **own)
 
 
 @pytest.fixture(scope="module")

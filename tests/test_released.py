@@ -10,11 +10,12 @@ import pytest
 import torch
 from commands import done, mistaken
 from PIL import Image
-from released_fixture import PUBLISHED, architecture, detector, imported, published, released_tensors, save, small
+from released_fixture import detector, imported, released_tensors, save, small
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 from ganseg.files import UserError
 from ganseg.generator import Generator
+from ganseg.recipes import resolve
 from ganseg.released import COMPUTED, convert_generator, infer_config, read_tensors, released_name
 from ganseg.runs import Run, find_runs
 
@@ -33,10 +34,9 @@ def checkpoint(tmp_path: Path) -> Path:
     return save(tmp_path / "a" / "checkpoints" / "epoch_0.model", released_tensors(small()))
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_four_released_architectures_are_told_from_shapes_alone(name: str) -> None:
-    blocks, parts, single = PUBLISHED[name]
-    config = architecture(blocks, parts, single)
+@pytest.mark.parametrize("data", ["celeba-wild", "taichi", "cub", "flowers"])
+def test_the_four_released_architectures_are_told_from_shapes_alone(data: str) -> None:
+    config = resolve(data, "released", "paper").generator
     with torch.device("meta"):
         shapes = {released_name(ours, config): like for ours, like in Generator(config).state_dict().items()}
         shapes[COMPUTED] = torch.empty(1, 52 * 52, 2)
@@ -45,12 +45,13 @@ def test_the_four_released_architectures_are_told_from_shapes_alone(name: str) -
 
 
 def test_a_full_size_checkpoint_becomes_a_run_of_its_very_weights_that_samples(tmp_path: Path) -> None:
-    name = "flower"
-    tensors = released_tensors(architecture(*PUBLISHED[name]))
-    path = save(tmp_path / "gan" / "checkpoints" / "epoch_4.model", tensors, **published(name))
+    config = resolve("flowers", "released", "paper").generator
+    tensors, sizes = released_tensors(config), ",".join(map(str, config.block_sizes))
+    told = {"class_name": "flower", "feature_map_sizes": sizes, "use_linear": 1, "n_keypoints": 8}
+    path = save(tmp_path / "gan" / "checkpoints" / "epoch_4.model", tensors, **told)
     run, notes = imported(path, "--results", tmp_path, "--data", "folder")
     assert notes.count("note:") == 1 and "--segmenter FILE" in notes
-    assert run.config.generator.model_dump() | {"rgb_kernel": 3} == architecture(*PUBLISHED[name]).model_dump()
+    assert run.config.generator.model_dump() | {"rgb_kernel": 3} == config.model_dump()
     expected = convert_generator(tensors, run.config.generator)
     torch.testing.assert_close(dict(run.generator().state_dict()), expected, rtol=0, atol=0, check_dtype=False)
     assert (run.config.data.size, run.provenance["parts"]) == (128, 8)
