@@ -27,8 +27,8 @@ MINUTE = ["train --parts 3 --device cpu", *(f"--set={name}={value}" for name, va
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Path:
-    """The folder of results after `ganseg train --quiet`, stopped once."""
+def run(tmp_path_factory) -> Path:
+    """The folder that `ganseg train --quiet`, stopped once, prints."""
     results = tmp_path_factory.mktemp("cli") / "results"
     stopped = ganseg(*MINUTE, "--quiet", "--results", results, "--time-limit=0.001s")
     assert stopped.exit_code == 3
@@ -36,13 +36,13 @@ def trained(tmp_path_factory) -> Path:
     printed = done(*MINUTE, "--quiet", "--results", results).stdout
     (config,) = results.glob("tiny/runs/*/config.json")
     assert printed == f"{config.parent}\n"
-    return results
+    return config.parent
 
 
 @pytest.fixture(scope="session")
-def run(trained) -> Path:
-    (config,) = trained.glob("tiny/runs/*/config.json")
-    return config.parent
+def trained(run) -> Path:
+    """The results that have this run."""
+    return run.parents[2]
 
 
 @pytest.fixture
@@ -151,11 +151,9 @@ MISTAKES = [
     ("train --variant papers", "unknown variant 'papers'"),
     ("train --set losses.lambda_conn=3", "unknown setting 'losses.lambda_conn'"),
     ("train --set losses.lambda_con", "write NAME=VALUE, as in losses.lambda_con=30"),
-    ("train --set losses.lambda_con=much", "losses.lambda_con='much' is not valid; input should be a valid number"),
     ("train --time-limit soon", "'--time-limit': 'soon' is not a time; write 90s, 10m or 1h30m"),
     ("train --device tpu", "'tpu' is not one of 'auto', 'cpu', 'cuda', 'mps'"),
     *[(f"train --device {d}", f"has no {d}") for d in ("cuda", "mps") if not getattr(torch, d).is_available()],
-    ("train --devices many", "Input should be a valid integer"),
     ("train --precision 8", "'8' is not one of 'auto', '32-true'"),
     ("train --parts 0", "--parts"),
     ("train --data folder --scale laptop --size 50", "data.size=50 is not"),
@@ -164,7 +162,6 @@ MISTAKES = [
     ("train --data folder --scale laptop --size 100", "take 96 or 104"),
     ("train --data folder --scale laptop --set data.size=0", "data.size=0 is not"),
     ("train --data folder --scale laptop --set data.size=-3", "greater than or equal to 8"),
-    ("train --data folder --set data.size=big", "should be a valid integer"),
     ("evaluate RUN --split official-test", "no split 'official-test'; it has train, val, test"),
     ("sample dragon --results RESULTS", "no runs are called 'dragon'"),
     ("sample dragon --results RESULTS", "synthetic-bird-paper-k3-s0"),
@@ -175,15 +172,11 @@ MISTAKES = [
     ("segment RUN PHOTOGRAPHS --out PHOTOGRAPHS/masks", "Name a folder outside"),
     ("train --data folder --data-dir=", "an empty path was given"),
     ("runs --results=~no-such-user/x", "~no-such-user/x: Could not determine home directory"),
-    ("bench --data birds", "unknown data set 'birds'"),
     ('bench --set optim.batch_size=4 --against "paper released"', "write a variant and settings"),
     ("train --parts 300", "'--parts' / '-K': Input should be less than or equal to 255"),
     ("train --seed -1", "'--seed': Input should be greater than or equal to 0"),
-    ("train --seed one", "'--seed': Input should be a valid integer"),
     ("train --set seed=3", "seed is no setting; choose it by --seed"),
     ("train --set data.name=cub", "data.name is no setting; choose it by --data"),
-    ("train --set optim.batch_size=0", "optim.batch_size='0' is not valid; input should be greater than or equal to 1"),
-    ("train --set optim.steps=1.5", "optim.steps='1.5' is not valid; input should be a valid integer"),
     ("train --set optim.lr_generator=nan", "optim.lr_generator='nan' is not valid; input should be a finite number"),
     ("train --set generator.block_sizes=32,16", "keeps the size or doubles it, and 32 -> 16 does not"),
     ("train --set generator.block_sizes=16", "there must be one width for each block"),
@@ -196,37 +189,26 @@ MISTAKES = [
     ("train --set steps=3", "unknown setting 'steps'; known ones are: optim.steps, segmenter.steps"),
     ("train --variant paper+no-aera", "followed by any of: +part-scale"),
     ("train --size 4", "'--size': Input should be greater than or equal to 8"),
-    ("train --scale", "Option '--scale' requires an argument"),
-    ("train --speed 3", "No such option: --speed"),
-    ("train birds", "Got unexpected extra argument(s) (birds)"),
     ("trian", "No such command 'trian'. Did you mean 'train'?"),
     ("train --data folder --data-dir PHOTOGRAPHS", "found 3 images; at least 64 are needed (.jpg, .jpeg,"),
     ("train --data folder --data-dir PHOTOGRAPHS/c.png", "c.png is not a folder. Any folder of at least 64"),
     ("train --data celeba-wild --data-dir PHOTOGRAPHS", "5 needed files or folders are missing in"),
-    ("evaluate", "Missing argument 'RUN'"),
     ("evaluate PHOTOGRAPHS", "is not a run: it has no config.json"),
     ("evaluate RUN --regression all", "no split 'all'"),
     ("sample RUN --out PHOTOGRAPHS/c.png/s.png", "c.png: File exists; mend it, or name another place"),
     ("sample RUN --count 0", "'--count': Input should be greater than or equal to 1"),
     ("sample RUN --count 1000000", "'--count': Input should be less than or equal to 1000"),
-    ("segment RUN PHOTOGRAPHS", "Missing option '--out'"),
     ("segment RUN PHOTOGRAPHS/c.png --out OUT", "none of the 1 images can be read and written; the first: c.png"),
     ("segment RUN PHOTOGRAPHS/a.png --out PHOTOGRAPHS/c.png", "c.png"),
     ("segment RUN EMPTY --out OUT", "looked for .jpg, .jpeg, .jfif, .png, .webp, .bmp, also in folders below"),
-    ("segment dragon PHOTOGRAPHS --out OUT", "runs are called 'dragon'"),
     ("import-released NONE", "none cannot be read (No such file or directory); name a file, as epoch_29.model"),
     ("import-released PHOTOGRAPHS/c.png", "is damaged, or no file of torch; it was refused and nothing in it was"),
     ("models --results NONE", "its models.yml names none"),
-    ("data check birds .", "unknown data set 'birds'; known are synthetic"),
-    ("data check flowers", "needs its folder"),
     ("data check flowers /no/such/folder", "/no/such/folder is missing"),
     ("data check synthetic-bird", "nothing to check"),
-    ("data download birds", "unknown data set 'birds'"),
     ("data download folder --yes", "nothing to download"),
-    ("data prepare flowers", "needs its folder"),
     ("data prepare synthetic-bird --size 4", "images of 4 pixels are too small; the size must be 16 or more"),
     ("data show synthetic-bird --split valid", "has no split 'valid'; it has train, val, test"),
-    ("data show synthetic-bird --out birds.jpg", "end its name in .png"),
     ("bench --seconds -1", "'--seconds': Input should be greater than or equal to 0"),
 ]
 

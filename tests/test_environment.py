@@ -10,21 +10,18 @@ import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 
 
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def locked() -> dict[str, list[Version]]:
     """Versions that the lock pins for each package; several where they depend on the Python version."""
     pins: dict[str, list[Version]] = {}
     for name, version in re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==([^\s;\\]+)", LOCK, re.MULTILINE):
-        pins.setdefault(canonical(name), []).append(Version(version))
+        pins.setdefault(canonicalize_name(name), []).append(Version(version))
     return pins
 
 
@@ -35,15 +32,15 @@ def direct(*extras: str) -> list[Requirement]:
 
 @pytest.mark.parametrize("requirement", direct("book", "test"), ids=lambda requirement: requirement.name)
 def test_lock_pins_every_direct_dependency_within_its_range(requirement: Requirement) -> None:
-    pins = locked().get(canonical(requirement.name), [])
+    pins = locked().get(canonicalize_name(requirement.name), [])
     assert pins, f"{requirement.name} is not in requirements.lock: run `make lock`"
     assert all(requirement.specifier.contains(pin) for pin in pins)
 
 
 def test_lock_was_resolved_from_exactly_these_dependencies() -> None:
     named = re.findall(r"^([A-Za-z0-9_.-]+)==[^\n]*\n((?:    [^\n]*\n)*)", LOCK, re.MULTILINE)
-    asked = {canonical(name) for name, notes in named if "(pyproject.toml)" in notes}
-    assert asked == {canonical(requirement.name) for requirement in direct("book", "test")}
+    asked = {canonicalize_name(name) for name, notes in named if "(pyproject.toml)" in notes}
+    assert asked == {canonicalize_name(requirement.name) for requirement in direct("book", "test")}
 
 
 def test_every_locked_package_has_hashes() -> None:
@@ -67,7 +64,7 @@ def test_conda_environment_installs_the_lock() -> None:
 
 
 def test_the_command_line_alone_needs_no_jupyter() -> None:
-    names = {canonical(requirement.name) for requirement in direct()}
+    names = {canonicalize_name(requirement.name) for requirement in direct()}
     assert not {name for name in names if "jupyter" in name or name in ("papermill", "snakemake", "pytest")}
 
 
