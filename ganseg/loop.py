@@ -43,11 +43,11 @@ def fit(trainer: Trainer, steps: int, directory: Path, *, deadline: float = math
     with signals() as told:
         for t in bar:
             window.append(trainer.step(t))
-            full, last, over, due = len(window) == WINDOW, t + 1 == steps, False, False
-            if full or last or fabric.world_size == 1:  # several processes agree at a window's end, where they meet
-                over = bool(told) or (time.monotonic() >= deadline and not last)
-                due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
-                over, due = fabric.broadcast((over, due))  # the first process decides for all
+            full, last = len(window) == WINDOW, t + 1 == steps
+            over = bool(told) or (time.monotonic() >= deadline and not last)
+            due = full and time.monotonic() - saved > every  # at a window's end: rows do not depend on it
+            meet = full or last or fabric.world_size == 1  # several processes do at a window's end; the first decides
+            over, due = fabric.broadcast((over, due)) if meet else (False, False)
             if full or over or last:
                 means, window = mean_losses(window, name, t + 1), []
                 rows.append({"stage": name, "step": t + 1, "seconds": round(time.monotonic() - start, 2), **means})
