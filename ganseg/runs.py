@@ -147,19 +147,18 @@ class Run:
 
 
 @functools.cache
-def _as_it_is(directory: Path, files: tuple[tuple[str, int, int, int], ...]) -> Run:
-    """The run in `directory`, the same one as long as its `files` are the same: nothing of it is read twice."""
+def _measured(directory: Path, *metrics: int) -> Run:
+    """The run in `directory`, the same one until its `metrics` are others: nothing of it is read twice."""
     return Run(directory)
 
 
 def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:
     """The runs of these files. One with a damaged file, or damaged `others` that it has, is told of and passed over."""
-    for folder in (path.parent for path in sorted(metrics)):
-        names = [name for name in (CONFIG, METRICS, PROVENANCE, HISTORY, SAMPLES) if (folder / name).exists()]
-        stats = [(name, (folder / name).stat()) for name in names]
-        run = _as_it_is(folder, tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats))
+    for path in sorted(metrics):
+        file = path.stat()
+        run = _measured(path.parent, file.st_mtime_ns, file.st_size)
         try:
-            _ = run.provenance, [getattr(run, name) for name, file in others.items() if file in names]
+            _ = run.provenance, [getattr(run, name) for name, file in others.items() if (path.parent / file).exists()]
             if run.metrics:
                 yield run
         except UserError as error:
