@@ -33,13 +33,8 @@ EXPERIMENT = Experiment(parts=3, overrides=SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return tmp_path_factory.mktemp("results")
-
-
-@pytest.fixture(scope="module")
-def finished(results) -> Run:
-    return again(results)
+def finished(tmp_path_factory) -> Run:
+    return again(tmp_path_factory.mktemp("results"))
 
 
 def again(results: Path, **options: Any) -> Run:
@@ -270,7 +265,8 @@ def test_a_run_that_is_killed_three_times_goes_on_to_the_same_files(finished, tm
     assert not differences(finished.directory, again(tmp_path).directory)
 
 
-def test_runs_are_found_by_their_provenance(finished, results):
+def test_runs_are_found_by_their_provenance(finished):
+    results = finished.directory.parents[2]
     assert find_runs(results, own_settings=True, data=("cub", "synthetic-bird"), parts=3) == [finished]
     assert find_runs(results, parts=3) == [], "this run has settings of its own"
     assert find_runs(results, own_settings=True, parts=(4, 5)) == find_runs(results, data="flowers") == []
