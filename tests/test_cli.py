@@ -55,14 +55,9 @@ def copy(run, tmp_path) -> Path:
 def photographs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photographs")
     for name in ("a.png", "b.jpg"):
-        noise(folder / name, (40, 60, 3))
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(folder / name)
     (folder / "c.png").write_text("no picture")
     return folder
-
-
-def noise(path: Path, shape: tuple[int, int, int]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).save(path)
 
 
 def test_a_finished_run_is_read_and_its_metrics_are_printed(trained, run):
@@ -107,15 +102,6 @@ def test_other_images_leave_the_metrics_and_go_to_a_file_of_their_own(copy):
     assert other["iou"] != usual["iou"]
 
 
-def test_what_has_no_labels_is_told_by_evaluate(copy, tmp_path):
-    config = (copy / "config.json").read_text()
-    (copy / "config.json").write_text(config.replace('"synthetic-bird"', '"folder"'))
-    for i in range(100):
-        noise(tmp_path / "images" / f"{i}.png", (16, 16, 3))
-    said = done("evaluate --device cpu", copy, "--data-dir", tmp_path / "images").stderr
-    assert "no foreground masks: IoU is not measured" in said and "no keypoints: NMI and ARI" in said
-
-
 def test_runs_are_listed_with_their_numbers_and_settings(trained, run):
     iou = json.loads((run / "metrics.json").read_text())["iou"]
     (row,) = [line.split() for line in done("runs --results", trained).stdout.splitlines() if run.name in line]
@@ -156,7 +142,6 @@ MISTAKES = [
     *[(f"train --device {d}", f"has no {d}") for d in ("cuda", "mps") if not getattr(torch, d).is_available()],
     ("train --precision 8", "'8' is not one of 'auto', '32-true'"),
     ("train --parts 0", "--parts"),
-    ("train --data folder --scale laptop --size 50", "data.size=50 is not"),
     ("train --data folder --scale laptop --size 50", "take 48 or 52"),
     ("train --data folder --scale laptop --size 8", "take 16"),
     ("train --data folder --scale laptop --size 100", "take 96 or 104"),
@@ -169,7 +154,6 @@ MISTAKES = [
     ("sample RUN --out sheet.jpg", "end its name in .png"),
     ("runs --results NONE", "ganseg train"),
     ("segment RUN NONE --out OUT", "is not there; name images, or folders of images"),
-    ("segment RUN PHOTOGRAPHS --out PHOTOGRAPHS/masks", "Name a folder outside"),
     ("train --data folder --data-dir=", "an empty path was given"),
     ("runs --results=~no-such-user/x", "~no-such-user/x: Could not determine home directory"),
     ('bench --set optim.batch_size=4 --against "paper released"', "write a variant and settings"),
@@ -190,7 +174,6 @@ MISTAKES = [
     ("train --variant paper+no-aera", "followed by any of: +part-scale"),
     ("train --size 4", "'--size': Input should be greater than or equal to 8"),
     ("trian", "No such command 'trian'. Did you mean 'train'?"),
-    ("train --data folder --data-dir PHOTOGRAPHS", "found 3 images; at least 64 are needed (.jpg, .jpeg,"),
     ("train --data folder --data-dir PHOTOGRAPHS/c.png", "c.png is not a folder. Any folder of at least 64"),
     ("train --data celeba-wild --data-dir PHOTOGRAPHS", "5 needed files or folders are missing in"),
     ("evaluate PHOTOGRAPHS", "is not a run: it has no config.json"),
@@ -201,14 +184,10 @@ MISTAKES = [
     ("segment RUN PHOTOGRAPHS/c.png --out OUT", "none of the 1 images can be read and written; the first: c.png"),
     ("segment RUN PHOTOGRAPHS/a.png --out PHOTOGRAPHS/c.png", "c.png"),
     ("segment RUN EMPTY --out OUT", "looked for .jpg, .jpeg, .jfif, .png, .webp, .bmp, also in folders below"),
-    ("import-released NONE", "none cannot be read (No such file or directory); name a file, as epoch_29.model"),
-    ("import-released PHOTOGRAPHS/c.png", "is damaged, or no file of torch; it was refused and nothing in it was"),
-    ("models --results NONE", "its models.yml names none"),
     ("data check flowers /no/such/folder", "/no/such/folder is missing"),
     ("data check synthetic-bird", "nothing to check"),
     ("data download folder --yes", "nothing to download"),
     ("data prepare synthetic-bird --size 4", "images of 4 pixels are too small; the size must be 16 or more"),
-    ("data show synthetic-bird --split valid", "has no split 'valid'; it has train, val, test"),
     ("bench --seconds -1", "'--seconds': Input should be greater than or equal to 0"),
 ]
 
@@ -273,14 +252,6 @@ def test_paths_arrive_as_they_were_typed_and_a_tilde_is_home(name, run, photogra
     assert "found 3 images" in mistaken("train --data folder", f"--data-dir=~/{name}/images")
     done("segment", run, f"~/{name}/images/a.png", f"--out=~/{name}/out")
     assert (tmp_path / name / "out" / "masks" / "a.png").exists()
-
-
-@pytest.mark.parametrize("command", ["sample", "segment", "evaluate"])
-def test_missing_weights_are_told_with_how_to_get_them(copy, photographs, tmp_path, command):
-    for file in copy.glob("*.safetensors"):
-        file.unlink()
-    said = mistaken(command, copy, *([photographs, "--out", tmp_path / "out"] if command == "segment" else []))
-    assert ".safetensors is missing" in said and "train it again" in said
 
 
 def test_debug_shows_where_a_failure_came_from(tmp_path):

@@ -4,8 +4,6 @@ import re
 import tomllib
 
 import pytest
-import torch
-import torchvision
 import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
@@ -66,8 +64,3 @@ def test_conda_environment_installs_the_lock() -> None:
 def test_the_command_line_alone_needs_no_jupyter() -> None:
     names = {canonicalize_name(requirement.name) for requirement in direct()}
     assert not {name for name in names if "jupyter" in name or name in ("papermill", "snakemake", "pytest")}
-
-
-def test_installed_torch_and_torchvision_belong_together() -> None:
-    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.9]])
-    assert torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5).tolist() == [0]
