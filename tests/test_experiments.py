@@ -186,9 +186,7 @@ def test_the_metrics_of_a_run_are_those_of_the_half_precision_weights_on_its_dis
     assert {t.dtype for t in load_file(kernel).values() if t.dim() > 1} == {torch.float16}
     fabric = make_fabric("cpu")
     again = evaluate(finished.config, finished.segmenter(), fabric, generator=finished.generator())
-    assert again.keys() == finished.metrics.keys()
-    for name, value in finished.metrics.items():
-        assert again[name] == pytest.approx(value, rel=1e-5, abs=2e-6), name
+    assert again == {name: pytest.approx(value, rel=1e-5, abs=2e-6) for name, value in finished.metrics.items()}
 
 
 def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, tmp_path):
