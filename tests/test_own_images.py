@@ -62,33 +62,26 @@ def test_blocks_follow_the_size_where_they_are_not_ones_own(data, size, scale, o
     assert config == config.replace(blocks)
 
 
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """80 drawn faces in two folders, with masks and two keypoints, in all manners of files."""
-    root = tmp_path_factory.mktemp("own") / "faces"
+@pytest.mark.usefixtures("cache")
+def test_own_images_train_and_are_evaluated_with_their_masks_and_keypoints(tmp_path: Path) -> None:
+    """80 drawn faces, with masks and two keypoints."""
+    root = tmp_path / "faces"
+    (root / "masks").mkdir(parents=True)
     drawn = CREATURES["synthetic-face"].scenes(0, np.arange(80), 48)
     rows = ["name,point,x,y,visible"]
     for i in range(80):
-        name = f"{'some' if i % 2 else 'more/of them'}/{i:02d}"
-        suffix, mode = (("JPG", "L"), ("png", "RGBA"), ("JPEG", "CMYK"), ("PNG", "P"))[i % 4]
-        for file in (root / f"{name}.{suffix}", root / "masks" / f"{name}.png"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn["images"][i]).convert(mode).save(root / f"{name}.{suffix}")
-        Image.fromarray(drawn["foreground"][i] * 255).save(root / "masks" / f"{name}.png")
+        Image.fromarray(drawn["images"][i]).save(root / f"{i}.png")
+        Image.fromarray(drawn["foreground"][i] * 255).save(root / "masks" / f"{i}.png")
         for j in range(2):
             x, y = drawn["keypoints"][i, j]
-            rows.append(f"{name}.{suffix},p{j},{x:.2f},{y:.2f},{int(drawn['visible'][i, j])}")
+            rows.append(f"{i}.png,p{j},{x:.2f},{y:.2f},{int(drawn['visible'][i, j])}")
     (root / "keypoints.csv").write_text("\n".join(rows))
-    return root
-
-
-def test_own_images_train_and_are_evaluated_with_their_masks_and_keypoints(photographs, tmp_path, cache):
     settings = NARROW | {"optim.steps": 2, "optim.batch_size": 4, "segmenter.steps": 2, "segmenter.batch_size": 4}
     words = "train --data folder --size 32 --parts 2 --quiet --device cpu --data-dir"
     sets = [f"--set={key}={value}" for key, value in settings.items()]
-    run = Run.open(done(words, photographs, "--results", tmp_path, *sets).stdout.strip())
+    run = Run.open(done(words, root, "--results", tmp_path, *sets).stdout.strip())
     metrics = run.metrics
-    test = load("folder", "test", 32, data_dir=photographs)
+    test = load("folder", "test", 32, data_dir=root)
     assert metrics["test_images"] == metrics["iou_images"] == len(test) and 0 < metrics["iou_constant_mask"] < 1
     assert metrics["landmark_error_mean"] > 0 and test.keypoint_names == ("p0", "p1")
     assert (run.directory / "segmentation.png").exists()
