@@ -142,8 +142,7 @@ class Run:
 
     def _load(self, name: str, module: nn.Module) -> nn.Module:
         """Weights into `module`, held to the checksum in the provenance; early runs have none."""
-        told = self.provenance if (self.directory / PROVENANCE).exists() else {}
-        return load_weights(self.directory / name, module, told.get("weights", {}).get(name)).eval()
+        return load_weights(self.directory / name, module, self.provenance.get("weights", {}).get(name)).eval()
 
 
 @functools.cache
