@@ -71,22 +71,16 @@ def test_the_precision_that_is_asked_for_is_used_else_the_configured_one_where_t
     assert used == [trained]
 
 
-@pytest.fixture
-def published(finished, tmp_path) -> Path:
-    """The finished run as another recipe's, without weights, in results of its own."""
-    name = finished.directory.name.rpartition("-")[0] + "-00000000"
-    ignored = shutil.ignore_patterns("*.safetensors")
-    copy = shutil.copytree(finished.directory, tmp_path / "tiny" / "runs" / name, ignore=ignored)
-    write_json(copy / "metrics.json", {"iou": -1.0})
-    return copy
-
-
-def test_a_published_run_is_found_by_what_it_is_and_read_where_metrics_are_enough(published, tmp_path):
+def test_a_published_run_is_found_by_what_it_is_and_read_where_metrics_are_enough(finished, tmp_path):
+    """It is another recipe's, without weights."""
+    published, ignored = tmp_path / "tiny" / "runs" / f"{EXPERIMENT.name}-0", shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(finished.directory, published, ignore=ignored)
+    write_json(published / "metrics.json", {"iou": -1.0})
     assert again(tmp_path, need="metrics").metrics == {"iou": -1.0}
     assert EXPERIMENT.finished(tmp_path, "weights") is None
     assert Experiment(parts=3, overrides=SETTINGS | {"optim.steps": 5}).finished(tmp_path) is None
     assert Experiment(parts=3, seed=1, overrides=SETTINGS).finished(tmp_path) is None
-    newer = shutil.copytree(published, published.with_name(f"{EXPERIMENT.name}-00000001"))
+    newer = shutil.copytree(published, published.with_name(f"{EXPERIMENT.name}-1"))
     write_json(newer / "provenance.json", Run(published).provenance | {"finished": "2100-01-01"})
     assert EXPERIMENT.finished(tmp_path) == Run(newer)
     own = shutil.copytree(published, EXPERIMENT.directory(tmp_path))
