@@ -86,7 +86,7 @@ class Experiment:
                 return False
             return told_by_name or run.provenance.get("data_fingerprint") == self.fingerprint
 
-        runs = sound(own.parent.glob(f"{self.name}-*/{METRICS}"), config=CONFIG)
+        runs = sound(own.parent.glob(f"{self.name}-*/{METRICS}"))
         ready = [run for run in runs if (run.has_weights or not weights) and (run.directory == own or equal(run))]
         found = max(ready, key=lambda run: (run.directory == own, run.provenance["finished"]), default=None)
         images = found.provenance.get("train_images") if found and data.needs_dir and told_by_name else None

@@ -27,7 +27,7 @@ from ganseg.recipes import resolve
 from ganseg.segmenter import Segmenter
 
 CONFIG, METRICS, PROVENANCE = "config.json", "metrics.json", "provenance.json"
-HISTORY, SAMPLES = "history.csv", "samples.npz"
+SAMPLES = "samples.npz"
 CHECKPOINT, GENERATOR, SEGMENTER = "checkpoint", "generator.safetensors", "segmenter.safetensors"
 RARE = 0.05  # a part that is seen in fewer images than this has vanished
 COLLAPSED = 0.05, 0.8  # a run whose parts cover less or more of the images has collapsed; or half of its parts vanished
@@ -85,8 +85,8 @@ class Run:
     @functools.cached_property
     def history(self) -> pd.DataFrame:
         """Losses: stage, step, seconds, one column a loss."""
-        with reading(self.directory / HISTORY, "Delete it; the numbers of the run do not need it."):
-            return pd.read_csv(self.directory / HISTORY)
+        with reading(path := self.directory / "history.csv", "Delete it; the numbers of the run do not need it."):
+            return pd.read_csv(path)
 
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
         """The images (N, H, W, 3) and labels (N, H, W) that it generated, uint8, always from the same noise."""
@@ -151,14 +151,13 @@ def _measured(directory: Path, *metrics: int) -> Run:
     return Run(directory)
 
 
-def sound(metrics: Iterable[Path], **others: str) -> Iterator[Run]:
-    """The runs of these files. One with a damaged file, or damaged `others` that it has, is told of and passed over."""
+def sound(metrics: Iterable[Path]) -> Iterator[Run]:
+    """The runs of these files. One with a damaged JSON file is told of and passed over."""
     for path in sorted(metrics):
         file = path.stat()
         run = _measured(path.parent, file.st_mtime_ns, file.st_size)
         try:
-            _ = run.provenance, [getattr(run, name) for name, file in others.items() if (path.parent / file).exists()]
-            if run.metrics:
+            if run.provenance and run.config and run.metrics:
                 yield run
         except UserError as error:
             warn_once(f"a run is passed over: {error}")
@@ -172,7 +171,7 @@ def find_runs(results: str | Path | None = None, scale: str = "*", *, older: boo
     """
     newest: dict[tuple[str, ...], Run] = {}
     choices = {name: value if isinstance(value, tuple) else (value,) for name, value in wanted.items()}
-    for run in sound(results_dir(results).glob(f"{scale}/runs/*/{METRICS}"), config=CONFIG, history=HISTORY):
+    for run in sound(results_dir(results).glob(f"{scale}/runs/*/{METRICS}")):
         name, told = run.directory.name.rpartition("-")[0], run.provenance
         own = sorted(told["overrides"].items())
         fits = (own_settings or not own) and all(told.get(key) in values for key, values in choices.items())
