@@ -122,7 +122,9 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     config, data, schedule = experiment.config, experiment.config.data, {"deadline": deadline, "progress": progress}
     if config.segmenter.pretrained:
         untrained_segmenter(config)  # what stage 2 lacks is said before stage 1
-    check_shares(config, fabric.world_size)
+    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
+        if batch % fabric.world_size:
+            raise UserError(f"{name}.batch_size={batch} must be a multiple of {fabric.world_size}, the processes")
     images = load(data.name, "train", data.size, data_dir=experiment.data_dir, limit=data.train_limit or None)
     augment = describe(data.name).augment if data.augment == "auto" else data.augment
     stream = Batches(images, config.optim.batch_size, config.seed, augment, fabric.device)
@@ -143,14 +145,6 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     if fabric.is_global_zero:
         finish(experiment, directory, stage2, trained)
     fabric.barrier()
-
-
-def check_shares(config: Config, processes: int) -> None:
-    """Refuse batches that cannot be shared out evenly."""
-    for name, batch in (("optim", config.optim.batch_size), ("segmenter", config.segmenter.batch_size)):
-        if rest := batch % processes:
-            more = f"--set {name}.batch_size={batch - rest + processes}"
-            raise UserError(f"{name}.batch_size={batch} cannot be shared by {processes} processes; try {more}")
 
 
 def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, trained: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -254,8 +255,8 @@ def test_runs_are_found_by_their_provenance(finished):
 
 
 def test_a_batch_that_processes_cannot_share_evenly_is_refused_with_what_would_do():
-    with pytest.raises(UserError, match=r"optim.batch_size=4 cannot be shared by 3 processes.*optim.batch_size=6"):
-        experiments.check_shares(EXPERIMENT.config, 3)
+    with pytest.raises(UserError, match=r"optim.batch_size=4 must be a multiple of 3, the processes"):
+        experiments.train(EXPERIMENT, Path("nowhere"), SimpleNamespace(world_size=3))
 
 
 def test_a_copy_of_the_package_in_another_checkout_is_of_the_commit_that_it_is_told(tmp_path, monkeypatch):
