@@ -16,7 +16,7 @@ from ganseg.data import Batches, describe, fingerprint, load, warn_once
 from ganseg.data.files import digest
 from ganseg.devices import Fabric, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import OutOfTime, UserError, global_rank, locked, results_dir, sweep, write_json
+from ganseg.files import UserError, global_rank, locked, results_dir, sweep, write_json
 from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
 from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, now, origin, sound
@@ -138,8 +138,6 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     draw = lambda step: draw_samples(current(), fabric, directory, step)
     marks = {math.ceil(steps * share) for share in DRAWN_AT} - {steps}
     trained["seconds_gan"] = fit(gan, steps, directory, marks=marks, on_mark=draw, **schedule)
-    if fabric.broadcast(time.monotonic() >= deadline):  # several processes look at it at a window's end only
-        raise OutOfTime("stopped before stage 'segmenter'; the same command goes on")
     stage2 = SegmenterTrainer(config, fabric, gan.result(), stream)
     trained["seconds_segmenter"] = fit(stage2, config.segmenter.steps, directory, **schedule)
     if fabric.is_global_zero:
