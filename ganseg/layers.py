@@ -25,9 +25,7 @@ def pixel_grid(size: int, margin: int, kind: str = "cells") -> Tensor:
 
 def crop(x: Tensor, margin: int) -> Tensor:
     """Drop `margin` pixels at each border of `x` (B, C, H, W); channels_last again, which convolutions want."""
-    if margin == 0:
-        return x
-    return x[..., margin:-margin, margin:-margin].contiguous(memory_format=torch.channels_last)
+    return F.pad(x, (-margin,) * 4).contiguous(memory_format=torch.channels_last)
 
 
 def upsample(x: Tensor, margin: int) -> Tensor:
