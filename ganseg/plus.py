@@ -62,7 +62,7 @@ def augment(images: Tensor, draws: Tensor, probability: Tensor | float) -> Tenso
 
 
 class Augmentation(nn.Module):
-    r"""`augment` with a probability that may adapt: $p \leftarrow [p + \eta (\mathbb E \operatorname{sign}
+    r"""A probability for `augment` that may adapt: $p \leftarrow [p + \eta (\mathbb E \operatorname{sign}
     \mathcal D(T(\mathbf x)) - r)]_0^1$ with $\eta$ = RATE. It grows while D is surer of real images than r, as it
     gets when it knows them by heart.
 
@@ -74,10 +74,6 @@ class Augmentation(nn.Module):
         super().__init__()
         self.target = config.adaptive
         self.register_buffer("probability", torch.tensor(config.augment))
-
-    def forward(self, images: Tensor, draws: Tensor) -> Tensor:
-        """`augment` with p."""
-        return augment(images, draws, self.probability)
 
     @torch.no_grad()
     def adapt(self, sign: Tensor) -> Tensor:

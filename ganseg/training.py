@@ -95,7 +95,8 @@ class GanTrainer:
     def seen(self, images: Tensor) -> Tensor:
         """What D sees of `images`."""
         if self.config.plus.augment or self.config.plus.adaptive:
-            images = self.augmentation(images, uniform(len(images), plus.AUGMENT_DRAWS, self.fabric))
+            draws = uniform(len(images), plus.AUGMENT_DRAWS, self.fabric)
+            images = plus.augment(images, draws, self.augmentation.probability)
         return images
 
     def judged(self, images: Tensor) -> Tensor:
