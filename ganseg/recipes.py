@@ -213,7 +213,7 @@ def resolve(
     config = Config().replace(settings | {"data.name": data, "generator.parts": parts, "seed": seed})
     overrides = dict(overrides or {})
     size = str(overrides.get("data.size", ""))
-    if size.isdigit() and "generator.block_sizes" not in overrides:
+    if size.isdecimal() and "generator.block_sizes" not in overrides:
         overrides = settings_for_size(config, int(size)) | overrides
     config = config.replace(overrides)
     shared = config.generator.parts if config.losses.over_parts == "sum" else 1
