@@ -256,12 +256,15 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(file, fabri
     assert (tmp_path / file).read_bytes() == before[tmp_path / file]
 
 
-def test_a_damaged_checkpoint_and_one_of_another_network_are_user_errors(fabric: Fabric, tmp_path: Path) -> None:
-    fit(gan(fabric), 1, tmp_path, progress=False)
-    path = tmp_path / "checkpoint" / "gan.pt"
+def test_a_damaged_checkpoint_and_one_of_another_network_or_run_are_user_errors(fabric: Fabric, tmp_path: Path) -> None:
+    fit(gan(fabric), 1, tmp_path / "one", progress=False)
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    path = tmp_path / "one" / "checkpoint" / "gan.pt"
     assert [p.name for p in path.parent.iterdir()] == ["gan.pt"]
-    with pytest.raises(UserError, match="of another training"):
-        fit(gan(fabric, MINUTE.replace({"discriminator.widths": (8, 16)})), 2, tmp_path, progress=False)
+    wider = MINUTE.replace({"discriminator.widths": (8, 16)})
+    for folder, config, said in (("one", wider, "of another training"), ("other", MINUTE, r"\(it is of one\)")):
+        with pytest.raises(UserError, match=rf"gan\.pt .*{said}"):
+            fit(gan(fabric, config), 2, tmp_path / folder, progress=False)
     content, said = path.read_bytes(), "missing or cannot be read .* It is damaged or of another training: delete it"
     for damaged in (content[:1000], b"", content[::-1]):
         path.write_bytes(damaged)
@@ -281,14 +284,6 @@ def test_a_checkpoint_with_a_wrong_bit_is_refused_or_read_as_it_was(fabric: Fabr
             assert "It is damaged or of another training" in str(error)
             refused += 1
     assert refused > 5
-
-
-def test_a_checkpoint_of_another_run_is_refused(fabric: Fabric, tmp_path: Path) -> None:
-    trainer = gan(fabric)
-    fit(trainer, 1, tmp_path / "one", progress=False)
-    shutil.copytree(tmp_path / "one", tmp_path / "other")
-    with pytest.raises(UserError, match=r"gan.pt .*\(it is of one\)"):
-        fit(trainer, 2, tmp_path / "other", progress=False)
 
 
 def test_weights_with_a_wrong_bit_or_of_another_network_of_the_same_shape_are_refused(tmp_path: Path) -> None:
