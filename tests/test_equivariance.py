@@ -99,14 +99,6 @@ def test_a_short_margin_leaks_at_the_border(margin: int, leak: float) -> None:
     assert margin == 0 or interior(difference, 10).max() < VISIBLE
 
 
-def test_absolute_coordinates_break_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = random_generator(block_sizes=(16, 32), parts=3)
-    start = generator.mask_generator.start
-    relative = start.forward
-    monkeypatch.setattr(start, "forward", lambda grid, points: relative(grid, points) + grid[..., 0])
-    assert interior(differences(generator)["masks"], 8).max() > VISIBLE
-
-
 @pytest.mark.parametrize(("block_sizes", "reach"), [((32, 64), 16), ((32, 32, 64, 128), 44)])
 def test_images_move_with_points_and_background_position(block_sizes: tuple[int, ...], reach: int) -> None:
     """`reach`: the foreground sees masks that end at the border (Eq. 7 is continued into the margin by replication)."""
