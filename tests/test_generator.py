@@ -49,27 +49,14 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "parts"),
-    [((32,), 1), ((8, 16, 32), 6), ((12, 24, 48), 2), ((4, 8, 16, 32, 64), 3), ((32, 32, 64, 64, 128, 128), 12),
-     ((32, 64, 128, 256), 1)],
-)  # fmt: skip
-def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], parts: int) -> None:
-    generator, size = tiny(sizes, parts), sizes[-1]
-    with torch.no_grad():
-        scene = generator(generator.noise(2))
-    assert scene.points.shape == (2, parts, 4, 2) and scene.centres.shape == (2, parts, 2)
-    assert scene.scales.shape == (2, parts) and scene.embeddings.shape == (2, parts, 6)
-    assert scene.masks.shape == (2, parts + 1, size, size)
-    assert scene.foreground.shape == scene.background.shape == (2, 6, size + 4, size + 4)
-    assert scene.image.shape == (2, 3, size, size)
-    assert scene.labels.shape == (2, size, size) and generator.grid.shape == (size, size, 2)
-    assert generator.heatmaps(scene).shape == (2, parts, size, size)
-    assert all(t.isfinite().all() for t in scene)
-
-
-@pytest.mark.parametrize(
     "fields",
     [
+        {"sizes": (32,), "parts": 1},
+        {"sizes": (8, 16, 32), "parts": 6},
+        {"sizes": (12, 24, 48), "parts": 2},
+        {"sizes": (4, 8, 16, 32, 64), "parts": 3},
+        {"sizes": (32, 32, 64, 64, 128, 128), "parts": 12},
+        {"sizes": (32, 64, 128, 256), "parts": 1},
         {"heatmap": "cone", "part_scale": "mean_abs", "point_spread": 1.0},  # cones that reach pixels
         {"heatmap": "gaussian_unsquared", "part_scale": "distance_variance"},
         {"grid": "endpoints", "background_shift": "horizontal", "adain_norm": "batch"},
@@ -85,10 +72,19 @@ def test_any_size_number_of_parts_and_number_of_blocks(sizes: tuple[int, ...], p
         {"use_points": False, "separate_background": False},
     ],
 )
-def test_every_option_builds_and_gradients_reach_every_parameter(fields: dict[str, object]) -> None:
-    generator = tiny((8, 8, 16), **fields).train()
-    scene = generator(generator.noise(4))
-    assert scene.image.shape == (4, 3, 16, 16)
+def test_every_size_and_option_makes_a_scene_and_gradients_reach_every_parameter(fields: dict[str, object]) -> None:
+    generator = tiny(**{"sizes": (8, 8, 16)} | fields).train()
+    config, scene = generator.config, generator(generator.noise(4))
+    parts, size, margin = config.parts, config.size, config.margin
+    points = config.points_per_part if config.use_points else 1
+    assert scene.points.shape == (4, parts, points, 2) and scene.centres.shape == (4, parts, 2)
+    assert scene.scales.shape == (4, parts) and scene.embeddings.shape == (4, parts, 6)
+    assert scene.masks.shape == (4, parts + 1, size, size)
+    assert scene.foreground.shape == scene.background.shape == (4, 6, size + 2 * margin, size + 2 * margin)
+    assert scene.image.shape == (4, 3, size, size)
+    assert scene.labels.shape == (4, size, size) and generator.grid.shape == (size, size, 2)
+    assert generator.heatmaps(scene).shape == (4, parts, size, size)
+    assert all(t.isfinite().all() for t in scene)
     (scene.image.square().mean() + scene.masks[:, 0].square().mean()).backward()
     reached = lambda p: p.grad is not None and p.grad.isfinite().all() and p.grad.any()
     assert [name for name, parameter in generator.named_parameters() if not reached(parameter)] == []
