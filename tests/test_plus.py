@@ -153,22 +153,20 @@ def test_photometric_changes_stay_within_range_and_leave_flat_images_flat_where_
     assert (changed - flat_images).abs().amax(dim=(1, 2, 3)).min() > 1e-3
 
 
-class Sided(nn.Module):
-    """Foreground wherever the red channel is bright: part 1 in the left half of an image, part 2 in the right."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        left = (torch.arange(images.shape[3]) < images.shape[3] // 2).expand_as(images[:, 0])
-        return 4 * torch.stack([-images[:, 0], images[:, 0] * left, images[:, 0] * ~left], dim=1)
+def sided(images: Tensor) -> Tensor:
+    """Logits: foreground where the red channel is bright, part 1 in the left half of an image, part 2 in the right."""
+    left = (torch.arange(images.shape[3]) < images.shape[3] // 2).expand_as(images[:, 0])
+    return 4 * torch.stack([-images[:, 0], images[:, 0] * left, images[:, 0] * ~left], dim=1)
 
 
 def test_mirrors_decide_on_the_foreground_together_and_change_no_sides() -> None:
     images = torch.ones(1, 3, 4, 8)
     images[..., :2, :] = -1
-    direct, both = Sided()(images).softmax(dim=1), plus.both_ways(Sided(), images)
+    direct, both = sided(images).softmax(dim=1), plus.both_ways(sided, images)
     torch.testing.assert_close(both, direct)
-    labels = plus.pseudo_labels(Sided(), images, 0.9)
+    labels = plus.pseudo_labels(sided, images, 0.9)
     assert labels[0, 3].tolist() == [1] * 4 + [2] * 4 and not labels[0, 0].any()
-    skewed = lambda x: Sided()(x) + torch.linspace(-4, 4, 8)[None, None] * torch.tensor([1.0, 0, 0])[:, None, None]
+    skewed = lambda x: sided(x) + torch.linspace(-4, 4, 8)[None, None] * torch.tensor([1.0, 0, 0])[:, None, None]
     assert (plus.pseudo_labels(skewed, images, 0.9) == -1).any(), "the mirror image disagrees"
     background = plus.both_ways(skewed, images)[:, 0]
     torch.testing.assert_close(background, plus.both_ways(skewed, images.flip(3)).flip(3)[:, 0])
@@ -194,9 +192,9 @@ def test_self_training_takes_photographs_in_its_last_steps_and_hands_on_the_aver
     assert trainer.parts.keys() == {"segmenter", "s_optim", "teacher"}
 
 
-def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_moves_the_average(monkeypatch) -> None:
+def test_self_training_learns_from_turned_labels_varies_photographs_fully_and_moves_the_average(monkeypatch) -> None:
     trainer = segmenter(make_fabric("cpu", precision="32-true"), EVERYTHING)
-    strengths, decays, lost, update = [], [], [], training.update
+    strengths, moved, decays, lost, update = [], [], [], [], training.update
 
     def labelled(teacher: nn.Module, images: Tensor, confidence: float, crop: float) -> Tensor:
         assert (confidence, crop) == (0.25, 0.75)
@@ -204,7 +202,12 @@ def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_move
         labels[0], labels[1] = 0, 2
         return labels
 
+    def turned(images: Tensor, labels: Tensor, draws: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        moved.append((len(images), draws.shape, strength))
+        return images, torch.cat([labels[:-1], 0 * labels[-1:]])  # the last image is background now
+
     monkeypatch.setattr(plus, "pseudo_labels", labelled)
+    monkeypatch.setattr(plus, "geometric", turned)
     told = lambda images, draws, strength: (strengths.append(strength), images)[1]
     monkeypatch.setattr(plus, "photometric", told)
     monkeypatch.setattr(plus, "turn_hues", told)
@@ -215,7 +218,9 @@ def test_a_step_of_self_training_adds_its_loss_varies_photographs_fully_and_move
     assert strengths == [1.0, 0.5, 1.0, 1.0, 1.0, 0.5] and decays == pytest.approx([12 / 21, 1 / 10])
     assert values.keys() == {"segmentation", "self", "trusted"} and values["self"] > 0
     assert lost[0] == pytest.approx((values["segmentation"] + values["self"]).item())
-    assert values["trusted"].item() == pytest.approx(2 / len(trainer.stream.batch(11)))
+    pairs, photographs = trainer.config.segmenter.batch_size, len(trainer.stream.batch(11))
+    assert moved[:2] == [(n, (n, plus.GEOMETRIC_DRAWS), 1.0) for n in (pairs, photographs)]
+    assert values["trusted"].item() == pytest.approx(3 / photographs), "what came back was learned from"
 
 
 def test_the_probability_of_an_augmentation_follows_the_sign_of_d_at_real_images_and_stays_one() -> None:
@@ -270,35 +275,16 @@ def test_geometric_changes_move_labels_with_their_images() -> None:
 def test_labels_that_an_enlarged_crop_calls_otherwise_are_not_trusted() -> None:
     torch.manual_seed(0)
 
-    class Middle(nn.Module):
-        """Part 1 in the middle half of whatever it is shown: of a crop, too. Or everywhere."""
+    def middle(images: Tensor) -> Tensor:
+        """Logits: part 1 in the middle half of whatever is shown, of a crop, too."""
+        inside = torch.zeros_like(images[:, 0])
+        inside[:, 8:24, 8:24] = 1
+        return 9 * torch.stack([1 - inside, inside], dim=1)
 
-        def __init__(self, everywhere: bool) -> None:
-            super().__init__()
-            self.least = 0 if everywhere else 8
-
-        def forward(self, images: Tensor) -> Tensor:
-            inside = torch.zeros_like(images[:, 0])
-            inside[:, self.least : 32 - self.least, self.least : 32 - self.least] = 1
-            return 9 * torch.stack([1 - inside, inside], dim=1)
-
+    everywhere = lambda images: torch.stack([images[:, 0], images[:, 0] + 9], dim=1)
     images = torch.zeros(2, 3, 32, 32)
-    alone, checked = (plus.pseudo_labels(Middle(False), images, 0.9, crop) for crop in (0.0, 0.75))
+    alone, checked = (plus.pseudo_labels(middle, images, 0.9, crop) for crop in (0.0, 0.75))
     lost = checked == -1
     assert not (alone == -1).any() and torch.equal(checked[~lost], alone[~lost])
     assert lost.any(dim=(1, 2)).all() and lost.float().mean() < 0.75**2
-    assert (plus.pseudo_labels(Middle(True), images, 0.9, 0.75) == 1).all()
-
-
-def test_turned_labels_reach_both_losses_of_stage_2(monkeypatch) -> None:
-    trainer, given = segmenter(make_fabric("cpu", precision="32-true"), EVERYTHING), []
-
-    def told(images: Tensor, labels: Tensor, draws: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-        given.append((len(images), draws.shape, strength))
-        return images, torch.zeros_like(labels)
-
-    monkeypatch.setattr(plus, "geometric", told)
-    values = trainer.step(11)
-    sizes = [trainer.config.segmenter.batch_size, len(trainer.stream.batch(11))]
-    assert given == [(n, (n, plus.GEOMETRIC_DRAWS), 1.0) for n in sizes]
-    assert values["trusted"] == 1, "what came back was learned from"
+    assert (plus.pseudo_labels(everywhere, images, 0.9, 0.75) == 1).all()
