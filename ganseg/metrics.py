@@ -51,7 +51,7 @@ def better_side(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(better[:, None, None], other, mask).astype(np.uint8)
 
 
-def best_constant_mask(foregrounds: np.ndarray, *, empty: float = 0.0) -> tuple[np.ndarray, float]:
+def best_constant_mask(foregrounds: np.ndarray) -> tuple[np.ndarray, float]:
     """The centre prior: the best mask that looks at no image, and its mean per-image IoU.
 
     Of all thresholds of the mean of `foregrounds` (N, H, W), the mask (H, W) bool with the highest mean IoU on them:
@@ -65,11 +65,11 @@ def best_constant_mask(foregrounds: np.ndarray, *, empty: float = 0.0) -> tuple[
     for inside, counted in zip(positive, valid, strict=True):
         intersection = np.cumsum(inside.ravel()[order])  # (H W,)
         union = np.cumsum(counted.ravel()[order]) + inside.sum() - intersection
-        scores += np.where(union > 0, intersection / np.maximum(union, 1), empty)
+        scores += intersection / np.maximum(union, 1)
     ends = np.append(np.diff(frequency[order]) < 0, True)  # pixels of one frequency enter together
     threshold = frequency[order][np.argmax(np.where(ends, scores, -1.0))]
     mask = (frequency >= threshold).reshape(valid.shape[1:])  # (H, W)
-    return mask, mean_iou(np.broadcast_to(mask, valid.shape), foregrounds, empty=empty)
+    return mask, mean_iou(np.broadcast_to(mask, valid.shape), foregrounds)
 
 
 def box_masks(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
