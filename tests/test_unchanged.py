@@ -27,19 +27,15 @@ def images(data: str, size: int) -> dict[str, Any]:
     return found | {"colours": split.images[:16].mean(axis=(1, 2)).ravel().round(2).tolist()}  # (16 x 3)
 
 
-def commands() -> dict[str, list[str]]:
-    """Every command with its options and arguments."""
-
-    def below(group: Any, prefix: str) -> dict[str, list[str]]:
-        found = {}
-        for name, command in group.commands.items():
-            if hasattr(command, "commands"):
-                found |= below(command, f"{prefix}{name} ")
-            else:
-                found[f"{prefix}{name}"] = sorted(max(p.opts, key=len) for p in command.params)
-        return found
-
-    return below(get_command(app), "")
+def commands(group: Any = None, prefix: str = "") -> dict[str, list[str]]:
+    """Every command, of all or of a `group`, with its options and arguments."""
+    found = {}
+    for name, command in (group or get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            found |= commands(command, f"{prefix}{name} ")
+        else:
+            found[f"{prefix}{name}"] = sorted(max(p.opts, key=len) for p in command.params)
+    return found
 
 
 CASES: dict[str, Callable[[], Any]] = {
