@@ -127,12 +127,14 @@ def test_images_of_a_batch_do_not_depend_on_each_other_in_eval_mode(still: Gener
 
 def test_bf16_autocast_is_close_to_fp32() -> None:
     generator = tiny((8, 16, 32), embedding_dim=16, block_widths=(32, 16, 16), spade_hidden=16).eval()
+    discriminator = Discriminator(DiscriminatorConfig(widths=(4, 6), hidden=5), 32)
     with torch.no_grad():
         noise = generator.noise(4)
         exact = generator(noise)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough = generator(noise)
-    assert rough.image.dtype == rough.masks.dtype == rough.points.dtype == torch.float32
+            logits = discriminator(rough.image)
+    assert rough.image.dtype == rough.masks.dtype == rough.points.dtype == logits.dtype == torch.float32
     assert (rough.masks - exact.masks).abs().mean() < 0.01, "masks start sharp, so that single pixels change sides"
     assert (rough.image - exact.image).square().mean() < 0.1**2 * exact.image.square().mean()
     assert (rough.labels == exact.labels).float().mean() > 0.97
@@ -140,16 +142,6 @@ def test_bf16_autocast_is_close_to_fp32() -> None:
 
 def test_state_dict_holds_no_grid_so_that_it_loads_at_any_margin() -> None:
     tiny(margin=4).load_state_dict(tiny(margin=2).state_dict())
-
-
-@pytest.mark.parametrize("size", [32, 48, 64, 128, 256])
-def test_discriminator_at_any_size(size: int) -> None:
-    discriminator = Discriminator(DiscriminatorConfig(widths=(4, 6, 8, 8, 8, 8), hidden=5), size)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = discriminator(torch.randn(2, 3, size, size))
-    assert logits.shape == (2,) and logits.dtype == torch.float32
-    logits.sum().backward()
-    assert all(p.grad is not None for p in discriminator.parameters())
 
 
 def test_discriminator_trains_in_fp32_without_corrupting_memory() -> None:
