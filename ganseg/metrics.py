@@ -137,23 +137,22 @@ def part_areas(labels: np.ndarray, parts: int) -> np.ndarray:
     return np.stack([(np.asarray(labels) == k).mean(axis=(1, 2)) for k in range(1, parts + 1)], axis=1)
 
 
-def part_usage(labels: np.ndarray, parts: int, minimum_area: float = SPECK) -> np.ndarray:
-    """Fraction (K,) of the label maps (N, H, W) where each part covers a pixel, and `minimum_area` of the image."""
-    areas = part_areas(labels, parts)
-    return ((areas > 0) & (areas >= minimum_area)).mean(axis=0)
+def part_usage(labels: np.ndarray, parts: int) -> np.ndarray:
+    """Fraction (K,) of the label maps (N, H, W) where each part covers the share SPECK of the image."""
+    return (part_areas(labels, parts) >= SPECK).mean(axis=0)
 
 
-def components_per_part(labels: np.ndarray, parts: int, minimum_area: float = SPECK) -> float:
+def components_per_part(labels: np.ndarray, parts: int) -> float:
     """Connected components of a part, averaged over all visible parts of all images; 1.0 is unfragmented.
 
-    Pixels that touch at a corner are connected. Components smaller than `minimum_area` of the image are specks and not
-    counted; a part with specks only is not visible. NaN where no part is visible.
+    Pixels that touch at a corner are connected. Components smaller than SPECK of the image are not counted; a
+    part without others is not visible. NaN where no part is visible.
     """
     counts = []
     for image, k in itertools.product(labels, range(1, parts + 1)):
         components, _ = ndimage.label(image == k, structure=np.ones((3, 3)))
         sizes = np.bincount(components.ravel())[1:]  # in pixels, without what is not this part
-        counts.append((sizes >= minimum_area * image.size).sum())
+        counts.append((sizes >= SPECK * image.size).sum())
     visible = [count for count in counts if count]
     return float(np.mean(visible)) if visible else float("nan")
 

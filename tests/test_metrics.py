@@ -167,29 +167,28 @@ def test_keypoints_are_read_as_x_y_and_at_the_border_outside():
 
 
 def labels_with_two_blobs():
-    """Image 0: part 1 in two blobs of 4 and 9 px and a speck of 1 px; part 2 in one. Image 1: part 2 only."""
-    labels = np.zeros((2, 20, 20), dtype=np.uint8)
+    """Of 1,000 px each, so that 2 px count. Image 0: part 1 in two blobs of 4 and 9 px and a speck of 1 px; part 2 in
+    one. Image 1: part 2, and part 3 of 2 px."""
+    labels = np.zeros((2, 25, 40), dtype=np.uint8)
     labels[0, 0:2, 0:2] = labels[0, 5:8, 5:8] = labels[0, 15, 15] = 1
     labels[0, 10:14, 0:5] = labels[1, 0:10, 0:10] = 2
+    labels[1, 20, 0:2] = 3
     return labels
 
 
 def test_usage_areas_and_foreground_by_hand():
     labels = labels_with_two_blobs()
-    np.testing.assert_allclose(metrics.part_usage(labels, 3), [0.5, 1, 0])
-    np.testing.assert_allclose(metrics.part_usage(labels, 3, minimum_area=0.05), [0, 1, 0])  # exactly one's area
-    np.testing.assert_allclose(metrics.part_usage(labels, 3, minimum_area=0), [0.5, 1, 0])
-    np.testing.assert_allclose(metrics.part_areas(labels, 3), np.array([[14, 20, 0], [0, 100, 0]]) / 400)
-    assert metrics.foreground_fraction(labels) == pytest.approx(134 / 800)
-    assert metrics.foreground_fraction(np.where(labels == 2, 255, labels)) == pytest.approx(14 / 680)
+    np.testing.assert_allclose(metrics.part_usage(labels, 4), [0.5, 1, 0.5, 0])
+    np.testing.assert_allclose(metrics.part_areas(labels, 3), np.array([[14, 20, 0], [0, 100, 2]]) / 1000)
+    assert metrics.foreground_fraction(labels) == pytest.approx(136 / 2000)
+    assert metrics.foreground_fraction(np.where(labels == 2, 255, labels)) == pytest.approx(16 / 1880)
 
 
 def test_components_leave_out_specks_and_invisible_parts():
     labels = labels_with_two_blobs()
-    assert metrics.components_per_part(labels, 3, minimum_area=0.01) == pytest.approx((2 + 1 + 1) / 3)  # 4 px count
-    assert metrics.components_per_part(labels, 3, minimum_area=0) == pytest.approx((3 + 1 + 1) / 3)
-    assert metrics.components_per_part(labels[1:], 3) == 1
-    assert np.isnan(metrics.components_per_part(np.zeros_like(labels), 3))
+    assert metrics.components_per_part(labels, 4) == pytest.approx((2 + 1 + 1 + 1) / 4)
+    assert metrics.components_per_part(labels[1:], 4) == 1
+    assert np.isnan(metrics.components_per_part(np.zeros_like(labels), 4))
 
 
 def test_what_published_numbers_were_measured_with_is_as_it_was():
@@ -203,7 +202,7 @@ def test_components_touch_at_corners_and_never_across_images():
     labels = np.zeros((2, 4, 4), int)
     labels[0, [0, 1, 2], [0, 1, 2]] = 1  # one component
     labels[1, 0, 0] = labels[1, 3, 3] = 1  # two, the first of them in the place of the other image's
-    assert metrics.components_per_part(labels, 1, minimum_area=0) == pytest.approx((1 + 2) / 2)
+    assert metrics.components_per_part(labels, 1) == pytest.approx((1 + 2) / 2)
 
 
 # Equivariance
