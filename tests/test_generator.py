@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ganseg.config import DiscriminatorConfig, GeneratorConfig, SegmenterConfig
 from ganseg.discriminator import Discriminator
@@ -36,15 +37,11 @@ def flipped(noise: Noise, *names: str) -> Noise:
 class Largest(TorchDispatchMode):
     """Records the largest number of elements that any operation's result has."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
+    numel = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.numel = max(self.numel, tensor.numel())
+        self.numel = max([self.numel, *(leaf.numel() for leaf in tree_leaves(result) if torch.is_tensor(leaf))])
         return result
 
 
