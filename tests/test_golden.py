@@ -116,7 +116,7 @@ def test_every_tensor_in_eval_mode(golden: Golden) -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """The order of summation decides the side of a kink that rounding noise falls on; one thread fixes it."""
+    """Rounding follows the order of summation, and that the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
