@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import SETTINGS
+from commands import SETTINGS, differences, start
 from conftest import ROOT
 from filelock import FileLock
 from safetensors.torch import load_file
-from soak.kills import differences, start
 
 import ganseg
 from ganseg import Experiment, Run, UserError, experiments, find_runs, studies
@@ -228,7 +227,7 @@ def test_two_that_want_the_same_experiment_at_once_train_it_once(tmp_path, monke
 
 
 def test_a_run_that_is_killed_three_times_goes_on_to_the_same_files(finished, tmp_path):
-    """In stage 1, in stage 2, and while it is evaluated; tests/soak/kills.py kills at any moment, many times."""
+    """In stage 1, in stage 2, and while it is evaluated."""
     directory, words = EXPERIMENT.directory(tmp_path), "train --parts 3 --device cpu --quiet"
     words += "".join(f" --set {name}={value}" for name, value in SETTINGS.items())
     for appears in ("checkpoint/gan.pt", "checkpoint/segmenter.pt", "segmenter.safetensors"):

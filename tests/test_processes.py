@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import WARM
 from conftest import ROOT
-from soak.kills import WARM
 from test_training import MINUTE, Noise
 
 from ganseg.devices import make_fabric
