@@ -2,56 +2,43 @@
 
 import base64
 import hashlib
-import html
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import tostring
 
 from docutils import nodes
-from latex2mathml.converter import convert_to_element
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import parse_latex_math
+from docutils.utils.math.mathml_elements import math
 from PIL import Image
 from sphinx.search.en import SearchEnglish
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
-ALPHABETS = {"bold": "BOLD", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck": "DOUBLE-STRUCK"}
-MARKS = {"‖": {"stretchy": "false"}, "/": {"lspace": "0", "rspace": "0"}}  # set as TeX does
-WORD = re.compile(r'(?:<mi mathvariant="normal">[^<]*</mi>){2,}')
+FENCE = {"stretchy": "false"}
+MARKS = {"‖": FENCE, "{": FENCE, "}": FENCE, "/": {"lspace": "0", "rspace": "0"}}  # set as TeX does
 PICTURE = re.compile(r'(<img class="dark-light" src=")data:image/(png|webp);base64,([^"]+)("[^>]*)>')
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 NAMED = re.compile(r"\b(table|fig|eq)(?:ure|uation)?\.?\s?(\d+)", re.IGNORECASE)
 
 
-def letter(alphabet: str, plain: str) -> str:
-    """`plain` of an alphabet of its own in Unicode, some of which are older than their alphabet."""
-    name = f"{alphabet} {re.sub('LATIN |GREEK |LETTER ', '', unicodedata.name(plain))}"
-    try:
-        return unicodedata.lookup(f"MATHEMATICAL {name}")
-    except KeyError:
-        return unicodedata.lookup(name)
-
-
-def mathml(latex: str, display: str = "inline") -> str:
-    """MathML of a formula, with letters in place of all `mathvariant` but "normal", which browsers do not know."""
-    root = convert_to_element(latex.replace(r"\!", "").replace("{aligned}", "{split}"), display=display)
+def mathml(latex: str, display: str) -> str:
+    r"""MathML of a formula; MathError where it is not understood. \big( and p' are taken for \bigl( and p^\prime."""
+    root = math(xmlns="http://www.w3.org/1998/Math/MathML", display=display)
+    parse_latex_math(root, re.sub(r"\\([bB]ig)\b", r"\\\1l", latex).replace("'", r"^\prime "))
     for node in root.iter():
-        node.text = html.unescape(node.text or "").replace(r"\_", "_")
         node.attrib |= MARKS.get(node.text, {})
-        if alphabet := ALPHABETS.get(node.get("mathvariant")):
-            node.text = "".join(letter(alphabet, plain) for plain in node.text)
-            del node.attrib["mathvariant"]
-    text = re.sub("([([,=]</mo>)<mo>−", r'\1<mo form="prefix">−', tostring(root, encoding="unicode"))
-    return WORD.sub(lambda word: f'<mi mathvariant="normal">{re.sub("<[^>]*>", "", word[0])}</mi>', text)
+    return root.toxml()
 
 
 def visit(translator: Any, node: Any) -> None:
     """Write a formula, a displayed one with its number; what is not understood is warned of."""
     inline = isinstance(node, nodes.math)
-    text = mathml(node.astext(), "inline" if inline else "block")
-    if "\\" in text:
-        logging.getLogger(__name__).warning("no MathML for %s", node.astext(), location=node)
+    try:
+        text = mathml(node.astext(), "inline" if inline else "block")
+    except MathError as error:
+        logging.getLogger(__name__).warning("no MathML for %s: %s", node.astext(), error, location=node)
+        raise nodes.SkipNode from error
     tag, more = ("span", {}) if inline else ("div", {"tabindex": "0"})  # a long one scrolls by keys, too
     translator.body.append(translator.starttag(node, tag, "", CLASS="math notranslate", **more))
     if not inline and node["number"]:

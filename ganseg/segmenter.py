@@ -15,7 +15,7 @@ from ganseg.plus import both_ways
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    r"""$\frac12$ cross-entropy + $\frac12$ Dice; Dice: $1 - 2|p \cap y| / (|p| + |y|)$, mean over images and classes.
+    r"""$1/2$ cross-entropy + $1/2$ Dice; Dice: $1 - 2|p \cap y| / (|p| + |y|)$, mean over images and classes.
 
     `logits` (B, K + 1, H, W), `labels` (B, H, W) in 0..K. Source: the released code.
     """

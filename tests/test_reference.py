@@ -77,7 +77,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_classes_show_their_fields_and_functions_their_formulas(page: str) -> None:
     assert "points: Tensor: x_k^i, (B, K, n_per, 2)" in page
-    assert "Eq. 4: heatmaps 𝐇k(𝐩)=exp(" in page
+    assert "Eq. 4: heatmaps 𝐇k(𝐩)=exp\N{FUNCTION APPLICATION}(" in page
     assert "Alias for field number" not in page and "`" not in page
 
 
