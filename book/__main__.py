@@ -10,7 +10,7 @@ from ganseg.files import UserError
 # `callback`: commands keep their names where one alone is known.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, callback=lambda: None)
 HOMES = {
-    "execute": "execute:execute", "copies": "execute:copies", "store": "store:store", "build": "build:build",
+    "execute": "execute:execute", "copies": "execute:copies", "store": "execute:store", "build": "build:build",
     "launch": "build:launch", "compare": "compare:compare", "front": "front:front", "warm": "warm:serve",
 }  # fmt: skip
 for name, home in HOMES.items():

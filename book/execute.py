@@ -1,4 +1,4 @@
-"""Notebooks as functions: their parameters, their experiments, their execution with papermill.
+"""Notebooks as functions: their parameters, experiments, executions with papermill, and the runs that these read.
 
 A notebook's cell tagged `parameters` names everything that may be set from outside, each with a default whose type is
 the parameter's. Its metadata may list the experiments that it reads, and what it asks `find_runs` for:
@@ -21,8 +21,10 @@ import papermill
 import torch
 from typer import Option
 
-from ganseg.files import UserError, atomic_path
-from ganseg.runs import origin
+from ganseg.experiments import Experiment
+from ganseg.files import UserError, atomic_path, results_dir
+from ganseg.recipes import SCALES
+from ganseg.runs import METRICS, find_runs, origin
 from ganseg.terminal import setting
 
 Pairs = Annotated[list[Any], Option("-p", parser=setting, metavar="NAME=VALUE", help="A parameter of the notebooks.")]
@@ -168,3 +170,30 @@ def _record(source: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: value for name, value in values.items() if name not in PATHS}
     commit = found["commit"][:10] + "+" * found.pop("dirty")
     return found | {"source": source_hash(source), "parameters": shown, "commit": commit}
+
+
+def runs_of(path: str | Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """SCALE/RUN of every finished run that the notebook at `path` reads, and a digest of its metrics; none of tiny."""
+    values = resolve(read(path), given)
+    place = results_dir(values.get("results_dir"))
+    runs = [Experiment(**row).finished(place) for row in experiments_of(path, **values)]
+    for wanted in told(path, "finds", values):
+        runs += find_runs(place, **{key: tuple(v) if isinstance(v, list) else v for key, v in wanted.items()})
+    kept = {run.directory for run in runs if run and run.provenance["scale"] != next(iter(SCALES))}
+    digest = lambda folder: hashlib.sha256((folder / METRICS).read_bytes()).hexdigest()[:8]
+    return {f"{folder.parts[-3]}/{folder.name}": digest(folder) for folder in sorted(kept)}
+
+
+def store(notebooks: Path, executed: Path) -> None:
+    """Put the executions in the folder EXECUTED, RESULTS/SCALE/notebooks, into the place of the NOTEBOOKS.
+
+    Their text must be the same. The metadata then says which runs were read.
+    """
+    for path in sorted(notebooks.glob("*.ipynb")):
+        notebook = read(executed / path.name)
+        known = execution_of(notebook)
+        if known.get("source") != source_hash(read(path)):
+            raise UserError(f"{executed / path.name} is not an execution of {path} as it stands: execute it again")
+        given = {"results_dir": str(executed.parents[1])} if "results_dir" in parameters_of(notebook) else {}
+        notebook.metadata["ganseg"]["execution"] = known | {"runs": runs_of(path, known["parameters"] | given)}
+        write(notebook, path)

@@ -18,8 +18,7 @@ from bs4 import BeautifulSoup
 from conftest import ROOT
 
 from book.build import build
-from book.execute import execution_of, source_hash
-from book.store import runs_of
+from book.execute import execution_of, runs_of, source_hash
 from ganseg.ledger import Ledger
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))

@@ -12,7 +12,7 @@ from finished_runs import write_run
 from nbformat import v4
 
 from book import build as book, execute as notebooks
-from book.store import runs_of, store
+from book.execute import runs_of, store
 from ganseg import Experiment
 from ganseg.files import UserError
 
