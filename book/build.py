@@ -9,11 +9,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import typer.cli
+import typer.testing
 import yaml
 from click.testing import CliRunner
 from jupyter_book.cli.main import main as jupyter_book
@@ -24,7 +26,6 @@ from book.execute import execution_of, parameters_cell, read, resolve, source_ha
 from ganseg.files import UserError
 
 TOOLS = Path(__file__).resolve().parents[1]  # where the package `book` lies
-WARM = [sys.executable, str(TOOLS / "book" / "warm.py")]  # `python -m`
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints", "launch")
 VARIABLE = "GANSEG_REPOSITORY"
 BRANCH = "launch"  # the project with a first cell in every notebook
@@ -56,9 +57,9 @@ def badge(execution: dict[str, Any]) -> str:
     return f":::{{admonition}} Measured at scale {scale}\n:class: note ganseg-scale ganseg-{scale}\n\n{text}\n:::"
 
 
-def present(notebook: Any, number: str) -> Any:
+def present(notebook: Any, number: str, link: Callable[[str], str]) -> Any:
     """A page of the book: its number in the title, which a notebook begins with, then the scale's badge, then what
-    cells tagged `answer` found; parameters as they were."""
+    cells tagged `answer` found; parameters as they were, and lines of provenance as `link` makes them."""
     execution, first = execution_of(notebook), notebook.cells[0]
     title, _, rest = first.source.partition("\n")
     first.source = f"{title.replace('#', f'# {number}', 1)}\n\n{badge(execution)}"
@@ -66,7 +67,8 @@ def present(notebook: Any, number: str) -> Any:
     others = [cell for cell in notebook.cells[1:] if cell not in answers]
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if markup := output.get("data", {}).get("text/html"):  # without a space, cells are one word to the search
-            output.data["text/html"] = re.sub("(</t[dh]>)<", r"\1 <", markup)
+            markup = re.sub("(</t[dh]>)<", r"\1 <", markup)
+            output.data["text/html"] = re.sub('(?<="ganseg-provenance">).*', lambda line: link(line[0]), markup)
     notebook.cells = [first, *answers, new_markdown_cell(rest.lstrip(), id="beginning"), *others]
     if cell := parameters_cell(notebook):
         shown = resolve(notebook, execution["parameters"])
@@ -74,20 +76,16 @@ def present(notebook: Any, number: str) -> Any:
     return notebook
 
 
-def linked(notebook: Any, url: str, results: Path) -> Any:
-    """`notebook` whose lines of provenance lead to commits and published runs in the repository at `url`, if known."""
+def links(url: str, results: Path) -> Callable[[str], str]:
+    """What puts links to commits and published runs in the repository at `url`, if known, into a line of provenance."""
     folders = (run.relative_to(results) for run in results.glob("*/runs/*"))
     runs = {run.name[-8:]: f"tree/HEAD/results/{run}" for run in folders if run.parts[0] != "tiny"}
 
     def link(match: re.Match[str]) -> str:
         place = f"commit/{match[0]}" if len(match[0]) == 10 else runs.get(match[0])
-        return f'<a href="{url}/{place}">{match[0]}</a>' if place else match[0]
+        return f'<a href="{url}/{place}">{match[0]}</a>' if url and place else match[0]
 
-    line = lambda found: re.sub(r"\b[0-9a-f]{8,10}\b", link, found[0])
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", []) if url):
-        if markup := output.get("data", {}).get("text/html"):
-            output.data["text/html"] = re.sub('(?<="ganseg-provenance">).*', line, markup)
-    return notebook
+    return lambda line: re.sub(r"\b[0-9a-f]{8,10}\b", link, line)
 
 
 def stage(root: Path, target: Path, results: Path, scale: str = "laptop") -> None:
@@ -95,17 +93,16 @@ def stage(root: Path, target: Path, results: Path, scale: str = "laptop") -> Non
 
     Notebooks include code as `../ganseg/points.py`, a path that is right in notebooks/ and in `target`.
     """
-    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
-    pages = {path.name: present(choose(path, results / scale / "notebooks"), path.stem[:2]) for path in notebooks}
+    notebooks, link = sorted((root / "notebooks").glob("*.ipynb")), links(repository(read_config(root)), results)
+    pages = {path.name: present(choose(path, results / scale / "notebooks"), path.stem[:2], link) for path in notebooks}
     shutil.rmtree(target, ignore_errors=True)
     for source, copy in ((root / "book", target), (root / "ganseg", target / "ganseg")):
         shutil.copytree(source, copy, ignore=COPIES)
     live.stage(results, target / live.FOLDER)
-    url = repository(read_config(root))
     for name, notebook in pages.items():
-        write(linked(notebook, url, results), target / "notebooks" / name)
-    docs = [*WARM, "typer", "ganseg.cli", "utils", "docs", "--name", "ganseg"]
-    commands = subprocess.run(docs, capture_output=True, text=True, check=True).stdout
+        write(notebook, target / "notebooks" / name)
+    docs = ["ganseg.cli", "utils", "docs", "--name", "ganseg"]
+    commands = typer.testing.CliRunner().invoke(typer.cli.app, docs, catch_exceptions=False).stdout
     (target / "commands.md").write_text(re.sub(r"</?span[^>]*>", "`", commands), encoding="utf-8")
 
 

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, WARM
 from PIL import Image
 from test_studies import PAGES, needed
-
-from book.build import WARM
 
 FOLDERS = ["/data/CUB_200_2011", "2024_01", "~", "~/my photographs", "it's #1", 'a "b"', "a b;touch c", "x#y $HOME"]
 MAKE = shutil.which("make")

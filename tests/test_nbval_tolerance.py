@@ -6,12 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, WARM
 from nbformat import v4
 from nbval_tolerance import agree
 
 from book import execute
-from book.build import WARM
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,10 @@ def test_provenance_leads_to_commits_and_published_runs(tmp_path: Path) -> None:
         (tmp_path / place).mkdir(parents=True)
     line = '<small class="ganseg-provenance">Commit 0123456789; runs 0123abcd, 89abcdef.</small>'
     cell = v4.new_code_cell(outputs=[v4.new_output("display_data", {"text/html": line})])
-    (told,) = book.linked(v4.new_notebook(cells=[cell]), URL, tmp_path).cells[0].outputs
-    links = re.findall('href="([^"]+)"', told.data["text/html"])
+    told = {"parameters": {}} | dict.fromkeys(("device", "torch", "commit", "date"), "")
+    source = v4.new_notebook(cells=[v4.new_markdown_cell("#"), cell], metadata={"ganseg": {"execution": told}})
+    page = book.present(source, "00", book.links(URL, tmp_path))
+    links = re.findall('href="([^"]+)"', page.cells[-1].outputs[0].data["text/html"])
     assert links == [f"{URL}/commit/0123456789", f"{URL}/tree/HEAD/results/laptop/runs/a-paper-0123abcd"]
 
 
