@@ -22,8 +22,9 @@ REPRODUCED ?= _build/reproduced
 
 # uv from the path, or one of our own in .uv (a folder target needs no virtual environment and no root).
 UV    := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
-# `python -m MODULE` for which, and for the kernels and trainings below it, packages are imported once.
-WARM  := python $(if $(GANSEG_WARM),book/warm.py,-m book warm)
+# Packages are imported once for a program and what it calls by `python book/warm.py`, which stands for `python`.
+SERVE := $(if $(GANSEG_WARM),,python -m book warm)
+WARM  := $(SERVE) python book/warm.py -m
 # Workers of pytest, which start so, too.
 SPREAD := --dist loadscope --tx '$(CORES)*popen//python=python book/warm.py'
 GRAPH  = snakemake $(1) --workflow-profile $(PROFILE) --cores $(CORES)
@@ -67,7 +68,7 @@ book: env ## execute the notebooks on the shipped runs, train what is missing, b
 	@echo "The book is ready. Open file://$$PWD/_build/html/index.html (or: make serve)"
 
 test: env ## pytest, and beside it nbval over the notebooks at scale tiny
-	$(WARM) $(MAKE_) -j 2 pytest checked
+	$(SERVE) $(MAKE_) -j 2 pytest checked
 	@cat $(TIMES)
 
 pytest:

@@ -23,7 +23,7 @@ from ganseg.ledger import planned
 # A pipe takes what jobs say: to a terminal they would draw bars, over those of jobs beside them.
 # Rules run in this environment.
 shell.prefix(f"set -o pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
-WARM = "python book/warm.py"  # `python -m`, less what imports take where `python -m book warm` serves
+WARM = "python book/warm.py -m"  # `python -m`, less what imports take where `python -m book warm` serves
 START = time.time()
 
 

@@ -1,10 +1,9 @@
-"""Python that is warm: `python book/warm.py MODULE ...` is `python -m MODULE ...`, less the time that imports take.
+"""Python that is warm: `python book/warm.py -m MODULE ...` or `-c CODE` is `python` with these words, less imports.
 
 Kernels, trainings, executions and workers of pytest, some eighty programs a build, import the same packages for eight
-seconds of a core each. `python -m book warm MODULE ...` imports them once, before any thread starts, then forks for
-MODULE, for what is called below it through this file, and for every kernel python3 (book/kernels). Without it, all
-start as usual. Where there is no MODULE of this name, it is a program on the path, such as make, with others below it;
-where it begins with a dash, the last word is code, as in `python -u -c CODE`.
+seconds of a core each. `python -m book warm PROGRAM ...` imports them once, before any thread starts, then starts the
+program, such as make, and forks for whatever is called below it through this file, as every kernel python3 is
+(book/kernels). Without it, all start as usual.
 """
 
 import os
@@ -25,17 +24,17 @@ IMPORTED_WITH = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inli
 
 
 def run(words: list[str]) -> None:
-    """Be `python -m` of these words, or Python with these options and this code."""
+    """Be Python with these words, `-m MODULE ...` or `-u -c CODE`."""
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     sys.modules["torch"].set_num_threads(int(threads) if threads.isdigit() else os.cpu_count())
-    sys.argv = words
-    if words[0].startswith("-"):
-        exec(words[-1], {"__name__": "__main__"})
+    sys.argv = words[1:]
+    if words[0] == "-m":
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
-        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        exec(words[-1], {"__name__": "__main__"})
 
 
 def answer(client: connection.Connection) -> None:
@@ -62,13 +61,12 @@ def answer(client: connection.Connection) -> None:
 
 
 def serve(words: list[str]) -> None:
-    """Run a module or program and the modules it asks for, in forks of a process that has imported what they need.
+    """Run a program, and what it asks for in forks of this process, which has imported what that needs.
 
-    It exits as that does; none of them is left.
+    It exits as the program does; none of them is left.
     """
-    module = os.sep not in words[0] and find_spec(words[0])
     if sys.platform != "linux":  # a fork may crash
-        start(words) if module else os.execvp(words[0], words)
+        os.execvp(words[0], words)
     usual, fork = dict(os.environ), get_context("fork").Process
     end_all = lambda: [program.kill() for program in active_children()]
     os.environ.update(IMPORTED_WITH)
@@ -82,10 +80,10 @@ def serve(words: list[str]) -> None:
     with connection.Listener(family="AF_UNIX", backlog=64) as door:
         os.environ.clear()
         os.environ.update(usual | {DOOR: door.address, "JUPYTER_PATH": str(Path(__file__).parent)})
-        first = fork(target=run, args=(words,)) if module else fork(target=os.execvp, args=(words[0], words))
+        first = fork(target=os.execvp, args=(words[0], words))
         first.start()
         ended = lambda *_: first.exitcode is None or sys.exit(first.exitcode)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the module ends, then this
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program ends, then this
         signal.signal(signal.SIGTERM, lambda *_: first.terminate())
         try:
             signal.signal(signal.SIGCHLD, ended)
@@ -112,15 +110,10 @@ def ask(words: list[str]) -> int:
         return status
 
 
-def start(words: list[str]) -> None:
-    """Start as usual."""
-    os.execv(sys.executable, [sys.executable, *([] if words[0].startswith("-") else ["-m"]), *words])
-
-
 if __name__ == "__main__":
     if not os.path.exists(os.environ.get(DOOR, "")):
-        start(sys.argv[1:])
+        os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
     try:
         sys.exit(ask(sys.argv[1:]))
     except EOFError:
-        sys.exit(f"error: {' '.join(sys.argv[1:])} was killed")
+        sys.exit(f"error: python {' '.join(sys.argv[1:])} was killed")

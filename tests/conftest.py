@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
-WARM = [sys.executable, str(ROOT / "book" / "warm.py")]  # `python -m`
+WARM = [sys.executable, str(ROOT / "book" / "warm.py"), "-m"]
 GOLDEN = ROOT / "tests" / "golden"  # tensors that the released code made
 # Files that take longest, longest first: workers get a file at a time, and the last ones should be short.
 LONG = "book golden_full cli make experiments models live released claims studies numbers_reach_the_page".split()

@@ -24,9 +24,9 @@ def project(tmp_path: Path) -> Path:
     (folder / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     told = '"$*" "$GANSEG_SCALE" "$GANSEG_DATA" "$GANSEG_DATA_DIR" "$GANSEG_RESULTS"'
-    says, warm = f"printf '|%s' {told} && echo", '[ "$3" = warm ] && shift 3'  # python -m book warm snakemake ...
-    python = f'if {warm}; then exec "$@"; else echo python "$*"; fi'
-    tools = {"snakemake": says, "python": python, "pytest": "true", "uv": "true"}
+    warm = "warm*) shift 3;; *book/warm.py) shift 2;;"  # python -m book warm python book/warm.py -m snakemake ...
+    python = f'case "$3 $1" in {warm} *) set -- echo python "$@";; esac; exec "$@"'
+    tools = {"snakemake": f"printf '|%s' {told} && echo", "python": python, "pytest": "true", "uv": "true"}
     for name, does in tools.items():
         (folder / ".venv" / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
         (folder / ".venv" / "bin" / name).chmod(0o755)
