@@ -39,12 +39,6 @@ def claims(results: Path) -> str:
     return f"**{verdicts.count(ledger.REPRODUCED)} of {len(verdicts)}** claims of the paper reproduced; {told}."
 
 
-def shown(results: Path) -> Run | None:
-    """The run of the picture: of the seeds that speak for its data set, the one of median IoU."""
-    chosen = (tables.middle(runs) for data in DATA if (runs := tables.headline(results, data)))
-    return next(filter(tables.sheet_of, chosen), None)
-
-
 def picture(run: Run) -> Image.Image:
     """Six held-out images of a run, and below each the parts found in it."""
     rows = tables.sheet_of(run)
@@ -52,41 +46,38 @@ def picture(run: Run) -> Image.Image:
     return drawn.crop((0, HEAD, *drawn.size))
 
 
-def facts(results: Path) -> dict[str, str]:
-    """Texts of the landing page by name, as Markdown; `caption` and `alt` of its picture are empty without one."""
+def facts(results: Path, folder: Path) -> dict[str, str]:
+    """Texts of the landing page by name, as Markdown; `picture`, written into `folder`, and `caption` may be empty.
+
+    The picture is of the run of median IoU, of the seeds that speak for the first data set that has a sheet.
+    """
     texts = dict(zip(("flowers", "birds"), (coverage(results, data) for data in DATA), strict=True))
-    texts |= {"claims": claims(results), "caption": "", "alt": ""}
-    if run := shown(results):
+    texts |= {"claims": claims(results), "caption": "", "picture": ""}
+    chosen = (tables.middle(runs) for data in DATA if (runs := tables.headline(results, data)))
+    if run := next(filter(tables.sheet_of, chosen), None):
         data, record = describe(run.config.data.name), run.provenance
-        texts["alt"] = f"Six held-out images of {data.title}; below, the parts that were found in them in colours."
-        told = f"{texts['alt'].split(';')[0]} and their parts, found without a label: scale {record['scale']}, "
+        about = f"Six held-out images of {data.title}"
+        alt = f"{about}; below, the parts that were found in them in colours."
+        told = f"{about} and their parts, found without a label: scale {record['scale']}, seed {record['seed']}"
         terms = f" Terms: {data.licence}" if data.licence else ""
-        texts["caption"] = f"{told}seed {record['seed']}, the one of median IoU.{terms}"
+        texts["picture"] = f"![{alt}]({folder.name}/{save(picture(run), folder / PICTURE).name})"
+        texts["caption"] = f"{told}, the one of median IoU.{terms}"
     return texts
 
 
 def stage(results: Path, folder: Path) -> dict[str, str]:
     """Substitutions for the landing page, whose picture is written into `folder`."""
-    texts, run = facts(results), shown(results)
-    if run:
-        save(picture(run), folder / PICTURE)
+    texts = facts(results, folder)
     below = f":::{{container}} ganseg-below\n{texts['caption']}\n:::"
-    figure = f"![{texts['alt']}]({folder.name}/{PICTURE})\n\n{below}"
-    return texts | {"picture": figure if run else ""}
-
-
-def readme(texts: dict[str, str]) -> str:
-    """README's picture and table."""
-    cells = " | ".join(texts[name] for name in ("flowers", "birds", "claims"))
-    picture = f"![{texts['alt']}](results/{PICTURE})\n\n{texts['caption']}\n\n" if texts["alt"] else ""
-    return f"{picture}| Photographs | Drawn birds | Claims |\n|---|---|---|\n| {cells} |\n"
+    return texts | {"picture": f"{texts['picture']}\n\n{below}" if texts["picture"] else ""}
 
 
 def front(root: Path = Path()) -> None:
     """Compute README's picture and numbers again, from ROOT/results."""
-    results, path = root / "results", root / "README.md"
-    if run := shown(results):
-        save(picture(run), results / PICTURE)
-    text = README.sub(lambda found: f"{found[1]}{readme(facts(results))}{found[2]}", path.read_text(encoding="utf-8"))
+    texts, path = facts(root / "results", root / "results"), root / "README.md"
+    cells = " | ".join(texts[name] for name in ("flowers", "birds", "claims"))
+    shown = f"{texts['picture']}\n\n{texts['caption']}\n\n" if texts["picture"] else ""
+    table = f"| Photographs | Drawn birds | Claims |\n|---|---|---|\n| {cells} |\n"
+    text = README.sub(lambda found: f"{found[1]}{shown}{table}{found[2]}", path.read_text(encoding="utf-8"))
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
