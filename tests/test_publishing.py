@@ -18,7 +18,6 @@ from conftest import ROOT
 from http_server import Site, serve
 from nbformat import v4
 from test_notebooks import record, write
-from test_reference import small_book
 
 from book import build as book, execute as notebooks
 from ganseg.files import UserError
@@ -65,22 +64,10 @@ def notebook() -> Any:
     return v4.new_notebook(cells=cells)
 
 
-def test_the_installing_cell_comes_before_all_code() -> None:
-    made = book.launchable(notebook(), URL)
-    assert [cell.cell_type for cell in made.cells] == ["markdown", "code", "code", "code"]
-    assert f'"--branch=launch", "{URL}", folder' in made.cells[1].source
-    nbformat.validate(made)
-
-
 def run_cell(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Execute the installing cell with subprocesses and folders watched; the commands that it would run."""
     commands: list[list[str]] = []
-
-    def record(command: list[str], check: bool) -> None:
-        assert check
-        commands.append(command)
-
-    monkeypatch.setattr(subprocess, "run", record)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command if check else []))
     monkeypatch.setattr(os, "chdir", lambda folder: commands.append(["cd", folder]))
     monkeypatch.setattr(sys, "path", list(sys.path))
     exec(book.launchable(notebook(), URL).cells[1].source, {})
@@ -102,7 +89,7 @@ def test_on_colab_the_cell_installs_all_but_pytorch(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     monkeypatch.setattr("builtins.open", project)
     clone, needed, package, folder = run_cell(monkeypatch)
-    assert clone[:2] == ["git", "clone"] and clone[-2:] == [URL, "/content/parts"]
+    assert clone[:2] == ["git", "clone"] and clone[-3:] == ["--branch=launch", URL, "/content/parts"]
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert [line for line in asked if line not in needed] == ["torch>=2.11", "torchvision>=0.26"]
     assert package[-3:] == ["--no-deps", "--editable", "/content/parts"]
@@ -132,7 +119,9 @@ def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(checkout:
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     own = {"book/page.md", "results/run.json", "notebooks/00_a.ipynb", "_config.yml", ".gitattributes"}
     assert files == own | {"binder/environment.yml", "binder/postBuild"}
-    assert notebooks.read(target / "notebooks" / "00_a.ipynb").cells[1].id == "launch"
+    launched = notebooks.read(target / "notebooks" / "00_a.ipynb")
+    assert [cell.id == "launch" for cell in launched.cells] == [False, True, False, False]
+    nbformat.validate(launched)
     assert os.access(target / "binder" / "postBuild", os.X_OK)
     binder = yaml.safe_load((target / "binder" / "environment.yml").read_text())
     assert {"python=3.11", "python=3.12", "python=3.13"} & set(binder["dependencies"])  # all that repo2docker reads
@@ -148,10 +137,15 @@ def test_the_branch_holds_the_tracked_files_and_notebooks_that_install(checkout:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of two pages and one notebook, whose execution is stored; nothing is run."""
+    """A project of two pages and one notebook, whose execution is stored, with our settings; nothing is run."""
     root = tmp_path_factory.mktemp("small")
+    for folder in ("book", "ganseg"):
+        (root / folder).mkdir()
     contents = {"format": "jb-book", "root": "intro", "chapters": [{"file": "words"}, {"file": "notebooks/00_a"}]}
-    small_book(root, {"intro.md": "# Intro\n\nText.\n", "words.md": "# Words\n\nText.\n"}, contents)
+    pages = {"intro.md": "# Intro\n\nText.\n", "words.md": "# Words\n\nText.\n", "references.bib": ""}
+    for name, text in {**pages, "_toc.yml": yaml.safe_dump(contents)}.items():
+        (root / "book" / name).write_text(text)
+    shutil.copy(ROOT / "_config.yml", root)
     source = write(root / "notebooks" / "00_a.ipynb", "x")
     record(source, root / "results" / "laptop" / "notebooks" / "00_a.ipynb", "laptop")
     return root

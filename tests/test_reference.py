@@ -2,19 +2,14 @@
 
 import importlib
 import re
-import shutil
-from html import unescape
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
-import yaml
 from conftest import ROOT
 from docutils.core import publish_doctree
 
 from book import reference
-from book.build import build
 from ganseg.config import GeneratorConfig
 from ganseg.points import Parts
 from ganseg.tables import TABLES
@@ -54,31 +49,6 @@ def test_the_page_has_every_module_that_a_notebook_imports_once_and_says_what_it
             files = {f"{package}.{name.split(' as ')[0].strip()}" for name in names.split(",")} | {package}
             used |= {name for name in files if (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()}
     assert len(used) > 10 and not used - set(MODULES)
-
-
-def small_book(root: Path, pages: dict[str, str], contents: dict[str, Any]) -> None:
-    """The sources of a book of few pages with our settings."""
-    for folder in ("book", "ganseg", "notebooks"):
-        (root / folder).mkdir()
-    for name, text in {**pages, "references.bib": "", "_toc.yml": yaml.safe_dump(contents)}.items():
-        (root / "book" / name).write_text(text)
-    shutil.copy(ROOT / "_config.yml", root)
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Text of a small book's reference page; every warning of jupyter-book has failed the build."""
-    root = tmp_path_factory.mktemp("reference")
-    text = "# Reference\n\n```{eval-rst}\n.. automodule:: ganseg.points\n```\n"
-    small_book(root, {"intro.md": text}, {"format": "jb-book", "root": "intro"})
-    html = (build(root / "out", root=root) / "intro.html").read_text()
-    return unescape(re.sub(r"<[^>]+>", "", html))
-
-
-def test_classes_show_their_fields_and_functions_their_formulas(page: str) -> None:
-    assert "points: Tensor: x_k^i, (B, K, n_per, 2)" in page
-    assert "Eq. 4: heatmaps 𝐇k(𝐩)=exp\N{FUNCTION APPLICATION}(" in page
-    assert "Alias for field number" not in page and "`" not in page
 
 
 # ---- bibliography
