@@ -26,7 +26,7 @@ from ganseg.config import Config, GeneratorConfig
 from ganseg.data import describe
 from ganseg.files import UserError, shipped_models
 from ganseg.layers import Spade
-from ganseg.pictures import COLOURS, enlarge, part_rows, save, sheet
+from ganseg.pictures import COLOURS, sample_sheet
 from ganseg.recipes import PARTS, SCALES
 from ganseg.runs import Run, find_runs
 
@@ -133,12 +133,12 @@ def stage(results: Path, folder: Path) -> None:
     first = next(iter([*models(runs), *runs]), None)
     if first is None or not page.exists():
         return page.unlink(missing_ok=True)
-    rows, title = part_rows(*(values[:8] for values in first.samples())), describe(first.config.data.name).title
-    save(sheet({name: enlarge(row, 96) for name, row in rows.items()}), folder / "strip.png")
+    sample_sheet(*(values[:8] for values in first.samples()), folder / "strip.png")
     kernel = base64.b64encode((folder / "kernel.wasm").read_bytes()).decode()
     (folder / "kernel.js").write_text(f'ganseg.kernel = "{kernel}";\n')
     menu = json.dumps([export(run, folder) for run in models(runs)])
-    caption = f"What a generator invented after training on {title} at {first.config.data.size} px, and its parts."
+    title, size = describe(first.config.data.name).title, first.config.data.size
+    caption = f"What a generator invented after training on {title} at {size} px, and its parts."
     text = page.read_text().replace("MODELS", html.escape(menu)).replace("CAPTION", html.escape(caption))
     page.write_text(text.replace("PHOTOGRAPHS", photographs(first)))
 
