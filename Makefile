@@ -126,7 +126,8 @@ links: notebooks-run ## check the book's links to other hosts (needs the network
 	python -m book build . --results "$$GANSEG_RESULTS" --scale "$$GANSEG_SCALE" --builder linkcheck
 
 launch: env ## write the branch that Colab and Binder open into _build/launch
-	rm -rf _build/launch
+	rm -rf _build/launch && mkdir -p _build/launch
+	git archive HEAD | tar -x -C _build/launch
 	python -m book launch _build/launch
 
 lock: | $(filter-out uv,$(UV)) ## resolve pyproject.toml into requirements.lock (needs the network)

@@ -4,12 +4,9 @@
 source, and Colab and Binder open the notebooks of the branch `launch`.
 """
 
-import io
 import os
 import re
 import shutil
-import subprocess
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from book import front, live
 from book.execute import execution_of, parameters_cell, read, resolve, source_hash, write
 from ganseg.files import UserError
 
-TOOLS = Path(__file__).resolve().parents[1]  # where the package `book` lies
+LAUNCH = Path(__file__).with_name("launch")
 COPIES = shutil.ignore_patterns("__pycache__", "*.tmp*", ".ipynb_checkpoints", "launch")
 VARIABLE = "GANSEG_REPOSITORY"
 BRANCH = "launch"  # the project with a first cell in every notebook
@@ -159,7 +156,7 @@ def published(config: dict[str, Any]) -> dict[str, Any]:
 
 def launchable(notebook: Any, url: str) -> Any:
     """`notebook` with one installing cell (book/launch/colab.py) before its first code cell."""
-    source = (TOOLS / "book" / "launch" / "colab.py").read_text(encoding="utf-8")
+    source = (LAUNCH / "colab.py").read_text(encoding="utf-8")
     for word, value in (("URL", url), ("NAME", url.rpartition("/")[2]), ("BRANCH", BRANCH)):
         source = source.replace(f"<{word}>", value)
     index = next((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
@@ -167,23 +164,14 @@ def launchable(notebook: Any, url: str) -> Any:
     return notebook
 
 
-def launch(target: Path, url: str = "", root: Path = Path()) -> Path:
-    """Write the branch whose notebooks Colab and Binder open into the new or empty folder TARGET.
+def launch(folder: Path, url: str = "") -> None:
+    """Make FOLDER, a copy of the project, the branch that Colab and Binder open.
 
-    It is what is committed at ROOT (.gitattributes leaves workflows out), with the installing cell in every notebook
-    and Binder's settings.
+    Every notebook gets the installing cell, the folder Binder's settings.
     """
-    known = repository(read_config(root), url)
+    known = repository(read_config(folder), url)
     if not known:
         raise UserError(f"no repository is known: give --url, or set {VARIABLE}")
-    if target.exists() and any(target.iterdir()):
-        raise UserError(f"{target} is not empty")
-    done = subprocess.run(["git", "-C", root, "archive", "HEAD"], capture_output=True)
-    if done.returncode:
-        raise UserError(f"{root} is not a checkout: {done.stderr.decode().strip()}")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(target, filter="data")
-    for path in (target / "notebooks").glob("*.ipynb"):
+    for path in (folder / "notebooks").glob("*.ipynb"):
         write(launchable(read(path), known), path)
-    shutil.copytree(TOOLS / "book" / "launch" / "binder", target / "binder")
-    return target
+    shutil.copytree(LAUNCH / "binder", folder / "binder")
