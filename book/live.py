@@ -112,31 +112,29 @@ def place(run: Run) -> tuple[int, bool]:
     return next(i for i, word in enumerate(ORDER) if word in name), parts != PARTS.get(name, 8)
 
 
-def ranked(results: Path) -> list[Run]:
-    """The shipped runs that models.yml calls live, then those of the paper's model, by `place`; none of scale tiny."""
+def models(results: Path) -> list[Run]:
+    """Of each data set the first run that has weights and can run in a page, by `place`; none of scale tiny.
+
+    First come the shipped runs that models.yml calls live, then those of the paper's model.
+    """
     named = [Run.find(name, results) for name, told in shipped_models(results).items() if told["live"]]
     papers = (r for scale in list(SCALES)[:0:-1] for r in find_runs(results, scale, older=True, variant="paper"))
-    return sorted([*named, *papers], key=place)
-
-
-def models(runs: list[Run]) -> list[Run]:
-    """Of each data set the first of `runs` that has weights and can run in a page."""
     found: dict[str, Run] = {}
-    for run in (run for run in runs if run.has_weights and not fault(run.config)):
-        found.setdefault(run.config.data.name, run)
+    for run in sorted([*named, *papers], key=place):
+        if run.has_weights and not fault(run.config):
+            found.setdefault(run.config.data.name, run)
     return list(found.values())
 
 
 def stage(results: Path, folder: Path) -> None:
     """Fill `folder` with the best model of each data set that ships weights, and with samples for everyone to see."""
-    page, runs = folder / "figure.html", ranked(results)
-    first = next(iter([*models(runs), *runs]), None)
-    if first is None or not page.exists():
+    page, runs = folder / "figure.html", models(results)
+    if not runs or not page.exists():
         return page.unlink(missing_ok=True)
+    first, menu = runs[0], json.dumps([export(run, folder) for run in runs])
     sample_sheet(*(values[:8] for values in first.samples()), folder / "strip.png")
     kernel = base64.b64encode((folder / "kernel.wasm").read_bytes()).decode()
     (folder / "kernel.js").write_text(f'ganseg.kernel = "{kernel}";\n')
-    menu = json.dumps([export(run, folder) for run in models(runs)])
     title, size = describe(first.config.data.name).title, first.config.data.size
     caption = f"What a generator invented after training on {title} at {size} px, and its parts."
     text = page.read_text().replace("MODELS", html.escape(menu)).replace("CAPTION", html.escape(caption))
@@ -156,7 +154,7 @@ def photographs(run: Run) -> str:
 
 
 class Live(SphinxDirective):
-    """`{live}`: the live figure; samples where no weights are shipped, and nothing where there are no runs."""
+    """`{live}`: the live figure; nothing where no weights are shipped."""
 
     def run(self) -> list[nodes.Node]:
         """The figure as HTML, if `stage` left one."""

@@ -42,7 +42,7 @@ COMMON = {
     "optim.steps": 5678,
 }  # fmt: skip
 FOLDERS = {path.parent for path in tracked("results/*/runs/*/generator.safetensors")}
-SHIPPED = [run.directory for run in live.models(live.ranked(ROOT / "results")) if run.directory in FOLDERS]
+SHIPPED = [run.directory for run in live.models(ROOT / "results") if run.directory in FOLDERS]
 
 
 def random_run(results: Path, data: str, settings: dict[str, Any]) -> Run:
