@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 from importlib import import_module
-from importlib.util import cache_from_source, find_spec
 from multiprocessing import active_children, connection, get_context, reduction
 from pathlib import Path
 
@@ -68,13 +67,9 @@ def serve(words: list[str]) -> None:
     if sys.platform != "linux":  # a fork may crash
         os.execvp(words[0], words)
     usual, fork = dict(os.environ), get_context("fork").Process
-    end_all = lambda: [program.kill() for program in active_children()]
     os.environ.update(IMPORTED_WITH)
-    if not Path(cache_from_source(find_spec(PACKAGES[-1]).origin)).exists():  # the second half is compiled beside
-        fork(target=lambda: [import_module(name) for name in reversed(PACKAGES)]).start()
     for name in PACKAGES:
         import_module(name)
-    end_all()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("book", "ganseg")]:
         sys.modules.pop(name)  # they are as they are when they are asked for
     with connection.Listener(family="AF_UNIX", backlog=64) as door:
@@ -93,7 +88,8 @@ def serve(words: list[str]) -> None:
                     fork(target=answer, args=(client,)).start()
         finally:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            end_all()
+            for program in active_children():
+                program.kill()
 
 
 def ask(words: list[str]) -> int:
