@@ -33,7 +33,6 @@ from ganseg.runs import Run, find_runs
 FOLDER = "_static/live"
 FIXED = "point_squash part_scale heatmap grid adain_norm use_points separate_background rgb_crop rgb_activation".split()
 TOLD = "parts points_per_part noise_dim block_sizes margin background_shift size".split()
-ORDER = ("flower", "cub", "bird", "celeba", "face", "")  # what the names of the menu's data sets hold
 
 
 def fault(config: Config) -> str:
@@ -106,21 +105,16 @@ def export(run: Run, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def place(run: Run) -> tuple[int, bool]:
-    """Where `run` stands in the menu: by its data set, that of the usual K first."""
-    name, parts = run.config.data.name, run.config.generator.parts
-    return next(i for i, word in enumerate(ORDER) if word in name), parts != PARTS.get(name, 8)
-
-
 def models(results: Path) -> list[Run]:
-    """Of each data set the first run that has weights and can run in a page, by `place`; none of scale tiny.
+    """Of each data set the first run that has weights and can run in a page; none of scale tiny.
 
-    First come the shipped runs that models.yml calls live, then those of the paper's model.
+    First come the shipped runs that models.yml calls live, then those of the paper's model, the usual K before others.
     """
+    usual = lambda run: run.config.generator.parts == PARTS.get(run.config.data.name, 8)
     named = [Run.find(name, results) for name, told in shipped_models(results).items() if told["live"]]
     papers = (r for scale in list(SCALES)[:0:-1] for r in find_runs(results, scale, older=True, variant="paper"))
     found: dict[str, Run] = {}
-    for run in sorted([*named, *papers], key=place):
+    for run in [*named, *sorted(papers, key=usual, reverse=True)]:
         if run.has_weights and not fault(run.config):
             found.setdefault(run.config.data.name, run)
     return list(found.values())
