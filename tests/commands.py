@@ -4,19 +4,17 @@ import re
 import runpy
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, WARM
 from typer.testing import CliRunner
 
 from ganseg.cli import app
 
-WARM = [sys.executable, str(ROOT / "book" / "warm.py")]  # `python -m`, with its packages imported below `make test`
 SETTINGS = {  # of a training that takes seconds
     "data.size": 16, "data.train_limit": 48, "data.test_limit": 24, "generator.block_sizes": "8,16",
     "generator.block_widths": "16,8", "generator.noise_dim": 8, "generator.embedding_dim": 8,

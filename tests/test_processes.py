@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import WARM
-from conftest import ROOT
+from conftest import ROOT, WARM
 from test_training import MINUTE, Noise
 
 from ganseg.devices import make_fabric
@@ -38,7 +37,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple], Path]:
     code += f"train(Path({str(folder)!r}), 2)"
     known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "CUDA_VISIBLE_DEVICES": ""}
     environments = [os.environ | known | {"LOCAL_RANK": str(rank)} for rank in range(2)]
-    started = [subprocess.Popen([*WARM, "-c", code], cwd=ROOT, env=environment) for environment in environments]
+    started = [subprocess.Popen([*WARM[:2], "-c", code], cwd=ROOT, env=environment) for environment in environments]
     assert [process.wait(300) for process in started] == [0, 0]
     return [torch.load(folder / f"2-{rank}.pt") for rank in range(2)], folder
 
