@@ -4,12 +4,13 @@ import copy
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import flipped
 from torch import Tensor, nn
 
 from ganseg import losses
@@ -270,6 +271,17 @@ def test_a_damaged_checkpoint_and_one_of_another_network_or_run_are_user_errors(
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=rf"gan\.pt is {said}"):
             load_state(path, gan(fabric))
+
+
+def flipped(path: Path, count: int) -> Iterator[None]:
+    """Let `path` have one wrong bit, at places over the whole file."""
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), count).tolist():
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        yield
+    path.write_bytes(whole)
 
 
 def test_a_checkpoint_with_a_wrong_bit_is_refused_or_read_as_it_was(fabric: Fabric, tmp_path: Path) -> None:
