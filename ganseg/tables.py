@@ -181,9 +181,7 @@ def unlearned(runs: Sequence[Any]) -> str:
 
 
 def mean_std(mean: float, std: float = np.nan, n: float | None = None, digits: int = 3) -> str:
-    """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712; a dash for NaN."""
-    if np.isnan(mean):
-        return BLANK
+    """As text: 0.712 ± 0.010 (n = 3); without a deviation 0.712 (n = 1), or 0.712."""
     deviation = "" if np.isnan(std) else f" ± {std:.{digits}f}"
     return f"{mean:.{digits}f}{deviation}" + (f" (n = {n:.0f})" if pd.notna(n) else "")
 

@@ -74,11 +74,6 @@ def test_a_metric_that_no_run_has_is_refused() -> None:
             tables.summarise(RUNS, metric)
 
 
-def test_mean_and_deviation_as_text() -> None:
-    assert tables.mean_std(0.7126, 0.0104, 3) == "0.713 ± 0.010 (n = 3)"
-    assert (tables.mean_std(0.5, math.nan, 1), tables.mean_std(math.nan)) == ("0.500 (n = 1)", "–")
-
-
 # Tables
 
 
