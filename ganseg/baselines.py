@@ -23,7 +23,7 @@ from ganseg import metrics
 from ganseg.config import Config, SegmenterConfig
 from ganseg.data import Split, describe
 from ganseg.devices import make_fabric
-from ganseg.evaluation import Protocol, agreement, coverage, find_parts, held_out, landmarks, regression_images
+from ganseg.evaluation import DRAWN, Protocol, agreement, coverage, find_parts, held_out, landmarks, regression_images
 from ganseg.files import read_json, write_json
 from ganseg.probes import batches
 from ganseg.recipes import resolve
@@ -175,7 +175,7 @@ def clusters(config: Config, test: Split) -> Reached:
 def centroid(config: Config, test: Split) -> Reached:
     """Landmarks regressed from a single point, the centre of the true foreground."""
     protocol = Protocol.of(config.data.name)
-    fitted = config.replace({"data.train_limit": protocol.regression_images})  # of a set that is drawn, no more
+    fitted = config.replace({"data.train_limit": DRAWN})  # no more are decoded
     train = regression_images(fitted, test, protocol, None)
     one, other = (metrics.part_centres(np.asarray(split.foreground)[:, None]) for split in (train, test))
     return {"landmark_error_ratio": [landmarks(train, one, test, other, protocol.normaliser)["landmark_error_ratio"]]}

@@ -35,7 +35,6 @@ class Protocol(NamedTuple):
 
     split: str  # the images that are scored
     regression: str  # the images that regressions are fitted on; those that are scored are left out
-    regression_images: int  # at most so many of them; 0 = all
     # What a landmark error is divided by: the root of the area of the object's box, the distance of the eyes
     # (keypoints 0 and 1), the image's edge. "taichi": no error, but the MAE of Table 3.
     normaliser: str
@@ -48,8 +47,7 @@ class Protocol(NamedTuple):
         """
         known = describe(data)
         trimaps = known.name == "flowers" and not (place(data_dir or ".") / "segmim").is_dir()
-        images = 0 if known.needs_dir else DRAWN
-        return cls("test+val" if trimaps else "test", known.regression, images, known.normaliser)
+        return cls("test+val" if trimaps else "test", known.regression, known.normaliser)
 
 
 class Found(NamedTuple):
@@ -85,7 +83,8 @@ def regression_images(config: Config, test: Split, protocol: Protocol, data_dir:
     """The images with keypoints that landmark regressions are fitted on: none of `test`; UserError without any."""
     data, scored = config.data, set(test.names)
     train = load(data.name, protocol.regression, data.size, data_dir=data_dir, limit=data.train_limit or None)
-    rows = [i for i, name in enumerate(train.names) if name not in scored][: protocol.regression_images or None]
+    most = None if describe(data.name).needs_dir else DRAWN
+    rows = [i for i, name in enumerate(train.names) if name not in scored][:most]
     if not rows:
         raise UserError(f"all images of split {protocol.regression} are among those that are scored; "
                         "--regression names the split that keypoints are regressed on")  # fmt: skip
