@@ -114,12 +114,10 @@ def read_sheet(path: str | Path) -> list[np.ndarray]:
     """The rows (N, H, W, 3) of a sheet, enlarged: of a `sample_sheet` images, parts, both, and any truth."""
     canvas = np.asarray(Image.open(path).convert("RGBA"))[HEAD:]
     found = find_objects(label(canvas[..., 3] > 0)[0])  # pictures, row by row: gaps are transparent
-    strips: dict[int, list[np.ndarray]] = {}
-    for place in found:
-        strips.setdefault(place[0].start, []).append(canvas[place][..., :3])
-    tops, step = list(strips), found[0][0].stop + GAP
-    rows = next((i for i in range(1, len(tops)) if tops[i] - tops[i - 1] > step), len(tops))  # of a block
-    return [np.stack(sum((strips[top] for top in tops[row::rows]), [])) for row in range(rows)]
+    tops, strips = np.unique([place[0].start for place in found], return_inverse=True)
+    last = np.append(np.diff(tops) > found[0][0].stop + GAP, True)  # of a block: more space follows
+    rows = strips % (1 + last.argmax())  # of each picture
+    return [np.stack([canvas[found[i]][..., :3] for i in np.flatnonzero(rows == row)]) for row in np.unique(rows)]
 
 
 def data_sheet(split: Split, path: str | Path) -> Path:
