@@ -175,10 +175,9 @@ def summary(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[
 
 def table(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[str] = STATISTICS) -> pd.DataFrame:
     """`summary` as displayed: a row for each setting and value of `by`, a column for each statistic, cells text."""
-    lines: dict[Any, dict[str, Any]] = {}
-    for row in summary(frames, by, keys).to_dict("records"):
-        start = {HEADS[by]: MODELS.get(row[by], row[by]), "Data": row["data"], "Scale": row["scale"], "Seeds": 0}
-        line = lines.setdefault((row["data"], row["scale"], row[by]), start)
-        line["Seeds"] = max(line["Seeds"], row["n"])
-        line[TITLES[row["statistic"]].arrowed] = str(Interval(row["mean"], row["low"], row["high"]))
-    return pd.DataFrame(lines.values()).fillna(BLANK)
+    lines = []
+    for (data, scale, value), rows in summary(frames, by, keys).groupby(["data", "scale", by], sort=False):
+        line = {HEADS[by]: MODELS.get(value, value), "Data": data, "Scale": scale, "Seeds": rows["n"].max()}
+        cells = {TITLES[row.statistic].arrowed: str(Interval(row.mean, row.low, row.high)) for row in rows.itertuples()}
+        lines.append(line | cells)
+    return pd.DataFrame(lines).fillna(BLANK)
