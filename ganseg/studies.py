@@ -173,10 +173,10 @@ def summary(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[
     return pd.DataFrame(lines, columns=["data", "scale", by, "statistic", *Interval._fields, "n", "values"])
 
 
-def table(frames: Iterable[pd.DataFrame], by: str = "variant", keys: Iterable[str] = STATISTICS) -> pd.DataFrame:
+def table(frames: Iterable[pd.DataFrame], by: str = "variant") -> pd.DataFrame:
     """`summary` as displayed: a row for each setting and value of `by`, a column for each statistic, cells text."""
     lines = []
-    for (data, scale, value), rows in summary(frames, by, keys).groupby(["data", "scale", by], sort=False):
+    for (data, scale, value), rows in summary(frames, by).groupby(["data", "scale", by], sort=False):
         line = {HEADS[by]: MODELS.get(value, value), "Data": data, "Scale": scale, "Seeds": rows["n"].max()}
         cells = {TITLES[row.statistic].arrowed: str(Interval(row.mean, row.low, row.high)) for row in rows.itertuples()}
         lines.append(line | cells)
