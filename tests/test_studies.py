@@ -114,13 +114,13 @@ def test_a_study_has_the_usual_runs_of_one_scale_or_all_k_or_those_with_settings
     assert list(zip(limits["train_images"], limits["iou"], strict=True)) == [(250, 0.2), (10000, 0.5)]
 
 
-def test_runs_of_an_older_recipe_are_compared_with_nothing(results: Path, tmp_path: Path) -> None:
+def test_the_newest_runs_of_todays_recipe_are_compared(tmp_path: Path) -> None:
     old = {"losses": resolve("synthetic-bird", FULL, "laptop").losses.model_dump() | {"lambda_area": 7.0}}
     for seed in range(3):
         write_run(tmp_path, seed=seed, iou=0.5, key="old", finished="2026-03-03", config=old)
         write_run(tmp_path, "paper+no-area", seed=seed, iou=0.4, config=old if seed else None)
-    write_run(tmp_path, seed=0, iou=0.8, finished="2026-01-01")
-    assert [run.metrics["iou"] for run in find_runs(tmp_path, variant=FULL)] == [0.8]
+    for iou, key, day in ((0.7, "first", "2025-12-31"), (0.8, "again", "2026-01-01")):
+        write_run(tmp_path, iou=iou, key=key, finished=day)
     (frame,) = studies.settings(tmp_path)
     rows = zip(frame["variant"], frame["seed"], frame["iou"], strict=True)
     assert list(rows) == [("paper+no-area", 0, 0.4), (FULL, 0, 0.8)]
