@@ -16,11 +16,10 @@ BEYOND = ("30", "31", "32", "33")  # chapters without a place in the paper
 every = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
-def cells(path: Path, kind: str, hidden: bool | None = None) -> list[Any]:
-    """Cells of one kind; `hidden`: only those whose code is folded away, or only the others."""
+def cells(path: Path, kind: str, without: tuple[str, ...] = ()) -> list[Any]:
+    """Cells of one kind; those `without` some tags."""
     found = [cell for cell in notebooks.read(path).cells if cell.cell_type == kind]
-    folded = lambda cell: not {"hide-input", "hide-cell"}.isdisjoint(cell.metadata.get("tags", []))
-    return [cell for cell in found if hidden in (None, folded(cell))]
+    return [cell for cell in found if not {*without} & {*cell.metadata.get("tags", [])}]
 
 
 def prose(path: Path) -> str:
@@ -48,7 +47,7 @@ def test_a_chapter_opens_with_its_title_and_the_papers_place(path: Path) -> None
 
 @every
 def test_a_chapter_is_more_prose_than_visible_code_in_short_cells(path: Path) -> None:
-    visible = cells(path, "code", hidden=False)
+    visible = cells(path, "code", without=("hide-input", "hide-cell"))
     assert len(prose(path)) > sum(len(cell.source) for cell in visible)
     assert max(len(cell.source.splitlines()) for cell in visible) <= 13
     assert max(len(line) for cell in visible for line in cell.source.splitlines()) <= 88  # what a page shows
@@ -66,8 +65,7 @@ def test_a_chapter_shows_the_packages_own_code_and_defines_no_classes(path: Path
 def test_a_chapter_ends_with_a_verdict_and_states_the_rule_before_it(path: Path) -> None:
     if path.stem == COMPUTE:
         pytest.skip("the chapter on speed tests no claim of the paper")
-    beside = lambda cell: "answer" in cell.metadata.get("tags", []) or "-exercise-" in cell.id
-    last = [cell for cell in cells(path, "code") if not beside(cell)][-1]
+    last = [cell for cell in cells(path, "code", without=("answer",)) if "-exercise-" not in cell.id][-1]
     assert re.search(r"\b(verdict|judged)\(", last.source)
     assert re.search(r"\n## Verdict\n", prose(path)) and re.search(r"\brules?\b", prose(path).split("## Verdict")[-1])
 
