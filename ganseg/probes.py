@@ -82,11 +82,8 @@ def imagined(generator: Generator, count: int, fabric: Fabric, seed: int = 0) ->
 
 def changed(generator: Generator, noise: Noise, **fields: Tensor) -> Scene:
     """The scenes of `noise` with other `fields` of the `Parts` that Level 1 hands on."""
-    hook = generator.point_generator.register_forward_hook(lambda level, given, parts: parts._replace(**fields))
-    try:
+    with generator.point_generator.register_forward_hook(lambda level, given, parts: parts._replace(**fields)):
         return generator(noise)
-    finally:
-        hook.remove()
 
 
 def moved_part(generator: Generator, noise: Noise) -> float:
