@@ -40,11 +40,9 @@ def colour_labels(labels: np.ndarray) -> np.ndarray:
 
 def colour_truth(truth: np.ndarray, found: np.ndarray | None = None) -> np.ndarray:
     """As `colour_labels`, a true part (N, H, W) in the colour of the part of `found` that it shares most pixels with,
-    one to one. Foreground alone (0, 1, and 255 for unknown) has no part's colour."""
+    one to one. Foreground alone (0, 1, and 255 for unknown) has no part's colour, and needs no `found`."""
     if np.isin(truth, (0, 1, 255)).all():
         return np.where(np.asarray(truth)[..., None] == 1, np.uint8(ImageColor.getrgb(FOREGROUND)), COLOURS[truth])
-    if found is None:
-        return COLOURS[truth]
     parts = range(1, 1 + max(found.max(), truth[truth != 255].max()))
     shared = [[np.sum((truth == one) & (found == other)) for other in parts] for one in parts]
     numbers = np.arange(256)

@@ -118,4 +118,3 @@ def test_a_true_part_has_the_colour_of_the_found_part_that_it_shares_most_with_o
     truth, found = np.array([[0, 1, 1, 2, 2, 3, 255]]), np.array([[0, 2, 2, 2, 1, 0, 1]])
     expected = np.array([[0, 2, 2, 1, 1, 3, 255]])
     np.testing.assert_array_equal(pictures.colour_truth(truth, found), pictures.colour_labels(expected))
-    np.testing.assert_array_equal(pictures.colour_truth(truth), pictures.colour_labels(truth))
