@@ -16,7 +16,7 @@ from ganseg.data import Batches, describe, fingerprint, load, warn_once
 from ganseg.data.files import digest
 from ganseg.devices import Fabric, make_fabric
 from ganseg.evaluation import draw_samples, draw_segmentation, evaluate
-from ganseg.files import UserError, global_rank, locked, results_dir, sweep, write_json
+from ganseg.files import UserError, global_rank, locked, read_json, results_dir, sweep, write_json
 from ganseg.loop import fit, save_weights
 from ganseg.recipes import resolve
 from ganseg.runs import CHECKPOINT, CONFIG, GENERATOR, METRICS, PROVENANCE, SEGMENTER, Run, now, origin, sound
@@ -130,8 +130,10 @@ def train(experiment: Experiment, directory: Path, fabric: Fabric, deadline: flo
     stream = Batches(images, config.optim.batch_size, config.seed, augment, fabric.device)
     if fabric.is_global_zero:
         sweep(directory)
-        known = {"config": config.model_dump(), "variant": experiment.variant, "scale": experiment.scale}
-        write_json(directory / CONFIG, known)
+        path, known = directory / CONFIG, {"variant": experiment.variant, "scale": experiment.scale}
+        before = read_json(path, lambda told: told.get("commits", [])) if path.exists() else []  # of what is resumed
+        commits = list(dict.fromkeys([*before, origin(fabric.device)["commit"]]))
+        write_json(path, known | {"config": config.model_dump(), "commits": commits})
     gan = GanTrainer(config, fabric, stream)
     trained = {"train_images": len(images)}
     steps, current = config.optim.steps, lambda: copy.deepcopy(gan.ema or gan.generator)  # statistics of the batch
@@ -156,6 +158,7 @@ def finish(experiment: Experiment, directory: Path, stage2: SegmenterTrainer, tr
     metrics = evaluate(config, segmenter, fabric, data_dir, generator=stage2.generator)
     facts = {name: getattr(experiment, name) for name in ("variant", "seed", "scale", "key")} | {
         "data": config.data.name, "parts": config.generator.parts, "overrides": dict(experiment.overrides),
+        "commits": read_json(directory / CONFIG, lambda told: told["commits"]),
         "data_fingerprint": experiment.fingerprint, "recipe": RECIPE, "finished": now(),
         "steps": config.optim.steps, "segmenter_steps": config.segmenter.steps, **trained, "weights": weights,
         "seconds_evaluation": round(time.monotonic() - start, 1),

@@ -20,7 +20,7 @@ from torch import nn
 from ganseg import metrics
 from ganseg.config import Config
 from ganseg.data import warn_once
-from ganseg.files import PACKAGE, UserError, read_json, reading, results_dir, shipped_models
+from ganseg.files import PACKAGE, UserError, place, read_json, reading, results_dir, shipped_models
 from ganseg.generator import Generator
 from ganseg.loop import load_weights
 from ganseg.recipes import resolve
@@ -55,8 +55,8 @@ class Run:
         """The run of a shipped model, or that `name` means: a directory, a part of SCALE/NAME that no other has."""
         models = shipped_models(results)
         name = models.get(name, {"run": name})["run"]
-        path, place = Path(name).expanduser(), results_dir(results)
-        known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(place.glob(f"*/runs/*/{CONFIG}"))}
+        path, root = place(name), results_dir(results)
+        known = {f"{p.parts[-4]}/{p.parts[-2]}": p.parent for p in sorted(root.glob(f"*/runs/*/{CONFIG}"))}
         matches = [full for full in known if full.endswith(f"/{name}")] or [full for full in known if name in full]
         if path.is_dir() and ((path / CONFIG).exists() or not matches):
             return cls.open(path)
@@ -64,7 +64,7 @@ class Run:
             near = [model for model in models if name in model] + matches
             near = near or difflib.get_close_matches(name, [*models, *known]) or [*models, *known]
             there = ", ".join(near[:20]) + ", ..." * (len(near) > 20) or "none; train one with `ganseg train`"
-            raise UserError(f"{len(matches) or 'no'} runs are called {name!r} in {place}; there are {there}")
+            raise UserError(f"{len(matches) or 'no'} runs are called {name!r} in {root}; there are {there}")
         return cls.open(known[matches[0]])
 
     @functools.cached_property

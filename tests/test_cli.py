@@ -147,6 +147,7 @@ MISTAKES = [
     ("train --data folder --scale laptop --set data.size=-3", "greater than or equal to 8"),
     ("evaluate RUN --split official-test", "no split 'official-test'; it has train, val, test"),
     ("sample dragon --results RESULTS", "no runs are called 'dragon'"),
+    ("sample ~no-such-user/x", "~no-such-user/x: Could not determine home directory"),
     ("sample dragon --results RESULTS", "synthetic-bird-paper-k3-s0"),
     ("sample dragon --results NONE", "ganseg train"),
     ("sample RUN --out sheet.jpg", "end its name in .png"),

@@ -23,7 +23,7 @@ import ganseg
 from ganseg import Experiment, Run, UserError, experiments, find_runs, studies
 from ganseg.devices import make_fabric
 from ganseg.evaluation import evaluate
-from ganseg.files import write_json
+from ganseg.files import read_json, write_json
 from ganseg.loop import OutOfTime
 from ganseg.runs import origin
 from ganseg.training import GanTrainer, SegmenterTrainer
@@ -192,7 +192,11 @@ def test_a_run_stopped_by_its_time_limit_goes_on_to_the_same_weights(finished, t
     names = ".generator.1.tmp.safetensors", "checkpoint/.gan.1.tmp.pt"
     left = [EXPERIMENT.directory(tmp_path) / name for name in names]
     _ = [path.write_bytes(b"half") for path in left]  # of a process that was killed
+    begun = EXPERIMENT.directory(tmp_path) / "config.json"
+    write_json(begun, read_json(begun) | {"commits": ["an earlier one"]})
     resumed = again(tmp_path)
+    assert resumed.provenance["commits"] == ["an earlier one", resumed.provenance["commit"]]
+    assert finished.provenance["commits"] == [finished.provenance["commit"]]
     assert not left[0].exists() and not left[1].parent.exists()
     left[1].parent.mkdir()  # of one that was killed at its very end
     assert again(tmp_path) == resumed and not left[1].parent.exists()
