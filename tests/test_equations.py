@@ -70,6 +70,8 @@ def test_eq5_starting_tensor_against_a_loop_over_pixels() -> None:
     for b, row, column in [(0, 0, 0), (0, 3, 5), (1, 2, 1), (1, 5, 4)]:
         projected = encoding.linear(torch.cat([grid[row, column] - x for x in points[b]]))
         close(made[b, :, row, column], torch.cat([(math.pi * projected).sin(), (math.pi * projected).cos()]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(encoding(grid, points), made), "positions stay in fp32"
 
 
 def test_eq6_masks_are_a_softmax_with_the_background_first() -> None:

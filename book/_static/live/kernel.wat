@@ -1,3 +1,5 @@
+;; kernel.wasm is this text as `wasmtime.wat2wasm` of Python assembles it, without names.
+;;
 ;; A convolution of float32 images, channels last: 8 output channels of 4 pixels at a time.
 ;;
 ;; Weights are packed in blocks of 8 output channels: 8 biases, then [row of taps][tap][input channel][8].
