@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, WARM
 from PIL import Image
-from test_studies import PAGES, needed
+from test_studies import PAGES
+
+from book.execute import experiments_of
+from ganseg import Experiment
 
 FOLDERS = ["/data/CUB_200_2011", "2024_01", "~", "~/my photographs", "it's #1", 'a "b"', "a b;touch c", "x#y $HOME"]
 MAKE = shutil.which("make")
@@ -87,5 +90,6 @@ def test_a_folder_reaches_the_jobs_as_it_was_typed_and_shared_experiments_are_tr
     assert all(f"--results={tmp_path / 'the results'}" in words for words in lines)
     names = re.findall(r"training (\S+) at scale tiny", done.stdout)
     given = {"data": "folder", "data_dir": str(photographs)}
-    wanted = {one.directory().name for page in PAGES for one in needed(page, "tiny", **given)}
+    rows = (row for page in PAGES for row in experiments_of(page, scale="tiny", **given))
+    wanted = {Experiment(**row).directory().name for row in rows}
     assert len(wanted) == 9 and wanted <= set(names) and len(set(names)) == len(names)
