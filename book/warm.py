@@ -44,6 +44,7 @@ def answer(client: connection.Connection) -> None:
     sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", 1, closefd=False) for n in range(3))  # noqa: SIM115
     os.setsid()  # signals come by way of the client
     client.send(os.getpid())
+    client.recv()  # it hands signals on now
     threading.Thread(target=lambda: client.poll(None) and os.kill(os.getpid(), signal.SIGKILL), daemon=True).start()
     os.chdir(folder)
     os.environ.clear()
@@ -101,6 +102,7 @@ def ask(words: list[str]) -> int:
         program = server.recv()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: os.kill(program, number))
+        server.send("ready")
         status = server.recv()
         server.poll(None)  # until it has ended
         return status
