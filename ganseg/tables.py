@@ -125,12 +125,12 @@ def grouped(runs: Iterable[Any], first: str = "", same: Sequence[str] = KIND) ->
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=rank), kind)]
 
 
-def headline(results: str | Path | None, data: str) -> list[Any]:
-    """Current runs of the paper's model with the usual K that speak for it on `data`: at the scale with the most seeds.
+def headline(results: str | Path | None, data: str, variant: str = "paper") -> list[Any]:
+    """Current runs of `variant` with the usual K that speak for it on `data`: at the scale with the most seeds.
 
     Scale tiny does not count; empty where no run has an IoU.
     """
-    runs = find_runs(results, variant="paper", data=data, parts=PARTS.get(data, 8))
+    runs = find_runs(results, variant=variant, data=data, parts=PARTS.get(data, 8))
     runs = [run for run in runs if "iou" in run.metrics and run.provenance["scale"] != "tiny"]
     return max(grouped(runs), key=len, default=[])
 

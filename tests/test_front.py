@@ -52,7 +52,9 @@ def test_numbers_and_picture_follow_the_runs(tmp_path: Path) -> None:
     assert "seed 2" in texts["caption"] and "Terms: " in texts["caption"]
     assert Image.open(tmp_path / front.PICTURE).getpixel((0, 0))[:3] == (80, 80, 80)
     seed(tmp_path, 3, 0.1)
-    assert front.facts(tmp_path, tmp_path)["flowers"].startswith("**0.550**")
+    assert front.facts(tmp_path, tmp_path)["flowers"].startswith("**0.550**") and "plus" not in texts["flowers"]
+    seed(tmp_path, 0, 0.75, variant="plus")
+    assert "our variant `plus` 0.750. " in front.facts(tmp_path, tmp_path)["flowers"]
 
 
 def test_without_runs_there_is_no_picture_and_no_number(tmp_path: Path) -> None:
