@@ -139,7 +139,7 @@ def show_statistics(frames: Sequence[pd.DataFrame], name: str, keys: Sequence[st
     of `by`, their mean and its interval."""
     keys = [key for key in keys if any(key in frame for frame in frames)]
     found, places = summary(frames, by, keys), [place(frame) for frame in frames]
-    names, rows = list(dict.fromkeys(found[by])), -(-len(keys) // 3)
+    names, rows = list(dict.fromkeys(found[by])) if by == "variant" else sorted(set(found[by])), -(-len(keys) // 3)
     figure = plots.new_figure(rows * (0.75 + 0.27 * len(names)) + 0.3)
     axes, colours = figure.subplots(rows, 3, squeeze=False, sharey=True).flat, plots.line_colours(len(frames))
     for ax, key in itertools.zip_longest(axes, keys):
