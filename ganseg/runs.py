@@ -154,8 +154,8 @@ def _measured(directory: Path, *metrics: int) -> Run:
 def sound(metrics: Iterable[Path]) -> Iterator[Run]:
     """The runs of these files. One with a damaged JSON file is told of and passed over."""
     for path in sorted(metrics):
-        file = path.stat()
-        run = _measured(path.parent, file.st_mtime_ns, file.st_size)
+        about = path.stat()
+        run = _measured(path.parent, about.st_mtime_ns, about.st_size)
         try:
             if run.provenance and run.config and run.metrics:
                 yield run

@@ -151,6 +151,17 @@ MISTAKES = [
     ("sample dragon --results RESULTS", "synthetic-bird-paper-k3-s0"),
     ("sample dragon --results NONE", "ganseg train"),
     ("sample RUN --out sheet.jpg", "end its name in .png"),
+    ("segment RUN PHOTOGRAPHS --out PHOTOGRAPHS/masks", "Name a folder outside"),
+    ("train --data folder --data-dir PHOTOGRAPHS", "found 3 images; at least 64 are needed (.jpg, .jpeg,"),
+    ("segment dragon PHOTOGRAPHS --out OUT", "runs are called 'dragon'"),
+    ("import-released NONE", "none cannot be read (No such file or directory); name a file, as epoch_29.model"),
+    ("import-released PHOTOGRAPHS/c.png", "is damaged, or no file of torch; it was refused and nothing in it was"),
+    ("models --results NONE", "its models.yml names none"),
+    ("data check birds .", "unknown data set 'birds'; known are synthetic"),
+    ("data check flowers", "needs its folder"),
+    ("data prepare flowers", "needs its folder"),
+    ("data show synthetic-bird --split valid", "has no split 'valid'; it has train, val, test"),
+    ("data show synthetic-bird --out birds.jpg", "end its name in .png"),
     ("runs --results NONE", "ganseg train"),
     ("segment RUN NONE --out OUT", "is not there; name images, or folders of images"),
     ("train --data folder --data-dir=", "an empty path was given"),
@@ -200,6 +211,14 @@ def test_mistakes_are_told_with_what_would_be_right(words, said, trained, run, p
     result = ganseg(re.sub("|".join(places), lambda found: str(places[found[0]]), words))
     assert (result.exit_code, result.stdout) == (2, "") and "Traceback" not in result.stderr, result.output
     assert said in plain(result.stderr) and not list(tmp_path.rglob("metrics.json"))
+
+
+@pytest.mark.parametrize("command", ["sample", "segment", "evaluate"])
+def test_missing_weights_are_told_with_how_to_get_them(copy, photographs, tmp_path, command):
+    for file in copy.glob("*.safetensors"):
+        file.unlink()
+    said = mistaken(command, copy, *([photographs, "--out", tmp_path / "out"] if command == "segment" else []))
+    assert ".safetensors is missing" in said and "train it again" in said
 
 
 # Read as Python starts, and as Lightning or the command does: commands in turn, in one process.

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import numpy as np
 import published as of
 import pytest
-from commands import done, ganseg, plain
+from commands import done, ganseg, mistaken, plain
 from http_server import Site, serve
 from PIL import Image
 
@@ -54,6 +54,13 @@ def test_a_data_set_is_downloaded_verified_unpacked_and_readable_and_then_kept(p
     asked = list(published.asked)
     assert "to fetch" not in done("data download flowers --to", tmp_path / "new").stdout
     assert published.asked == asked
+
+
+def test_the_same_command_goes_on_after_a_cut(published, tmp_path):
+    published.cuts = [100]
+    assert "the same command goes on" in mistaken("data download flowers --yes --to", tmp_path / "new")
+    done("data download flowers --yes --to", tmp_path / "new")
+    assert "bytes=100-" in published.ranges
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130), ("\n", 130), ("", 130)])
