@@ -114,3 +114,11 @@ def test_backgrounds_move_with_their_position_up_to_the_border() -> None:
 def test_instance_normalisation_over_the_picture_is_not_equivariant() -> None:
     generator = random_generator(block_sizes=(32, 64), parts=3, adain_norm="instance")
     assert interior(differences(generator)["image"], 16).max() > 1e-4
+
+
+def test_absolute_coordinates_break_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = random_generator(block_sizes=(16, 32), parts=3)
+    start = generator.mask_generator.start
+    relative = start.forward
+    monkeypatch.setattr(start, "forward", lambda grid, points: relative(grid, points) + grid[..., 0])
+    assert interior(differences(generator)["masks"], 8).max() > VISIBLE

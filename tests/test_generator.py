@@ -174,3 +174,13 @@ def test_resnet50_segmenter_is_random_and_downloads_nothing(monkeypatch: pytest.
     with torch.no_grad():
         assert segmenter(torch.randn(1, 3, 64, 64)).shape == (1, 9, 64, 64)
     Segmenter(SegmenterConfig(pretrained=True), parts=8)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128, 256])
+def test_discriminator_at_any_size(size: int) -> None:
+    discriminator = Discriminator(DiscriminatorConfig(widths=(4, 6, 8, 8, 8, 8), hidden=5), size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = discriminator(torch.randn(2, 3, size, size))
+    assert logits.shape == (2,) and logits.dtype == torch.float32
+    logits.sum().backward()
+    assert all(p.grad is not None for p in discriminator.parameters())
